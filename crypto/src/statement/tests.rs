@@ -1,0 +1,198 @@
+//! The rules that hold for every kind of statement.
+
+use super::*;
+use crate::{Digest, Epoch, JobId, NetworkName, TaskIndex, TokenId, UnixMillis};
+
+fn keypair() -> Keypair {
+    Keypair::from_seed(&[3; 32])
+}
+
+fn advert() -> Advert {
+    Advert {
+        peer: keypair().peer_id(),
+        network: NetworkName::default(),
+        sequence: 7,
+        issued_at: UnixMillis(1_000_000),
+        expires_at: UnixMillis(1_300_000),
+        role: Role::Node,
+        version: "0.1.0".into(),
+        mesh_addresses: vec!["/ip4/127.0.0.1/tcp/4001".into()],
+        tls_addresses: vec!["127.0.0.1:7001".into()],
+        region: "eu".into(),
+        price_micros_per_hour: 0,
+        devices: vec![DeviceAdvert {
+            name: "cpu".into(),
+            kind: DeviceKind::Cpu,
+            memory_bytes: 1 << 33,
+            mflops: 90_000,
+            fault: None,
+        }],
+        slots: 1,
+        free_slots: 1,
+        queued: 0,
+        draining: false,
+    }
+}
+
+fn receipt() -> Receipt {
+    let peer = keypair().peer_id();
+    Receipt {
+        node: peer,
+        client: peer,
+        issuer: peer,
+        token_id: TokenId([1; 16]),
+        job: JobId::v7(UnixMillis(5), [2; 10]),
+        task: TaskIndex(0),
+        epoch: Epoch::FIRST,
+        spec: Digest::of(b"spec"),
+        outcome: Outcome::Succeeded,
+        device: "cpu".into(),
+        device_kind: DeviceKind::Cpu,
+        inputs: vec![Digest::of(b"in")],
+        outputs: vec![Output {
+            name: "model.safetensors".into(),
+            digest: Digest::of(b"out"),
+            size: 3,
+        }],
+        steps: 10,
+        samples: 640,
+        loss: Some(0.25),
+        accuracy: Some(0.975),
+        started_at: UnixMillis(10),
+        ended_at: UnixMillis(20),
+        message: String::new(),
+    }
+}
+
+fn key_set() -> KeySet {
+    KeySet {
+        index: keypair().peer_id(),
+        sequence: 1,
+        issued_at: UnixMillis(1),
+        expires_at: UnixMillis(2),
+        keys: vec![IssuerKey {
+            key: keypair().peer_id(),
+            not_before: UnixMillis(0),
+            not_after: UnixMillis(9),
+        }],
+    }
+}
+
+fn revocation() -> Revocation {
+    Revocation {
+        index: keypair().peer_id(),
+        sequence: 1,
+        issued_at: UnixMillis(1),
+        min_epoch: 0,
+        tokens: vec![TokenId([1; 16]), TokenId([2; 16])],
+    }
+}
+
+fn round_trips<T: Statement + PartialEq>(content: &T) {
+    let signed = sign(content, &keypair()).unwrap();
+    assert_eq!(&*signed.open().unwrap(), content);
+    // Every truncation, every extension and every flipped bit is refused.
+    let bytes = signed.bytes().to_vec();
+    for len in 0..bytes.len() {
+        let cut = Signed::<T>::from_bytes(&bytes[..len]).and_then(|signed| signed.open());
+        assert!(cut.is_err(), "cut to {len}");
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(
+        Signed::<T>::from_bytes(longer)
+            .and_then(|s| s.open())
+            .is_err()
+    );
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let opened = Signed::<T>::from_bytes(flipped).and_then(|signed| signed.open());
+        assert!(opened.is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn each_kind_round_trips_and_no_bit_can_change() {
+    round_trips(&advert());
+    round_trips(&receipt());
+    round_trips(&key_set());
+    round_trips(&revocation());
+}
+
+#[test]
+fn a_signature_of_one_kind_is_none_of_another() {
+    let domains = [
+        Advert::DOMAIN,
+        Receipt::DOMAIN,
+        KeySet::DOMAIN,
+        Revocation::DOMAIN,
+    ];
+    for (i, a) in domains.iter().enumerate() {
+        assert!(domains[i + 1..].iter().all(|b| a != b));
+    }
+    // The same payload under another kind's domain does not verify.
+    let payload = encode(&revocation()).unwrap();
+    let mut bytes = keypair().sign(&signed_message::<KeySet>(&payload)).to_vec();
+    bytes.extend_from_slice(&payload);
+    let opened = Signed::<Revocation>::from_bytes(bytes).unwrap().open();
+    assert_eq!(opened.unwrap_err(), StatementError::BadSignature);
+}
+
+#[test]
+fn a_signed_but_noncanonical_payload_is_refused() {
+    // The same map with the sequence number in two bytes instead of one.
+    let payload = encode(&revocation()).unwrap();
+    let at = payload
+        .windows(2)
+        .position(|pair| pair == [0x01, 0x01])
+        .unwrap();
+    let mut loose = payload[..=at].to_vec();
+    loose.extend_from_slice(&[0x18, 0x01]);
+    loose.extend_from_slice(&payload[at + 2..]);
+    let mut bytes = keypair()
+        .sign(&signed_message::<Revocation>(&loose))
+        .to_vec();
+    bytes.extend_from_slice(&loose);
+    let opened = Signed::<Revocation>::from_bytes(bytes).unwrap().open();
+    assert_eq!(opened.unwrap_err(), StatementError::NotCanonical);
+}
+
+#[test]
+fn rules_hold_when_signing_and_when_opening() {
+    let mut long_lived = advert();
+    long_lived.expires_at = UnixMillis(1_300_001);
+    assert!(matches!(
+        sign(&long_lived, &keypair()),
+        Err(StatementError::Invalid(_))
+    ));
+    let mut large = advert();
+    large.mesh_addresses = vec!["/".repeat(128); 6];
+    large.tls_addresses = vec!["h".repeat(128); 6];
+    assert!(matches!(
+        sign(&large, &keypair()),
+        Err(StatementError::Size { .. })
+    ));
+    let mut nan = receipt();
+    nan.loss = Some(f64::NAN);
+    assert!(matches!(
+        sign(&nan, &keypair()),
+        Err(StatementError::Invalid(_))
+    ));
+    let mut unordered = revocation();
+    unordered.tokens.reverse();
+    assert!(matches!(
+        sign(&unordered, &keypair()),
+        Err(StatementError::Invalid(_))
+    ));
+    assert_eq!(
+        sign(&advert(), &Keypair::from_seed(&[4; 32])).unwrap_err(),
+        StatementError::WrongSigner
+    );
+    // A rule broken under a true signature is still refused.
+    let payload = encode(&long_lived).unwrap();
+    let mut bytes = keypair().sign(&signed_message::<Advert>(&payload)).to_vec();
+    bytes.extend_from_slice(&payload);
+    let opened = Signed::<Advert>::from_bytes(bytes).unwrap().open();
+    assert!(matches!(opened, Err(StatementError::Invalid(_))));
+}
