@@ -1,0 +1,290 @@
+//! Job files: a spec as people write it, in TOML or JSON, with paths where the
+//! spec has digests. All validation of human input ends here.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use embermesh_crypto::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{Input, InvalidSpec, JobSpec, MAX_SPEC_LEN};
+
+/// How close a word must be to be suggested (Jaro-Winkler).
+const LIKENESS: f64 = 0.75;
+
+/// The two ways to write a job file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// TOML.
+    Toml,
+    /// JSON.
+    Json,
+}
+
+impl Format {
+    /// The format that a file's name ends with.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()? {
+            "toml" => Some(Self::Toml),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+}
+
+/// How a job file names an input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Source {
+    /// A blob that the mesh has.
+    Blob(Input),
+    /// A file beside the job file.
+    File(FileSource),
+}
+
+/// A file, relative to the job file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// A job file: a spec whose inputs may be paths.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobFile(JobSpec<Source>);
+
+/// A job file that is refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum InvalidJobFile {
+    /// Larger than a spec may be.
+    #[error("the job file has {0} bytes, of {MAX_SPEC_LEN} allowed")]
+    TooLarge(usize),
+    /// Where it cannot be read, and why.
+    #[error("{message}{}", hint.as_deref().map(|word| format!("\nhint: did you mean `{word}`?")).unwrap_or_default())]
+    Syntax {
+        /// The parser's message, with line and column.
+        message: String,
+        /// A known word that is close to the unknown one.
+        hint: Option<String>,
+    },
+    /// It can be read, and asks for what cannot be.
+    #[error(transparent)]
+    Spec(#[from] InvalidSpec),
+    /// A path without its blob.
+    #[error("no blob was given for the file {}", .0.display())]
+    Unresolved(PathBuf),
+}
+
+impl JobFile {
+    /// Reads a job file.
+    ///
+    /// # Errors
+    /// [`InvalidJobFile`], with the line and, for an unknown field, the known
+    /// one that is closest.
+    pub fn parse(text: &str, format: Format) -> Result<Self, InvalidJobFile> {
+        if text.len() > MAX_SPEC_LEN {
+            return Err(InvalidJobFile::TooLarge(text.len()));
+        }
+        let parsed = match format {
+            Format::Toml => toml::from_str(text).map_err(|error| error.to_string()),
+            Format::Json => serde_json::from_str(text).map_err(|error| error.to_string()),
+        };
+        let file = parsed.map(Self).map_err(|message| InvalidJobFile::Syntax {
+            hint: closest_known_word(&message),
+            message: message.trim_end().to_owned(),
+        })?;
+        // Everything but the inputs can be judged before any file is read.
+        let stand_in = Input {
+            digest: Digest::from_bytes([0; 32]),
+            size: 1,
+        };
+        file.with_inputs(|_| Ok::<_, InvalidJobFile>(stand_in))?
+            .validate()?;
+        Ok(file)
+    }
+
+    /// The paths that it names, each once.
+    #[must_use]
+    pub fn sources(&self) -> Vec<&Path> {
+        let mut paths: Vec<&Path> = self
+            .0
+            .input_refs()
+            .into_iter()
+            .filter_map(|source| match source {
+                Source::File(file) => Some(file.path.as_path()),
+                Source::Blob(_) => None,
+            })
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
+    /// The spec, once each path is known as a blob.
+    ///
+    /// # Errors
+    /// When a path has no blob, or the spec is not valid with them.
+    pub fn resolve(&self, blobs: &BTreeMap<PathBuf, Input>) -> Result<JobSpec, InvalidJobFile> {
+        let spec = self.with_inputs(|source| match source {
+            Source::Blob(input) => Ok(input),
+            Source::File(file) => blobs
+                .get(&file.path)
+                .copied()
+                .ok_or(InvalidJobFile::Unresolved(file.path)),
+        })?;
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    fn with_inputs<E>(&self, name: impl FnMut(Source) -> Result<Input, E>) -> Result<JobSpec, E> {
+        self.0.clone().try_map_inputs(name)
+    }
+}
+
+/// From "unknown field `x`, expected one of `a`, `b`": the closest to `x`.
+fn closest_known_word(message: &str) -> Option<String> {
+    let (_, after) = message
+        .split_once("unknown field `")
+        .or_else(|| message.split_once("unknown variant `"))?;
+    let mut words = after.split('`').step_by(2);
+    let unknown = words.next()?;
+    words
+        .map(|known| (strsim::jaro_winkler(unknown, known), known))
+        .filter(|(likeness, _)| *likeness >= LIKENESS)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, known)| known.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+name = "digits"
+
+[work.train]
+passes = 2
+batch = 32
+holdout = 0.2
+
+[work.train.model]
+input = [1, 8, 8]
+layers = [
+    { op = "conv2d", channels = 8, kernel = 3, padding = 1 },
+    { op = "relu" },
+    { op = "flatten" },
+    { op = "dense", units = 10 },
+]
+
+[work.train.data.digits_csv]
+file = { path = "digits.csv" }
+classes = 10
+
+[limits]
+memory = "512 MiB"
+wall = "2m"
+"#;
+
+    fn refused(text: &str) -> String {
+        JobFile::parse(text, Format::Toml).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_file_becomes_a_spec_with_one_digest() {
+        let file = JobFile::parse(GOOD, Format::Toml).unwrap();
+        assert_eq!(file.sources(), [Path::new("digits.csv")]);
+        assert!(matches!(
+            file.resolve(&BTreeMap::new()),
+            Err(InvalidJobFile::Unresolved(_))
+        ));
+        let input = Input {
+            digest: Digest::of(b"data"),
+            size: 4,
+        };
+        let blobs = BTreeMap::from([(PathBuf::from("digits.csv"), input)]);
+        let spec = file.resolve(&blobs).unwrap();
+        assert_eq!(spec.inputs(), [input]);
+        assert_eq!(spec.limits.memory.0, 512 << 20);
+        let bytes = spec.canonical();
+        assert_eq!(JobSpec::from_canonical(&bytes).unwrap(), spec);
+        // White space, another order of keys, and a duplicate are other bytes.
+        let loose = String::from_utf8(bytes.clone())
+            .unwrap()
+            .replacen(':', ": ", 1);
+        assert_eq!(
+            JobSpec::from_canonical(loose.as_bytes()).unwrap_err(),
+            InvalidSpec::NotCanonical
+        );
+        // The digest is published: it must not change by accident.
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            include_str!("../vectors/digits.spec.json").trim_end()
+        );
+        assert_eq!(
+            spec.digest().to_string(),
+            include_str!("../vectors/digits.spec.blake3").trim_end()
+        );
+    }
+
+    #[test]
+    fn the_same_in_json() {
+        let toml = JobFile::parse(GOOD, Format::Toml).unwrap();
+        let json = serde_json::to_string_pretty(&toml.0).unwrap();
+        assert_eq!(JobFile::parse(&json, Format::Json).unwrap(), toml);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_the_line_and_the_word_that_was_meant() {
+        let text = refused(&GOOD.replace("passes", "pases"));
+        assert!(
+            text.contains("pases") && text.contains("did you mean `passes`"),
+            "{text}"
+        );
+        assert!(text.contains("line "), "{text}");
+        let text = refused(&GOOD.replace("padding = 1", "padding = 1, bias = true"));
+        assert!(text.contains("bias"), "{text}");
+        let text = refused(&GOOD.replace("units = 10", "units = 9"));
+        assert!(text.contains("10 classes"), "{text}");
+        let text = refused(&GOOD.replace("kernel = 3", "kernel = 30"));
+        assert!(text.contains("layer 1 \"conv2d_1\""), "{text}");
+        let text = refused(&GOOD.replace("512 MiB", "512 MoB"));
+        assert!(text.contains("512 MoB"), "{text}");
+        let text = refused(
+            &GOOD
+                .replace("512 MiB", "1 MiB")
+                .replace("batch = 32", "batch = 4096"),
+        );
+        assert!(text.contains("limits.memory"), "{text}");
+        for bad in ["", "name = 1", "[[", "name = \"x\""] {
+            assert!(!refused(bad).is_empty());
+        }
+        assert!(JobFile::parse(&"#".repeat(MAX_SPEC_LEN + 1), Format::Toml).is_err());
+        assert!(
+            JobFile::parse("{", Format::Json)
+                .unwrap_err()
+                .to_string()
+                .contains("line 1")
+        );
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_are_refused() {
+        for (from, to) in [
+            ("passes = 2", "passes = 0"),
+            ("batch = 32", "batch = 70000"),
+            ("holdout = 0.2", "holdout = 0.95"),
+            ("holdout = 0.2", "holdout = nan"),
+            ("wall = \"2m\"", "wall = \"1ms\""),
+            ("classes = 10", "classes = 1"),
+            ("name = \"digits\"", "name = \"\""),
+            ("name = \"digits\"", "name = \"a\\u0007\""),
+        ] {
+            assert!(GOOD.contains(from));
+            assert!(!refused(&GOOD.replace(from, to)).is_empty(), "{to}");
+        }
+    }
+}

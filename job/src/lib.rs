@@ -1,0 +1,30 @@
+//! What a job is: spec, lifecycle, placement. Pure: no IO, no clock, no global
+//! randomness.
+//!
+//! - [`units`]: sizes, spans and prices that people can write.
+//! - [`model`]: networks as data, with shapes checked and cost known.
+//! - [`spec`]: what is asked, in a canonical form that has one digest.
+//! - [`mod@file`]: the same as people write it, in TOML or JSON.
+//! - [`event`]: what a task says while it runs.
+//! - [`lifecycle`]: how a job's state changes; attempts, leases, epochs.
+//! - [`place`]: which node a job goes to, and why not to the others.
+//! - [`address`], [`assignment`], [`order`]: where peers are, and the permission
+//!   to run; what an index and a node say to each other of a task.
+//! - `wire` (feature `wire`): all of these to and from the protobuf types.
+
+pub mod address;
+pub mod assignment;
+pub mod event;
+pub mod file;
+pub mod lifecycle;
+pub mod model;
+pub mod order;
+pub mod place;
+pub mod spec;
+pub mod units;
+#[cfg(feature = "wire")]
+pub mod wire;
+
+/// The identities and digests that a job's types are made of, for crates that
+/// may name this one only.
+pub use embermesh_crypto as crypto;

@@ -1,0 +1,240 @@
+//! What is asked of the mesh: a job's spec.
+//!
+//! A spec has one canonical form, JSON by RFC 8785, and its BLAKE3 digest is
+//! what an assignment is bound to. Bytes that are not in that form are refused,
+//! so that a digest names one spec and a spec has one digest.
+
+mod dataset;
+mod evaluate;
+mod invalid;
+mod limits;
+mod loss;
+mod optimizer;
+mod schedule;
+mod stopping;
+mod train;
+
+use std::collections::BTreeSet;
+
+use embermesh_crypto::Digest;
+use serde::{Deserialize, Serialize};
+
+use self::invalid::{field, within};
+pub use self::{
+    dataset::{Dataset, Target},
+    evaluate::{Evaluate, Split},
+    invalid::InvalidSpec,
+    limits::{Limits, Requirements},
+    loss::Loss,
+    optimizer::Optimizer,
+    schedule::{Schedule, Span},
+    stopping::{Clip, EarlyStopping, Watch},
+    train::Train,
+};
+use crate::{
+    model::{InvalidModel, Model, Plan},
+    units::{Bytes, MAX_EXACT},
+};
+
+/// The largest canonical spec, in bytes.
+pub const MAX_SPEC_LEN: usize = 256 * 1024;
+/// The most attempts that a job may have.
+pub const MAX_ATTEMPTS: u32 = 20;
+/// The longest name of a job, in characters.
+pub const MAX_NAME: usize = 128;
+/// The most nodes that a spec may name or avoid.
+pub const MAX_NAMED_NODES: usize = 64;
+
+/// A job's spec. `I` is how it names its inputs: by digest, or, in a file that
+/// people write, by path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec<I = Input> {
+    /// What people call it.
+    pub name: String,
+    /// What is to be done.
+    pub work: Work<I>,
+    /// Which nodes will do.
+    #[serde(default)]
+    pub requires: Requirements,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How many nodes may try, one after the other.
+    #[serde(default = "default_attempts")]
+    pub attempts: u32,
+}
+
+/// A blob that a job reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// The kinds of work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work<I = Input> {
+    /// Make weights from data.
+    Train(Train<I>),
+    /// Judge weights by data.
+    Evaluate(Evaluate<I>),
+}
+
+fn default_attempts() -> u32 {
+    5
+}
+
+impl JobSpec {
+    /// The canonical bytes (RFC 8785).
+    ///
+    /// # Panics
+    /// Never: every value of a spec has a JSON form.
+    #[must_use]
+    pub fn canonical(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self)
+            .expect("a spec holds texts, integers and finite floats")
+    }
+
+    /// The digest of the canonical bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.canonical())
+    }
+
+    /// Reads canonical bytes and validates what they say.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`].
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self, InvalidSpec> {
+        if bytes.len() > MAX_SPEC_LEN {
+            return Err(InvalidSpec::TooLarge(bytes.len()));
+        }
+        let spec: Self = serde_json::from_slice(bytes)
+            .map_err(|error| InvalidSpec::Malformed(error.to_string()))?;
+        spec.validate()?;
+        if spec.canonical() != bytes {
+            return Err(InvalidSpec::NotCanonical);
+        }
+        Ok(spec)
+    }
+
+    /// Checks shapes, bounds and costs.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`] for the first thing that is wrong.
+    pub fn validate(&self) -> Result<(), InvalidSpec> {
+        let length = self.name.chars().count();
+        if length == 0 || length > MAX_NAME || self.name.chars().any(char::is_control) {
+            return Err(field("name", format!("give 1 to {MAX_NAME} characters")));
+        }
+        within("attempts", self.attempts.into(), 1, MAX_ATTEMPTS.into())?;
+        self.limits.validate()?;
+        self.requires.validate()?;
+        for input in self.inputs() {
+            within("size", input.size, 1, MAX_EXACT)?;
+        }
+        match &self.work {
+            Work::Train(train) => train.validate(&self.limits),
+            Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
+        }
+    }
+
+    /// The model's shapes and costs.
+    ///
+    /// # Errors
+    /// When it does not fit together.
+    pub fn plan(&self) -> Result<Plan, InvalidModel> {
+        self.model().plan()
+    }
+
+    /// The blobs that it reads, each once, in order of digest.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<Input> {
+        self.input_refs()
+            .into_iter()
+            .copied()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    }
+}
+
+impl<I> JobSpec<I> {
+    /// The network.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        match &self.work {
+            Work::Train(train) => &train.model,
+            Work::Evaluate(evaluate) => &evaluate.model,
+        }
+    }
+
+    /// Everything that it reads, as often as it is named.
+    #[must_use]
+    pub fn input_refs(&self) -> Vec<&I> {
+        match &self.work {
+            Work::Train(train) => train.input_refs(),
+            Work::Evaluate(evaluate) => evaluate.input_refs(),
+        }
+    }
+
+    /// The same spec with other names for its inputs.
+    ///
+    /// # Errors
+    /// The first that `name` gives.
+    pub fn try_map_inputs<J, E>(
+        self,
+        mut name: impl FnMut(I) -> Result<J, E>,
+    ) -> Result<JobSpec<J>, E> {
+        let work = match self.work {
+            Work::Train(train) => Work::Train(train.try_map(&mut name)?),
+            Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
+        };
+        Ok(JobSpec {
+            name: self.name,
+            work,
+            requires: self.requires,
+            limits: self.limits,
+            attempts: self.attempts,
+        })
+    }
+}
+
+/// Whether a model gives as many numbers a sample as its loss takes.
+fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
+    if plan.output_shape == [outputs as usize] {
+        return Ok(());
+    }
+    let what = match target {
+        Target::Classes(classes) => format!("{classes} classes"),
+        Target::Numbers(width) => format!("{width} numbers as targets"),
+    };
+    let units = if outputs == 1 { "unit" } else { "units" };
+    Err(field(
+        "model",
+        format!(
+            "its output has the shape {:?}, and the data has {what}: end with a dense layer of {outputs} {units}",
+            plan.output_shape
+        ),
+    ))
+}
+
+/// Whether that much memory is within the limits.
+fn affords(peak: u64, batch: u32, limits: &Limits) -> Result<(), InvalidSpec> {
+    if peak <= limits.memory.0 {
+        return Ok(());
+    }
+    Err(field(
+        "limits.memory",
+        format!(
+            "the model needs about {} with a batch of {batch}, and the limit is {}",
+            Bytes(peak),
+            limits.memory
+        ),
+    ))
+}
