@@ -1,0 +1,70 @@
+//! What can be set about the mesh, with defaults that run on one machine.
+
+use embermesh_crypto::ids::NetworkName;
+use serde::{Deserialize, Serialize};
+
+/// How one process takes part in the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeshConfig {
+    /// The network to be part of. Peers of another network are refused.
+    pub network: NetworkName,
+    /// Multiaddrs to listen on, TCP and QUIC. Port 0 takes a free one.
+    pub listen: Vec<String>,
+    /// Multiaddrs under which others reach this process when it cannot see that
+    /// itself (port forwarding, a load balancer). Adverts name them first.
+    pub external: Vec<String>,
+    /// Peers to join through: multiaddrs that end in `/p2p/<peer id>`.
+    pub bootstrap: Vec<String>,
+    /// Find peers on the local network by multicast. Off by default: it tells
+    /// everybody on the LAN that this process is here.
+    pub mdns: bool,
+    /// Hold a share of the routing table and of the provider records for others.
+    /// Off for a client that comes and goes.
+    pub kad_server: bool,
+    /// What this process gives to the mesh at most.
+    pub limits: Limits,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            network: NetworkName::default(),
+            listen: vec![
+                "/ip4/127.0.0.1/tcp/0".to_owned(),
+                "/ip4/127.0.0.1/udp/0/quic-v1".to_owned(),
+            ],
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            mdns: false,
+            kad_server: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds on what other peers can make this process hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Established connections in all.
+    pub connections: u32,
+    /// Established connections with one peer. Both sides may dial at once over
+    /// TCP and QUIC, so a healthy peer can have four for a moment.
+    pub connections_per_peer: u32,
+    /// Connections in each direction whose handshake is not over.
+    pub pending: u32,
+    /// Memory of the whole process, bytes, above which no new connection is made.
+    pub memory_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            connections_per_peer: 4,
+            pending: 64,
+            memory_bytes: 1 << 30,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Finds peers, spreads adverts, opens roads to peers, moves blobs. The only
+//! crate that names libp2p.
+//!
+//! - [`protocol`] is pure: the table of signed adverts, its merge rules, and the
+//!   exchange that brings a joiner up to date. No IO, no clock, no randomness of
+//!   its own, so that the same code runs in a simulation.
+//! - [`net`] is the swarm: one actor owns it, and [`Mesh`] is the handle that
+//!   everybody else holds. No libp2p type leaves it.
+//! - [`road`] carries gRPC over mutual TLS or over a stream of the mesh.
+//! - [`blob`] keeps bytes by their BLAKE3 hash and fetches them, verified as they
+//!   arrive.
+//! - [`config`] is everything that can be set.
+
+pub mod blob;
+pub mod config;
+pub mod net;
+pub mod protocol;
+pub mod road;
+
+pub use config::{Limits, MeshConfig};
+pub use net::{AdvertDraft, Incoming, Mesh, MeshError, MeshEvent, MeshStream, PeerView, Standing};
+pub use protocol::Known;

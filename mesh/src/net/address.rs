@@ -1,0 +1,147 @@
+//! Between our ids and addresses and libp2p's. The only place that converts them.
+
+use embermesh_crypto::ids::PeerId;
+use libp2p::{Multiaddr, multiaddr::Protocol};
+
+use super::MeshError;
+
+/// A libp2p peer id that carries an ed25519 key inline: the identity multihash (0,
+/// 36 bytes) of a protobuf key of type ed25519 (8, 1) with 32 bytes (18, 32).
+const ED25519_MULTIHASH_HEAD: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
+
+/// Addresses believed of one peer, so that nobody fills a table with one peer.
+pub(crate) const MAX_ADDRESSES_PER_PEER: usize = 12;
+
+/// Our form of a libp2p peer id; `None` for a key that is not ed25519.
+pub(crate) fn ours(peer: &libp2p::PeerId) -> Option<PeerId> {
+    let bytes = peer.to_bytes();
+    let key: [u8; 32] = bytes
+        .strip_prefix(&ED25519_MULTIHASH_HEAD)?
+        .try_into()
+        .ok()?;
+    PeerId::from_public_key(&key).ok()
+}
+
+/// libp2p's form of our peer id.
+pub(crate) fn theirs(peer: &PeerId) -> libp2p::PeerId {
+    libp2p::PeerId::from_bytes(&peer.to_multihash())
+        .expect("an ed25519 key in an identity multihash: is a peer id by construction")
+}
+
+/// Parses a multiaddr as a person wrote it.
+pub(crate) fn parse(text: &str) -> Result<Multiaddr, MeshError> {
+    text.parse().map_err(
+        |error: libp2p::multiaddr::Error| MeshError::InvalidAddress {
+            text: text.to_owned(),
+            reason: error.to_string(),
+        },
+    )
+}
+
+/// Splits `/p2p/<peer>` off the end of an address.
+pub(crate) fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<libp2p::PeerId>) {
+    match address.iter().last() {
+        Some(Protocol::P2p(peer)) => {
+            address.pop();
+            (address, Some(peer))
+        }
+        _ => (address, None),
+    }
+}
+
+/// Whether only this machine can dial the address.
+pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_loopback(),
+        Protocol::Ip6(ip) => ip.is_loopback(),
+        _ => false,
+    })
+}
+
+/// Whether nobody can dial the address.
+fn is_unspecified(address: &Multiaddr) -> bool {
+    address.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_unspecified(),
+        Protocol::Ip6(ip) => ip.is_unspecified(),
+        Protocol::Tcp(port) | Protocol::Udp(port) => port == 0,
+        _ => false,
+    })
+}
+
+/// The addresses of a peer that are worth dialling from here, without its id. A
+/// loopback address counts only where the peer was seen over loopback: elsewhere it
+/// would lead back to this machine.
+pub(crate) fn dialable(
+    addresses: impl IntoIterator<Item = Multiaddr>,
+    over_loopback: bool,
+) -> Vec<Multiaddr> {
+    let mut kept = Vec::new();
+    for address in addresses {
+        let (address, _) = split_peer(address);
+        let usable = !is_unspecified(&address) && (over_loopback || !is_loopback(&address));
+        if usable && !kept.contains(&address) && kept.len() < MAX_ADDRESSES_PER_PEER {
+            kept.push(address);
+        }
+    }
+    kept
+}
+
+/// The addresses to advertise: those given from outside first, then what is
+/// listened on; loopback only where there is nothing else.
+pub(crate) fn advertised(external: &[Multiaddr], listening: &[Multiaddr]) -> Vec<Multiaddr> {
+    let all = dialable(external.iter().chain(listening).cloned(), true);
+    let (local, wide): (Vec<_>, Vec<_>) = all.into_iter().partition(is_loopback);
+    if wide.is_empty() { local } else { wide }
+}
+
+#[cfg(test)]
+mod tests {
+    use embermesh_crypto::keys::Keypair;
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
+        texts.iter().map(|text| parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn peer_ids_go_there_and_back() {
+        for seed in 0..20 {
+            let peer = Keypair::from_seed(&[seed; 32]).peer_id();
+            let other = theirs(&peer);
+            assert_eq!(other.to_string(), peer.to_string());
+            assert_eq!(ours(&other), Some(peer));
+        }
+    }
+
+    #[test]
+    fn loopback_is_kept_only_where_it_means_the_same_machine() {
+        let both = addresses(&[
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip4/192.0.2.7/tcp/1",
+            "/ip4/0.0.0.0/tcp/1",
+        ]);
+        assert_eq!(dialable(both.clone(), true).len(), 2);
+        assert_eq!(
+            dialable(both.clone(), false),
+            addresses(&["/ip4/192.0.2.7/tcp/1"])
+        );
+        assert_eq!(advertised(&[], &both), addresses(&["/ip4/192.0.2.7/tcp/1"]));
+        assert_eq!(advertised(&[], &both[..1]), both[..1]);
+    }
+
+    #[test]
+    fn one_peer_has_a_bounded_number_of_addresses() {
+        let many = (1..200u16).map(|port| parse(&format!("/ip4/192.0.2.1/tcp/{port}")).unwrap());
+        assert_eq!(dialable(many, false).len(), MAX_ADDRESSES_PER_PEER);
+    }
+
+    #[test]
+    fn a_bad_address_is_named() {
+        let error = parse("localhost:4001").unwrap_err().to_string();
+        assert!(
+            error.contains("localhost:4001") && error.contains("/ip4/"),
+            "{error}"
+        );
+    }
+}

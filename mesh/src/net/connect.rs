@@ -1,0 +1,191 @@
+//! How the actor makes connections: to the peers to join through, to those of the
+//! table where few are connected, and to those that a caller asks for.
+
+use std::time::Instant;
+
+use embermesh_crypto::ids::PeerId;
+use libp2p::{
+    Multiaddr,
+    swarm::{
+        DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use rand::seq::IteratorRandom as _;
+
+use super::{
+    MeshError, MeshEvent,
+    actor::Actor,
+    address,
+    dialing::{self, Reply},
+    parse_advertised,
+};
+use crate::protocol::Known;
+
+/// With fewer connected peers than this, others from the table are dialled.
+const FEW_PEERS: usize = 4;
+
+impl Actor {
+    pub(crate) fn dial_seeds(&mut self) {
+        let neighbours = &self.neighbours;
+        let connected = |peer: &libp2p::PeerId| neighbours.contains_key(peer);
+        for (peer, addresses) in self.seeds.due(Instant::now(), connected, &mut self.rng) {
+            if let Err(error) = self.dial(peer, addresses) {
+                self.dial_failed(peer, &error);
+            }
+        }
+    }
+
+    /// Dials a few peers of the table, where few are connected.
+    pub(crate) fn widen(&mut self) {
+        let missing = FEW_PEERS.saturating_sub(self.neighbours.len());
+        if missing == 0 {
+            return;
+        }
+        let strange = |advert: &&Known| {
+            let peer = address::theirs(&advert.peer);
+            advert.peer != self.me
+                && !self.neighbours.contains_key(&peer)
+                && !advert.mesh_addresses.is_empty()
+        };
+        let chosen: Vec<Known> = self
+            .table
+            .roster()
+            .adverts()
+            .filter(strange)
+            .choose_multiple(&mut self.rng, missing)
+            .into_iter()
+            .cloned()
+            .collect();
+        for advert in chosen {
+            let addresses = parse_advertised(&advert.mesh_addresses);
+            // A peer that is gone is forgotten when its advert expires.
+            let _ = self.dial(address::theirs(&advert.peer), addresses);
+        }
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        peer: Option<PeerId>,
+        addresses: Vec<Multiaddr>,
+        reply: Reply,
+    ) {
+        if !self.waiters.has_room() {
+            let _ = reply.send(Err(MeshError::Busy(
+                "too many callers wait for connections",
+            )));
+            return;
+        }
+        let Some(id) = peer else {
+            return self.connect_unknown(addresses, reply);
+        };
+        if id == self.me {
+            let reason = "that is this very process".to_owned();
+            let _ = reply.send(Err(MeshError::Unreachable {
+                peer: id.to_string(),
+                reason,
+            }));
+            return;
+        }
+        let peer = address::theirs(&id);
+        if self
+            .neighbours
+            .get(&peer)
+            .is_some_and(|neighbour| neighbour.confirmed)
+        {
+            let _ = reply.send(Ok(id));
+            return;
+        }
+        if let Some(error) = self.refusal_of(&peer) {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        match self.dial(peer, self.known_addresses(&id, addresses.clone())) {
+            Ok(()) => self.waiters.add(peer, reply, Vec::new()),
+            // A dial is under way, perhaps to fewer addresses than these.
+            Err(DialError::DialPeerConditionFalse(_)) => self.waiters.add(peer, reply, addresses),
+            Err(DialError::NoAddresses) => {
+                let _ = reply.send(Err(MeshError::NoAddress(id)));
+            }
+            Err(error) => {
+                let _ = reply.send(Err(dialing::unreachable(&id.to_string(), &error)));
+            }
+        }
+    }
+
+    fn connect_unknown(&mut self, addresses: Vec<Multiaddr>, reply: Reply) {
+        let Some(address) = addresses.into_iter().next() else {
+            let _ = reply.send(Err(MeshError::Busy("no address to dial was given")));
+            return;
+        };
+        let options = DialOpts::unknown_peer_id().address(address.clone()).build();
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => self.waiters.add_unknown(id, address, reply),
+            Err(error) => {
+                let _ = reply.send(Err(dialing::unreachable(&address.to_string(), &error)));
+            }
+        }
+    }
+
+    /// The addresses given, then those that the peer's advert names.
+    fn known_addresses(&self, peer: &PeerId, given: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        let advert = self.table.roster().of(peer);
+        let advertised = advert.map(|advert| parse_advertised(&advert.mesh_addresses));
+        address::dialable(
+            given.into_iter().chain(advertised.into_iter().flatten()),
+            true,
+        )
+    }
+
+    /// Dials a peer that is neither connected nor being dialled; what Kademlia and
+    /// identify know of it is tried too.
+    pub(crate) fn dial(
+        &mut self,
+        peer: libp2p::PeerId,
+        addresses: Vec<Multiaddr>,
+    ) -> Result<(), DialError> {
+        let options = DialOpts::peer_id(peer)
+            .addresses(addresses)
+            .extend_addresses_through_behaviour()
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .build();
+        self.swarm.dial(options)
+    }
+
+    /// Notes that a dial has failed, tries what is left to try, and tells who waits.
+    pub(crate) fn dial_failed(&mut self, peer: libp2p::PeerId, error: &DialError) {
+        if matches!(error, DialError::DialPeerConditionFalse(_)) {
+            return;
+        }
+        let name = peer.to_string();
+        let failure = match self.refusal_of(&peer) {
+            Some(refusal) => refusal,
+            None => dialing::unreachable(&name, error),
+        };
+        let untried = self.waiters.dial_failed(&peer, &failure);
+        if !untried.is_empty()
+            && let Err(error) = self.dial(peer, untried)
+        {
+            let failure = dialing::unreachable(&name, &error);
+            self.waiters.dial_failed(&peer, &failure);
+        }
+        if matches!(error, DialError::LocalPeerId { .. }) {
+            self.seeds.forget(&peer);
+            return;
+        }
+        self.seed_failed(&peer, failure);
+    }
+
+    fn seed_failed(&mut self, peer: &libp2p::PeerId, failure: MeshError) {
+        let Some((id, pause)) = self.seeds.failed(peer, Instant::now()) else {
+            return;
+        };
+        let reason = failure.to_string();
+        tracing::debug!(bootstrap = %id, ?pause, %reason, "a bootstrap peer did not answer");
+        self.shared
+            .tell(MeshEvent::BootstrapFailed { peer: id, reason });
+        self.last_dial_error = Some(failure);
+        self.stand();
+    }
+}

@@ -1,0 +1,341 @@
+//! What each event of the swarm means to the mesh.
+
+use std::time::Instant;
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::ConnectedPoint,
+    gossipsub::{self, MessageAcceptance},
+    identify, kad, mdns, ping,
+    swarm::{ConnectionError, ConnectionId, SwarmEvent},
+};
+
+use super::{
+    MeshError, MeshEvent, PeerView,
+    actor::{Actor, Neighbour},
+    address,
+    behaviour::{self, BehaviourEvent},
+};
+use crate::protocol::{Input, Verdict};
+
+/// Peers found on the LAN are dialled up to this many neighbours.
+const ENOUGH_NEIGHBOURS: usize = 32;
+/// Letters of what a peer says of itself that are kept.
+const MAX_AGENT_LEN: usize = 64;
+
+impl Actor {
+    /// Takes in one event of the swarm.
+    pub(crate) fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.behaviour_event(event),
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => {
+                self.established(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                num_established: 0,
+                cause,
+                ..
+            } => {
+                self.gone(peer_id, cause);
+            }
+            SwarmEvent::OutgoingConnectionError {
+                peer_id: Some(peer),
+                error,
+                ..
+            } if !self.neighbours.contains_key(&peer) => {
+                self.dial_failed(peer, &error);
+            }
+            SwarmEvent::OutgoingConnectionError {
+                peer_id: None,
+                connection_id,
+                error,
+            } => {
+                self.waiters.dial_of_unknown_failed(connection_id, &error);
+            }
+            SwarmEvent::IncomingConnectionError {
+                error,
+                send_back_addr,
+                ..
+            } => {
+                tracing::debug!(%error, from = %send_back_addr, "an inbound connection failed");
+            }
+            SwarmEvent::NewListenAddr {
+                listener_id,
+                address,
+            } => {
+                self.unbound.remove(&listener_id);
+                tracing::debug!(%address, "listening");
+                if !self.listening.contains(&address) {
+                    self.listening.push(address);
+                    self.addresses_changed();
+                }
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.not_listening(&[address]),
+            SwarmEvent::ListenerClosed {
+                addresses, reason, ..
+            } => {
+                if let Err(error) = reason {
+                    tracing::warn!(%error, ?addresses, "no longer listening");
+                }
+                self.not_listening(&addresses);
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "a listener failed to accept");
+            }
+            _ => {}
+        }
+    }
+
+    fn behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                self.identified(peer_id, info);
+            }
+            BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. }) => {
+                tracing::debug!(peer = %peer_id, %error, "a peer does not say who it is");
+            }
+            BehaviourEvent::Gossip(event) => self.gossip_event(event),
+            BehaviourEvent::Kad(event) => self.kad_event(event),
+            BehaviourEvent::Ping(event) => self.pinged(event),
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.found_on_lan(found),
+            _ => {}
+        }
+    }
+
+    fn not_listening(&mut self, addresses: &[Multiaddr]) {
+        let before = self.listening.len();
+        self.listening
+            .retain(|address| !addresses.contains(address));
+        if self.listening.len() != before {
+            self.addresses_changed();
+        }
+    }
+
+    fn established(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let Some(id) = address::ours(&peer) else {
+            let _ = self.swarm.disconnect_peer_id(peer);
+            return;
+        };
+        self.waiters.established(connection, peer);
+        let loopback = address::is_loopback(endpoint.get_remote_address());
+        let neighbour = self.neighbours.entry(peer).or_insert(Neighbour {
+            id,
+            confirmed: false,
+            loopback,
+        });
+        neighbour.loopback |= loopback;
+        if neighbour.confirmed {
+            self.waiters.settle(&peer, &Ok(id));
+        } else if let Some(refusal) = self.refusal_of(&peer) {
+            self.waiters.settle(&peer, &Err(refusal));
+        }
+    }
+
+    fn gone(&mut self, peer: PeerId, cause: Option<ConnectionError>) {
+        let Some(neighbour) = self.neighbours.remove(&peer) else {
+            return;
+        };
+        let unused = matches!(cause, Some(ConnectionError::KeepAliveTimeout));
+        self.seeds.disconnected(&peer, unused, Instant::now());
+        if neighbour.confirmed {
+            tracing::debug!(peer = %neighbour.id, ?cause, "disconnected");
+            self.shared.remove_peer(&neighbour.id);
+            self.shared.tell(MeshEvent::Disconnected(neighbour.id));
+            self.feed(Input::Disconnected(neighbour.id));
+        }
+        let reason = match cause {
+            Some(cause) => format!("the connection broke before the peer said who it is ({cause})"),
+            None => "the connection was closed before the peer said who it is".to_owned(),
+        };
+        let error = MeshError::Unreachable {
+            peer: peer.to_string(),
+            reason,
+        };
+        self.waiters.settle(&peer, &Err(error));
+        self.stand();
+    }
+
+    fn identified(&mut self, peer: PeerId, info: identify::Info) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        let id = neighbour.id;
+        let theirs = behaviour::network_of(&info.protocol_version);
+        if theirs != Some(self.network.as_str()) {
+            let theirs = theirs.map_or_else(
+                || format!("(not embermesh: {})", printable(&info.protocol_version)),
+                printable,
+            );
+            return self.refuse(peer, id, theirs);
+        }
+        let is_new = !std::mem::replace(&mut neighbour.confirmed, true);
+        let addresses = address::dialable(info.listen_addrs, neighbour.loopback);
+        self.route(peer, &info.protocols, &addresses);
+        self.shared.set_peer(PeerView {
+            peer: id,
+            agent: printable(&info.agent_version),
+            round_trip: self.shared.peer(&id).and_then(|view| view.round_trip),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+        });
+        if is_new {
+            self.confirmed(peer, id);
+        }
+    }
+
+    /// Lets Kademlia know a peer that serves it.
+    fn route(
+        &mut self,
+        peer: PeerId,
+        protocols: &[libp2p::StreamProtocol],
+        addresses: &[Multiaddr],
+    ) {
+        let kad = &mut self.swarm.behaviour_mut().kad;
+        let serves = protocols
+            .iter()
+            .any(|protocol| kad.protocol_names().contains(protocol));
+        if !serves {
+            return;
+        }
+        for address in addresses {
+            kad.add_address(&peer, address.clone());
+        }
+    }
+
+    fn confirmed(&mut self, peer: PeerId, id: embermesh_crypto::ids::PeerId) {
+        let was_alone = self.neighbours.values().filter(|n| n.confirmed).count() == 1;
+        self.seeds.connected(&peer);
+        self.waiters.settle(&peer, &Ok(id));
+        self.shared.tell(MeshEvent::Connected(id));
+        self.feed(Input::Connected(id));
+        if was_alone {
+            let kad = &mut self.swarm.behaviour_mut().kad;
+            // Fails only while the table is empty: beside nothing but clients.
+            let _ = kad.bootstrap();
+            self.queries.announce_all(kad);
+        }
+        self.stand();
+    }
+
+    fn gossip_event(&mut self, event: gossipsub::Event) {
+        match event {
+            gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            } => {
+                let acceptance = self.judge(propagation_source, message.data);
+                // False when the message has left the cache: then nobody waits for it.
+                self.swarm
+                    .behaviour_mut()
+                    .gossip
+                    .report_message_validation_result(&message_id, &propagation_source, acceptance);
+            }
+            gossipsub::Event::Subscribed { .. } => self.listener_came(),
+            gossipsub::Event::SlowPeer { peer_id, .. } => {
+                tracing::debug!(peer = %peer_id, "a peer is slow to take gossip");
+            }
+            _ => {}
+        }
+    }
+
+    fn judge(&mut self, from: PeerId, bytes: Vec<u8>) -> MessageAcceptance {
+        let Some(from) = address::ours(&from) else {
+            return MessageAcceptance::Reject;
+        };
+        match self.feed(Input::Gossip { from, bytes }).verdict {
+            Some(Verdict::Accept) => MessageAcceptance::Accept,
+            Some(Verdict::Reject(reason)) => {
+                tracing::debug!(peer = %from, %reason, "rejected an advert");
+                self.shared.tell(MeshEvent::AdvertRejected { from, reason });
+                MessageAcceptance::Reject
+            }
+            Some(Verdict::Ignore(reason)) => {
+                tracing::trace!(peer = %from, %reason, "ignored an advert");
+                MessageAcceptance::Ignore
+            }
+            None => MessageAcceptance::Ignore,
+        }
+    }
+
+    fn kad_event(&mut self, event: kad::Event) {
+        match event {
+            kad::Event::OutboundQueryProgressed {
+                id, result, step, ..
+            } => {
+                let kad = &mut self.swarm.behaviour_mut().kad;
+                self.queries.progressed(kad, id, result, &step);
+            }
+            kad::Event::InboundRequest {
+                request:
+                    kad::InboundRequest::AddProvider {
+                        record: Some(record),
+                    },
+            } => {
+                // Kademlia has checked that the provider itself is asking.
+                let store = self.swarm.behaviour_mut().kad.store_mut();
+                if let Err(error) = kad::store::RecordStore::add_provider(store, record) {
+                    tracing::debug!(%error, "a provider record was not kept");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pinged(&mut self, event: ping::Event) {
+        match event.result {
+            Ok(round_trip) => {
+                if let Some(id) = address::ours(&event.peer) {
+                    self.shared.set_round_trip(&id, round_trip);
+                }
+            }
+            Err(ping::Failure::Unsupported) => {}
+            // libp2p only reports it; a connection that does not answer is dead.
+            Err(error) => {
+                tracing::debug!(peer = %event.peer, %error, "a connection is dead");
+                self.swarm.close_connection(event.connection);
+            }
+        }
+    }
+
+    fn found_on_lan(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        for (peer, address) in found {
+            if self.neighbours.len() >= ENOUGH_NEIGHBOURS {
+                return;
+            }
+            if self.strangers.contains_key(&peer) {
+                continue;
+            }
+            if let Err(error) = self.dial(peer, vec![address]) {
+                self.dial_failed(peer, &error);
+            }
+        }
+    }
+}
+
+/// What a peer says of itself, fit for a log line.
+fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_AGENT_LEN)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_write_into_our_log() {
+        assert_eq!(
+            printable("good\n2026 ERROR evil\u{1b}[2J"),
+            "good2026 ERROR evil[2J"
+        );
+        assert_eq!(printable(&"x".repeat(1000)).len(), MAX_AGENT_LEN);
+    }
+}

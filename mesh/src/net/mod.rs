@@ -1,0 +1,46 @@
+//! The swarm, owned by one actor, and [`Mesh`], the handle to it.
+//!
+//! - `actor` owns the swarm and the table; `events` says what the swarm's events
+//!   mean, `driver` carries out what the table decides.
+//! - `behaviour` and `gossip` hold the settings of libp2p, each with its reason.
+//! - `dialing` knows whom to dial and when, `connect` does it, `strangers` turns away
+//!   peers of other networks.
+//! - `queries` asks the DHT, `providers` is what this process keeps for it.
+//! - `exchange` and `stream` move bytes; `shared` is what can be read without asking.
+//! - `address` converts ids and addresses: outside this folder no libp2p type is seen.
+//!
+//! **A peer is believed to be of this network once identify has said so.** Every
+//! protocol's name carries the network too, so that before that moment, and to
+//! whoever lies, there is nothing to speak about.
+
+mod actor;
+mod address;
+mod behaviour;
+mod connect;
+mod dialing;
+mod draft;
+mod driver;
+mod error;
+mod event;
+mod events;
+mod exchange;
+mod gossip;
+mod handle;
+mod providers;
+mod queries;
+mod shared;
+mod start;
+mod strangers;
+mod stream;
+
+pub use draft::AdvertDraft;
+pub use error::MeshError;
+pub use event::{MeshEvent, PeerView, Standing};
+pub use handle::Mesh;
+pub use stream::{Incoming, MeshStream};
+
+/// The addresses of an advert that can be parsed. An advert is signed by its peer,
+/// which does not make sense of what is in it.
+fn parse_advertised(texts: &[String]) -> Vec<libp2p::Multiaddr> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}

@@ -1,0 +1,171 @@
+//! Which peers were asked for their tables, and whom to ask next.
+//!
+//! A joiner asks the first few peers it meets; after that one peer at random is
+//! asked now and then, which repairs whatever gossip lost. Every wait ends.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use embermesh_crypto::{ids::PeerId, time::UnixMillis};
+use rand::{Rng, RngCore};
+
+use super::{
+    after,
+    bucket::{Bucket, Rate},
+    millis,
+};
+
+/// Tables a joiner asks for before it trusts to gossip.
+pub const JOIN_EXCHANGES: u32 = 3;
+/// Time between two exchanges once joined.
+pub const EXCHANGE_INTERVAL: Duration = Duration::from_secs(60);
+/// Up to this much sooner, at random.
+pub const EXCHANGE_JITTER: Duration = Duration::from_secs(20);
+/// A joiner whose exchange failed asks again after this.
+pub const EXCHANGE_RETRY: Duration = Duration::from_secs(2);
+/// An exchange that takes longer is given up.
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Exchanges under way at once.
+pub const MAX_IN_FLIGHT: usize = 3;
+/// Peers kept track of: above any limit on connections that makes sense.
+pub const MAX_PARTNERS: usize = 4096;
+/// How often one peer is answered.
+pub const ANSWER_RATE: Rate = Rate {
+    burst: 4,
+    every: Duration::from_secs(10),
+};
+
+/// Exchanges asked for and answered.
+#[derive(Debug, Clone, Default)]
+pub struct Exchanges {
+    connected: BTreeMap<PeerId, bool>,
+    in_flight: BTreeMap<PeerId, UnixMillis>,
+    completed: u32,
+    next: Option<UnixMillis>,
+    /// What each asker may still ask. Outlives its connection, so that dialling
+    /// again does not fill it.
+    askers: BTreeMap<PeerId, Bucket>,
+}
+
+impl Exchanges {
+    /// A peer of this network is connected. True when it should be asked at once.
+    pub fn connected(&mut self, peer: PeerId, now: UnixMillis) -> bool {
+        if self.connected.len() >= MAX_PARTNERS {
+            return false;
+        }
+        if self.connected.is_empty() {
+            // Alone until now: what was known may be old, so it counts as a join.
+            self.completed = 0;
+        }
+        if self.connected.insert(peer, false).is_some() {
+            return false;
+        }
+        let due = self.completed as usize + self.in_flight.len() < JOIN_EXCHANGES as usize;
+        due && self.begin(peer, now)
+    }
+
+    /// A peer has gone, and with it any exchange under way.
+    pub fn disconnected(&mut self, peer: &PeerId, now: UnixMillis, rng: &mut dyn RngCore) {
+        self.connected.remove(peer);
+        self.done(peer, false, now, rng);
+        if self.connected.is_empty() {
+            self.next = None;
+        }
+    }
+
+    /// Whether this peer was asked and may answer.
+    #[must_use]
+    pub fn is_asked(&self, peer: &PeerId) -> bool {
+        self.in_flight.contains_key(peer)
+    }
+
+    /// The exchange with a peer is over.
+    pub fn done(&mut self, peer: &PeerId, complete: bool, now: UnixMillis, rng: &mut dyn RngCore) {
+        if self.in_flight.remove(peer).is_none() {
+            return;
+        }
+        if complete {
+            self.completed = self.completed.saturating_add(1);
+        }
+        let wait = if self.completed == 0 {
+            EXCHANGE_RETRY
+        } else {
+            let jitter = rng.random_range(0..=millis(EXCHANGE_JITTER));
+            EXCHANGE_INTERVAL.saturating_sub(Duration::from_millis(jitter))
+        };
+        let at = after(now, wait);
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// Whom to ask now, if it is time. One that was not asked before comes first.
+    pub fn due(&mut self, now: UnixMillis, rng: &mut dyn RngCore) -> Option<PeerId> {
+        let late: Vec<PeerId> = self
+            .in_flight
+            .iter()
+            .filter(|(_, deadline)| **deadline <= now)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in late {
+            self.done(&peer, false, now, rng);
+        }
+        if self.next.is_none_or(|at| at > now) {
+            return None;
+        }
+        self.next = None;
+        let all: Vec<PeerId> = self.candidates(false);
+        let fresh: Vec<PeerId> = self.candidates(true);
+        let pool = if fresh.is_empty() { all } else { fresh };
+        if pool.is_empty() {
+            return None;
+        }
+        let peer = pool[rng.random_range(0..pool.len())];
+        self.begin(peer, now).then_some(peer)
+    }
+
+    fn candidates(&self, fresh: bool) -> Vec<PeerId> {
+        self.connected
+            .iter()
+            .filter(|(peer, asked)| (!fresh || !**asked) && !self.in_flight.contains_key(peer))
+            .map(|(peer, _)| *peer)
+            .collect()
+    }
+
+    fn begin(&mut self, peer: PeerId, now: UnixMillis) -> bool {
+        if self.in_flight.len() >= MAX_IN_FLIGHT {
+            return false;
+        }
+        self.connected.insert(peer, true);
+        self.in_flight.insert(peer, after(now, EXCHANGE_TIMEOUT));
+        true
+    }
+
+    /// Whether a peer's request for our table is within its rate.
+    pub fn may_ask(&mut self, peer: PeerId, now: UnixMillis) -> bool {
+        if self.askers.len() >= MAX_PARTNERS && !self.askers.contains_key(&peer) {
+            self.forget_full(now);
+            if self.askers.len() >= MAX_PARTNERS {
+                return false;
+            }
+        }
+        self.askers
+            .entry(peer)
+            .or_insert_with(|| Bucket::full(now))
+            .take(ANSWER_RATE, now)
+    }
+
+    /// Forgets askers that owe nothing.
+    pub fn forget_full(&mut self, now: UnixMillis) {
+        self.askers.retain(|_, bucket| !bucket.is_full(now));
+    }
+
+    /// The next moment at which [`Exchanges::due`] has something to do.
+    #[must_use]
+    pub fn next(&self) -> Option<UnixMillis> {
+        self.in_flight.values().copied().chain(self.next).min()
+    }
+
+    /// Exchanges that were completed since the last time this peer was alone.
+    #[must_use]
+    pub fn completed(&self) -> u32 {
+        self.completed
+    }
+}

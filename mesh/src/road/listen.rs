@@ -1,0 +1,245 @@
+//! One TCP port: mutual TLS, and plaintext HTTP/2 where it is allowed.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Protocol, RoadError, RoadStream,
+    bounds::{
+        ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, MAX_BULK_CONNECTIONS, MAX_HANDSHAKES,
+        MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, TCP_KEEPALIVE,
+    },
+    proof,
+};
+
+/// First byte of a TLS record that begins a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Where the TCP port of the roads is, and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// The address to bind; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Whether plaintext HTTP/2 is taken, without an identity. `None` takes it on
+    /// loopback addresses only.
+    pub plaintext: Option<bool>,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            plaintext: None,
+        }
+    }
+}
+
+/// A bound port that does not answer yet: its address is known before the services
+/// that name it are made.
+#[derive(Debug)]
+pub struct Listener {
+    pub(crate) tcp: TcpListener,
+    pub(crate) plaintext: bool,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds the port.
+    ///
+    /// # Errors
+    /// When it is taken, foreign or forbidden.
+    // Async because a socket must be made within a runtime, which a caller of a plain
+    // function could forget.
+    #[allow(clippy::unused_async)]
+    pub async fn bind(config: &ListenConfig) -> Result<Self, RoadError> {
+        let address = config.address;
+        let bound = || -> io::Result<(TcpListener, SocketAddr)> {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
+            };
+            // A restarted server takes its port over from connections that linger.
+            #[cfg(unix)]
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            let tcp = socket.listen(LISTEN_BACKLOG)?;
+            let local = tcp.local_addr()?;
+            Ok((tcp, local))
+        };
+        let (tcp, local) = bound().map_err(|error| RoadError::bind(address, &error))?;
+        Ok(Self {
+            tcp,
+            plaintext: config.plaintext.unwrap_or(address.ip().is_loopback()),
+            address: local,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Sets what every TCP connection of ours has: no delay for small writes, and probes
+/// that find a dead peer. A socket that refuses either still works.
+pub(crate) fn tune(tcp: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(TCP_KEEPALIVE)
+        .with_interval(TCP_KEEPALIVE);
+    let tuned = tcp
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(tcp).set_tcp_keepalive(&keepalive));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "cannot tune a connection");
+    }
+}
+
+/// Accepts connections and hands them on, by what they turn out to be.
+pub(crate) struct Acceptor {
+    pub(crate) listener: Listener,
+    pub(crate) tls: TlsAcceptor,
+    /// Where gRPC goes.
+    pub(crate) grpc: mpsc::Sender<RoadStream>,
+    /// Where bulk blobs go; `None` refuses them.
+    pub(crate) bulk: Option<mpsc::Sender<RoadStream>>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) cut: CancellationToken,
+    pub(crate) tracker: TaskTracker,
+}
+
+/// Places for connections, by kind.
+struct Places {
+    tls: Arc<Semaphore>,
+    plain: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    /// Accepts until it is cancelled.
+    pub(crate) async fn run(self) {
+        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        let this = Arc::new(self);
+        let places = Arc::new(Places {
+            tls: Arc::new(Semaphore::new(MAX_TLS_CONNECTIONS)),
+            plain: Arc::new(Semaphore::new(MAX_PLAIN_CONNECTIONS)),
+            bulk: Arc::new(Semaphore::new(MAX_BULK_CONNECTIONS)),
+        });
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = this.cancel.cancelled() => return,
+                accepted = this.accept(&handshakes) => accepted,
+            };
+            let Some((tcp, handshake)) = accepted else {
+                continue;
+            };
+            let (worker, places) = (Arc::clone(&this), Arc::clone(&places));
+            this.tracker.spawn(async move {
+                let remote = tcp.peer_addr().ok();
+                let greeting = Box::pin(worker.greet(tcp, &places));
+                let end = tokio::select! {
+                    biased;
+                    () = worker.cancel.cancelled() => return,
+                    end = timeout(HANDSHAKE_TIMEOUT, greeting) => end,
+                };
+                drop(handshake);
+                match end {
+                    Ok(Ok((stream, queue))) => {
+                        // The server is stopping when nobody takes it.
+                        let _ = queue.send(stream).await;
+                    }
+                    Ok(Err(error)) => tracing::debug!(?remote, %error, "refused a connection"),
+                    Err(_) => tracing::debug!(?remote, "a handshake took too long"),
+                }
+            });
+        }
+    }
+
+    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        match self.listener.tcp.accept().await {
+            Ok((tcp, _)) => Some((tcp, place)),
+            Err(error) if is_of_one_connection(&error) => None,
+            Err(error) => {
+                tracing::warn!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                None
+            }
+        }
+    }
+
+    /// Finds out what a connection is, and who.
+    async fn greet(
+        &self,
+        tcp: TcpStream,
+        places: &Places,
+    ) -> io::Result<(RoadStream, mpsc::Sender<RoadStream>)> {
+        tune(&tcp);
+        let mut first = [0];
+        if tcp.peek(&mut first).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        if first[0] != TLS_HANDSHAKE {
+            if !self.plaintext() {
+                return Err(io::Error::other("plaintext is turned off on this port"));
+            }
+            let place = take(&places.plain)?;
+            let stream = RoadStream::plain(tcp).bound_to(place, self.cut.clone());
+            return Ok((stream, self.grpc.clone()));
+        }
+        let stream = self.tls.accept(tcp).await?;
+        let session = stream.get_ref().1;
+        let peer = session
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .ok_or_else(|| io::Error::other("the peer showed no certificate"))
+            .and_then(|leaf| proof::peer_of(leaf).map_err(io::Error::other))?;
+        let (queue, kind) = match session.alpn_protocol() {
+            Some(alpn) if alpn == Protocol::Grpc.alpn() => (&self.grpc, &places.tls),
+            Some(alpn) if alpn == Protocol::Blob.alpn() => (
+                self.bulk
+                    .as_ref()
+                    .ok_or_else(|| io::Error::other("no blobs are served here"))?,
+                &places.bulk,
+            ),
+            _ => return Err(io::Error::other("the peer agreed on no protocol")),
+        };
+        let place = take(kind)?;
+        let stream = RoadStream::tls(TlsStream::Server(stream), peer);
+        Ok((stream.bound_to(place, self.cut.clone()), queue.clone()))
+    }
+
+    const fn plaintext(&self) -> bool {
+        self.listener.plaintext
+    }
+}
+
+fn take(places: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
+    Arc::clone(places)
+        .try_acquire_owned()
+        .map_err(|_| io::Error::other("every place for connections of its kind is taken"))
+}
+
+/// Whether a failed accept says something about that connection only.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
