@@ -1,0 +1,143 @@
+//! One job in this process: reads the order, checks it against its ceilings,
+//! and runs the work on threads of its own number.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use embermesh_job::crypto::Digest;
+use embermesh_job::spec::{JobSpec, Work};
+
+use crate::control::{Asked, Control};
+use crate::device::{DeviceChoice, Opened, open, panic_text};
+use crate::events::{EventLog, Say};
+use crate::failure::WorkFailed;
+use crate::pace::Pace;
+use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
+use crate::{DeviceFault, evaluate, train, weights};
+
+/// What both kinds of work need.
+pub(crate) struct Job<'a> {
+    pub(crate) order: &'a WorkOrder,
+    pub(crate) digest: Digest,
+    pub(crate) device: Opened,
+    pub(crate) log: EventLog<'a>,
+    control: &'a Control,
+}
+
+impl Job<'_> {
+    /// Called between two steps: waits while the job is paused, ends it when it
+    /// is cancelled.
+    pub(crate) fn breathe(&mut self, pace: &mut Pace) -> Result<(), WorkFailed> {
+        let log = &mut self.log;
+        let waited = self.control.pass(&mut |paused| log.paused(paused))?;
+        pace.skip(waited);
+        Ok(())
+    }
+
+    /// What was asked of the work since this was last called.
+    pub(crate) fn asked(&self) -> Asked {
+        self.control.asked()
+    }
+
+    /// Writes a result into the work folder and says so.
+    pub(crate) fn artifact(&mut self, name: &str, bytes: &[u8]) -> Result<(), WorkFailed> {
+        let needed = bytes.len() as u64;
+        let ceiling = self.order.ceilings.output_bytes;
+        if needed > ceiling {
+            return Err(WorkFailed::Output { needed, ceiling });
+        }
+        let path = self.order.workdir.join(name);
+        weights::write_atomically(&path, bytes)?;
+        self.log.artifact(name, path);
+        Ok(())
+    }
+}
+
+/// Runs an order in this process, without pipe or sandbox: the same loop for
+/// benchmarks and tests.
+///
+/// # Errors
+/// [`WorkFailed`], whose class says whose fault it is.
+pub fn run_in_process(
+    order: &WorkOrder,
+    hear: &mut (dyn FnMut(WorkerEvent) + Send),
+) -> Result<WorkSummary, WorkFailed> {
+    let device = open(order.device)?;
+    run(order, device, &Control::default(), &mut |message| {
+        if let FromWorker::Event(event) = message {
+            hear(event);
+        }
+    })
+}
+
+/// Runs an order on an open device. A panic becomes a failure.
+pub(crate) fn run(
+    order: &WorkOrder,
+    device: Opened,
+    control: &Control,
+    say: Say<'_>,
+) -> Result<WorkSummary, WorkFailed> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(order.threads as usize)
+        .thread_name(|index| format!("compute-{index}"))
+        .build()
+        .map_err(|error| WorkFailed::Internal(format!("threads cannot be started: {error}")))?;
+    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, say)));
+    catch_unwind(work).unwrap_or_else(|panic| Err(panicked(order.device, panic_text(&*panic))))
+}
+
+fn work(
+    order: &WorkOrder,
+    device: Opened,
+    control: &Control,
+    say: Say<'_>,
+) -> Result<WorkSummary, WorkFailed> {
+    let spec = JobSpec::from_canonical(order.spec.as_bytes())
+        .map_err(|error| WorkFailed::Spec(error.to_string()))?;
+    check_ceilings(&spec, order)?;
+    let mut job = Job {
+        order,
+        digest: Digest::of(order.spec.as_bytes()),
+        device,
+        log: EventLog::new(say),
+        control,
+    };
+    match &spec.work {
+        Work::Train(train) => train::run(train, &mut job),
+        Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
+    }
+}
+
+/// Refuses, before anything of that size is allocated, what would go over the
+/// ceilings. Inputs count twice: as the file's bytes and as what is read of it.
+fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<(), WorkFailed> {
+    let plan = spec.plan()?;
+    let (peak, output) = match &spec.work {
+        Work::Train(train) => (train.peak_bytes(&plan), plan.parameters.saturating_mul(4)),
+        Work::Evaluate(evaluate) => (plan.peak_bytes(evaluate.batch as usize), 0),
+    };
+    let data = spec.inputs().iter().fold(0_u64, |sum, input| {
+        sum.saturating_add(input.size.saturating_mul(2))
+    });
+    let needed = peak.saturating_add(data);
+    if needed > order.ceilings.memory_bytes {
+        return Err(WorkFailed::Memory {
+            needed,
+            ceiling: order.ceilings.memory_bytes,
+        });
+    }
+    if output > order.ceilings.output_bytes {
+        return Err(WorkFailed::Output {
+            needed: output,
+            ceiling: order.ceilings.output_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// On a GPU it is the driver that panics; on the CPU it is this program.
+fn panicked(choice: DeviceChoice, message: String) -> WorkFailed {
+    match choice {
+        DeviceChoice::Cpu => WorkFailed::Internal(format!("the computation panicked: {message}")),
+        _ => WorkFailed::Device(DeviceFault::Driver { choice, message }),
+    }
+}

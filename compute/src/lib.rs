@@ -1,0 +1,49 @@
+//! Runs one workload on this machine; the only crate that names burn.
+//!
+//! It has two sides of one pipe. In the daemon: the messages ([`pipe`]), their
+//! framing ([`frame`]), and the [`probe`] that measures a device in a process
+//! that may be lost. In the worker's process: [`worker::main`], which fences
+//! itself in and runs the loop of a job.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`pipe`], [`frame`] | messages between daemon and worker, and their framing |
+//! | [`worker`], `sandbox`, `control` | the worker's process: guards, fences, pause and cancel |
+//! | [`device`], [`probe`] | devices compiled in, opened, measured |
+//! | `job`, `events`, `pace` | one order, its numbered events, its speed |
+//! | `train`, `evaluate`, `metrics` | the loops |
+//! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
+//! | `network`, `randomness` | a declared model over burn's tensors |
+//! | `dataset` | digits and IDX images, split and shuffled by seed |
+//! | `weights`, `checkpoint` | safetensors in and out |
+//!
+//! What a job is, and whether it may run, is for others to say.
+
+mod checkpoint;
+mod clip;
+mod control;
+mod dataset;
+pub mod device;
+mod evaluate;
+mod events;
+mod failure;
+pub mod frame;
+mod job;
+mod kernels;
+mod loss;
+mod metrics;
+mod network;
+mod optimizer;
+mod pace;
+pub mod pipe;
+pub mod probe;
+mod randomness;
+mod sandbox;
+mod schedule;
+mod train;
+mod weights;
+pub mod worker;
+
+pub use device::{DeviceChoice, DeviceFault};
+pub use failure::{FailureClass, InvalidData, InvalidWeights, WorkFailed};
+pub use job::run_in_process;

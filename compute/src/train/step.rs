@@ -1,0 +1,115 @@
+//! One step along the gradient of its batches.
+
+use burn::tensor::Tensor;
+
+use super::Training;
+use crate::clip::clip;
+use crate::dataset::Batch;
+use crate::failure::WorkFailed;
+use crate::metrics::Outcome;
+use crate::network::Mode;
+
+/// What a batch left on the device.
+pub(super) struct Unread {
+    pub(super) step: u64,
+    pub(super) loss: Tensor<1>,
+    pub(super) correct: Option<Tensor<1>>,
+    /// What makes the batch's own mean of its share of the step's.
+    pub(super) scale: f64,
+    /// What is known without the device.
+    pub(super) known: Outcome,
+}
+
+impl Training<'_> {
+    /// Takes the next step.
+    pub(super) fn advance(&mut self) -> Result<(), WorkFailed> {
+        self.at.step += 1;
+        let step = self.at.step;
+        let within = (step - 1) % self.steps_per_pass;
+        if within == 0 {
+            self.order = self.order_of(step);
+        }
+        let size = self.train.batch as usize;
+        let size_of_step = size * self.train.accumulate as usize;
+        let start = within as usize * size_of_step;
+        let places = &self.order[start..(start + size_of_step).min(self.order.len())];
+        let batches: Vec<Batch> = places
+            .chunks(size)
+            .map(|places| self.samples.batch(places))
+            .collect();
+        let weight = batches
+            .iter()
+            .map(|batch| self.objective.weight(&batch.targets))
+            .sum();
+
+        let mut sums: Option<Vec<Tensor<1>>> = None;
+        for (number, batch) in (1..).zip(batches) {
+            let gradients = self.gradients(&batch, number, weight)?;
+            sums = Some(match sums {
+                None => gradients,
+                Some(sums) => sums
+                    .into_iter()
+                    .zip(gradients)
+                    .map(|(sum, gradient)| sum.add(gradient))
+                    .collect(),
+            });
+        }
+        let mut gradients = sums.unwrap_or_default();
+        if let Some(rule) = self.train.clip {
+            gradients = clip(rule, gradients);
+        }
+        let factor = self.course.factor(step);
+        self.optimizer
+            .step(&mut self.network, gradients, step, factor);
+        Ok(())
+    }
+
+    /// The gradients of one batch of a step, whose samples weigh `weight` in
+    /// all. `number` is the batch's within the step, from 1.
+    fn gradients(
+        &mut self,
+        batch: &Batch,
+        number: u64,
+        weight: f64,
+    ) -> Result<Vec<Tensor<1>>, WorkFailed> {
+        let step = self.at.step;
+        let mode = Mode::Train {
+            seed: self.train.seed,
+            // Batches of one step drop different values.
+            step: (step - 1) * u64::from(self.train.accumulate) + number,
+        };
+        let answers = self
+            .objective
+            .answers(&batch.targets, self.network.device())?;
+        let leaves = self.network.leaves();
+        let outputs = self.network.forward(&leaves, batch, mode);
+        let correct = answers.correct(outputs.clone().inner());
+        let loss = answers.loss(outputs, weight);
+        let mut gradients = loss.backward();
+        let gradients = leaves
+            .iter()
+            .map(|leaf| {
+                leaf.grad_remove(&mut gradients)
+                    .unwrap_or_else(|| leaf.clone().inner().zeros_like())
+            })
+            .collect();
+
+        let own = self.objective.weight(&batch.targets);
+        let samples = batch.len() as u64;
+        self.at.seen += samples;
+        self.pace.step(samples);
+        self.unread.push(Unread {
+            step,
+            loss: loss.inner(),
+            correct,
+            scale: weight / own,
+            known: Outcome {
+                weight: own,
+                judged: answers.judged(),
+                samples,
+                ..Outcome::default()
+            },
+        });
+        Ok(gradients)
+    }
+}

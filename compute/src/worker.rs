@@ -1,0 +1,323 @@
+//! The worker's process: `embermesh worker`, hidden, started by the daemon.
+//!
+//! It brings its device up, says so, waits for one order, fences itself in,
+//! does the work, and ends. Its life hangs on the pipe: when the daemon is
+//! gone, killed or not, the pipe closes and the worker ends at once; should it
+//! be stopped and unable to see that, the kernel kills it.
+//!
+//! The kernel's word for "the parent died" is the end of the *thread* that
+//! started this process. A daemon must start workers from a thread that lives
+//! as long as it does: a runtime's own thread, not one of a pool of blocking
+//! threads, which ends when it is idle.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read, stdin};
+use std::process::ExitCode;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::control::Control;
+use crate::device::{DeviceChoice, open};
+use crate::failure::{FailureClass, WorkFailed};
+use crate::frame::{self, FrameError};
+use crate::pipe::{FromWorker, Ready, ToWorker, WorkOrder};
+use crate::sandbox::{self, Needs};
+use crate::{job, probe};
+
+/// What a worker's environment should hold: glibc's allocator keeps large buffers for
+/// the next step rather than give them back to the system, whose fresh pages cost a
+/// step of a convolutional network a third of its time. Other allocators ignore it.
+pub const ENVIRONMENT: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
+    ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
+];
+
+/// How long a cancelled job may take to end by itself before its process does.
+const CANCEL_GRACE: Duration = Duration::from_millis(100);
+
+/// The longest message of a failure, in bytes: a driver may say a lot.
+const MAX_MESSAGE: usize = 4096;
+
+const USAGE: &str = "this is the part of a node that runs one job; the node starts it\n\
+    usage: worker [--device cpu|wgpu:N|cuda:N] | worker --probe DEVICE";
+
+/// Runs the worker. `args` are the words after `worker`.
+pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
+    match parse(args) {
+        Ok(Task::Probe(choice)) => probe::main(choice),
+        Ok(Task::Serve(_)) if stdin().is_terminal() => refuse(USAGE),
+        Ok(Task::Serve(choice)) => serve(choice),
+        Err(problem) => refuse(&format!("{problem}\n{USAGE}")),
+    }
+}
+
+enum Task {
+    Probe(DeviceChoice),
+    Serve(DeviceChoice),
+}
+
+fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
+    let mut task = Task::Serve(DeviceChoice::Cpu);
+    let mut args = args.into_iter();
+    while let Some(flag) = args.next() {
+        let mut device = || {
+            let value = args
+                .next()
+                .ok_or_else(|| format!("{flag} needs a device"))?;
+            value
+                .parse::<DeviceChoice>()
+                .map_err(|error| error.to_string())
+        };
+        task = match flag.as_str() {
+            "--probe" => Task::Probe(device()?),
+            "--device" => Task::Serve(device()?),
+            _ => return Err(format!("unknown flag {flag}")),
+        };
+    }
+    Ok(task)
+}
+
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::from(2)
+}
+
+/// The pipe to the daemon, which several threads write to.
+struct Daemon {
+    pipe: Mutex<File>,
+}
+
+impl Daemon {
+    fn say(&self, message: &FromWorker) {
+        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = frame::write(&mut *pipe, message) {
+            // Nobody hears this worker any more.
+            eprintln!("{error}");
+            end_now();
+        }
+    }
+}
+
+fn serve(choice: DeviceChoice) -> ExitCode {
+    let daemon = match raise_guards() {
+        Ok(pipe) => Arc::new(Daemon {
+            pipe: Mutex::new(pipe),
+        }),
+        Err(error) => return refuse(&format!("the worker cannot guard itself: {error}")),
+    };
+    let device = match open(choice) {
+        Ok(device) => device,
+        Err(fault) => return fail(&daemon, &fault.into()),
+    };
+    daemon.say(&FromWorker::Ready(Ready {
+        device: choice,
+        name: device.name.clone(),
+    }));
+    // Read without a thread and without a buffer: what follows the order
+    // belongs to the thread that listens, which is started inside the fences.
+    let order = match wait_for_order(&mut stdin().lock()) {
+        Ok(Some(order)) => order,
+        Ok(None) | Err(FrameError::Closed) => return ExitCode::SUCCESS,
+        Err(error) => return fail(&daemon, &WorkFailed::Internal(error.to_string())),
+    };
+    if order.device != choice {
+        let message = format!(
+            "the order is for {} and this worker holds {choice}",
+            order.device
+        );
+        return fail(&daemon, &WorkFailed::Internal(message));
+    }
+    daemon.say(&FromWorker::Sandboxed(sandbox::enter(&needs(&order))));
+
+    let control = Arc::new(Control::default());
+    let ended = Arc::new(Ended::default());
+    if let Err(error) = listen(&daemon, &control, &ended) {
+        let message = format!("the thread that listens cannot be started: {error}");
+        return fail(&daemon, &WorkFailed::Internal(message));
+    }
+    let outcome = job::run(&order, device, &control, &mut |message| {
+        daemon.say(&message)
+    });
+    if !ended.claim() {
+        // The listener has said that the job was cancelled and ends the
+        // process: a second last word would contradict it.
+        loop {
+            std::thread::park();
+        }
+    }
+    match outcome {
+        Ok(summary) => {
+            daemon.say(&FromWorker::Done(summary));
+            ExitCode::SUCCESS
+        }
+        Err(failed) => fail(&daemon, &failed),
+    }
+}
+
+/// The first message that ends the wait: an order, or the word to go.
+fn wait_for_order(from: &mut impl Read) -> Result<Option<Box<WorkOrder>>, FrameError> {
+    loop {
+        match frame::read(from)? {
+            ToWorker::Start(order) => return Ok(Some(order)),
+            ToWorker::Shutdown | ToWorker::Cancel => return Ok(None),
+            ToWorker::Pause | ToWorker::Resume | ToWorker::Adjust(_) | ToWorker::Finish => {}
+        }
+    }
+}
+
+/// Says why the job, or the worker, came to nothing.
+fn fail(daemon: &Daemon, failed: &WorkFailed) -> ExitCode {
+    let Some(class) = failed.class() else {
+        daemon.say(&FromWorker::Cancelled);
+        return ExitCode::SUCCESS;
+    };
+    let mut message = failed.to_string();
+    message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+    daemon.say(&FromWorker::Failed { class, message });
+    match class {
+        FailureClass::Invalid | FailureClass::Resource => ExitCode::SUCCESS,
+        FailureClass::Device | FailureClass::Internal => ExitCode::FAILURE,
+    }
+}
+
+fn needs(order: &WorkOrder) -> Needs {
+    let resume = order.resume.iter().map(|resume| resume.path.clone());
+    Needs {
+        read: order.inputs.values().cloned().chain(resume).collect(),
+        write: order.workdir.clone(),
+        memory_bytes: order.ceilings.memory_bytes,
+        driver: order.device != DeviceChoice::Cpu,
+    }
+}
+
+/// Whether the last word has been said, so that it is said once.
+#[derive(Default)]
+struct Ended {
+    claimed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Ended {
+    /// True for the first who asks.
+    fn claim(&self) -> bool {
+        let mut claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.changed.notify_all();
+        !std::mem::replace(&mut claimed, true)
+    }
+
+    /// Waits for the other to claim; claims when it has not in time.
+    fn claim_after(&self, grace: Duration) -> bool {
+        let claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut claimed, _) = self
+            .changed
+            .wait_timeout_while(claimed, grace, |claimed| !*claimed)
+            .unwrap_or_else(PoisonError::into_inner);
+        !std::mem::replace(&mut claimed, true)
+    }
+}
+
+/// Hears the daemon for as long as the job runs.
+fn listen(daemon: &Arc<Daemon>, control: &Arc<Control>, ended: &Arc<Ended>) -> std::io::Result<()> {
+    let (daemon, control, ended) = (Arc::clone(daemon), Arc::clone(control), Arc::clone(ended));
+    let listener = std::thread::Builder::new().name("listener".to_owned());
+    let hear = move || {
+        let mut from = stdin().lock();
+        loop {
+            match frame::read(&mut from) {
+                Ok(ToWorker::Pause) => control.pause(),
+                Ok(ToWorker::Resume) => control.resume(),
+                Ok(ToWorker::Adjust(adjustment)) => control.adjust(adjustment),
+                Ok(ToWorker::Finish) => control.finish(),
+                Ok(ToWorker::Cancel | ToWorker::Shutdown) => {
+                    control.cancel();
+                    // A step may be long; nothing of it is wanted any more.
+                    if ended.claim_after(CANCEL_GRACE) {
+                        daemon.say(&FromWorker::Cancelled);
+                        end_now();
+                    }
+                }
+                // One order per process.
+                Ok(ToWorker::Start(_)) => {}
+                Err(_) => end_now(),
+            }
+        }
+    };
+    // It ends with the process.
+    listener.spawn(hear).map(drop)
+}
+
+/// Ends the process here and now: no destructor of a driver may hold it up.
+fn end_now() -> ! {
+    #[cfg(unix)]
+    {
+        // A process may always kill itself.
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+    std::process::abort()
+}
+
+/// What holds from the first moment: the kernel ends this process with its
+/// parent, there are limits, and the pipe is out of reach of libraries that
+/// print. Returns the pipe to the daemon.
+#[cfg(unix)]
+fn raise_guards() -> std::io::Result<File> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+        let parent = getppid();
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        if getppid() != parent {
+            // It died in between, and the signal with it.
+            end_now();
+        }
+    }
+    sandbox::limits::basic()?;
+    let pipe = File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?);
+    rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
+    Ok(pipe)
+}
+
+/// Elsewhere the pipe alone ends the process.
+#[cfg(not(unix))]
+fn raise_guards() -> std::io::Result<File> {
+    use std::os::windows::io::AsHandle;
+    Ok(File::from(
+        std::io::stdout().as_handle().try_clone_to_owned()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<Task, String> {
+        parse(args.iter().map(|&word| word.to_owned()))
+    }
+
+    #[test]
+    fn flags_name_a_device() {
+        assert!(matches!(parsed(&[]), Ok(Task::Serve(DeviceChoice::Cpu))));
+        assert!(matches!(
+            parsed(&["--device", "wgpu:1"]),
+            Ok(Task::Serve(DeviceChoice::Wgpu(1)))
+        ));
+        assert!(matches!(
+            parsed(&["--probe", "cpu"]),
+            Ok(Task::Probe(DeviceChoice::Cpu))
+        ));
+        for bad in [&["--probe"][..], &["--probe", "gpu"], &["--job"]] {
+            assert!(parsed(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_is_said_once() {
+        let ended = Ended::default();
+        assert!(ended.claim());
+        assert!(!ended.claim());
+        assert!(!ended.claim_after(Duration::from_secs(60)));
+        assert!(Ended::default().claim_after(Duration::ZERO));
+    }
+}
