@@ -1,0 +1,39 @@
+//! Every limit of the client, by name.
+
+use std::time::Duration;
+
+/// How long a call to an index or a node may take that is not a stream.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a safe call is tried again while the index cannot be reached.
+pub const RETRY_FOR: Duration = Duration::from_secs(20);
+/// The first wait before something is tried again.
+pub const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait before something is tried again.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How long a node may say nothing on a stream, not even that it is idle.
+pub const NODE_SILENCE: Duration = Duration::from_secs(60);
+/// How long an index may say nothing of a watched job before it is asked.
+pub const INDEX_SILENCE: Duration = Duration::from_secs(30);
+/// How long a follower goes on when neither the node nor the index answers.
+pub const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
+/// How long a follower waits for the last events from the node, once the index
+/// has said that the job is over.
+pub const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How often a hole in the numbers is asked for again before it is reported.
+pub const MAX_HEALS: u32 = 3;
+/// A token is renewed when less than this is left of its life.
+pub const RENEW_BEFORE: Duration = Duration::from_secs(120);
+/// The least wait between two renewals of a token.
+pub const RENEW_PAUSE: Duration = Duration::from_secs(5);
+/// Updates of a follower that wait for its reader; beyond, the node waits.
+pub const UPDATE_QUEUE: usize = 256;
+/// Bytes of a blob in one message on the way to a node.
+pub const UPLOAD_CHUNK: usize = 256 * 1024;
+/// Messages of an upload that wait for the connection.
+pub const UPLOAD_QUEUE: usize = 4;
+/// How long an upload may make no headway.
+pub const UPLOAD_STALL: Duration = Duration::from_secs(60);
+/// Jobs in one page of a list.
+pub const PAGE: u32 = 200;
+/// Bytes of blobs that the client's cache keeps.
+pub const CACHE_QUOTA: u64 = 8 << 30;

@@ -1,0 +1,383 @@
+//! The handle that everything starts from: an identity, an index, and the ways to
+//! the nodes.
+
+use std::{fmt, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use embermesh_crypto::{
+    ids::{Epoch, JobId, PeerId},
+    keys::Keypair,
+};
+use embermesh_job::{
+    address::{BlobRef, PeerAddress},
+    assignment::NodeAssignment,
+    lifecycle::JobState,
+    spec::JobSpec,
+};
+use embermesh_mesh::{
+    Mesh,
+    blob::{Fetched, Fetcher, Progress, Want},
+    road::{Identity, RoadChoice, Target},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ClientError, IndexTarget, JobView, NodeView, Sources,
+    fetch::Download,
+    follow::{Follow, Start},
+    index::{IndexLink, Watched},
+    node::{Control, NodeLink, NodeStatus},
+    upload,
+};
+
+/// How a client reaches nodes.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The roads that may be taken to nodes.
+    pub road: RoadChoice,
+    /// This process's part of the mesh, for the mesh road.
+    pub mesh: Option<Mesh>,
+}
+
+/// Names one submit, so that sending it again makes no second job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdempotencyKey([u8; 16]);
+
+impl IdempotencyKey {
+    /// A new one from the system's randomness.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn fresh() -> Result<Self, ClientError> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(ClientError::Randomness)?;
+        Ok(Self(bytes))
+    }
+
+    /// One that the caller keeps, to be sure of one job across restarts.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// What became of a submit.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    /// The job.
+    pub job: JobView,
+    /// The permission to run it, unless it waits.
+    pub assignment: Option<NodeAssignment>,
+}
+
+/// A client of one index and of every node that it names. Clones are the same
+/// client.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+    options: Options,
+}
+
+struct Inner {
+    identity: Identity,
+    index_peer: PeerId,
+    index: IndexLink,
+}
+
+impl Client {
+    /// Connects to an index and makes sure that it is one.
+    ///
+    /// # Errors
+    /// When nobody answers, or who answers is no index or not the pinned one.
+    pub async fn connect(
+        target: IndexTarget,
+        keypair: Arc<Keypair>,
+        options: Options,
+    ) -> Result<Self, ClientError> {
+        let identity = Identity::new(keypair).map_err(ClientError::Identity)?;
+        let index = IndexLink::new(identity.clone(), target);
+        let index_peer = index.greet().await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                identity,
+                index_peer,
+                index,
+            }),
+            options,
+        })
+    }
+
+    /// The same client with other ways to the nodes.
+    #[must_use]
+    pub fn by(self, options: Options) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Who this client is.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        self.inner.identity.peer_id()
+    }
+
+    /// Who the index is.
+    #[must_use]
+    pub fn index_peer(&self) -> PeerId {
+        self.inner.index_peer
+    }
+
+    pub(crate) fn index(&self) -> &IndexLink {
+        &self.inner.index
+    }
+
+    /// Submits a job. Sent again with the same key, it names the same job; so it is
+    /// sent again by itself while the index cannot be reached.
+    ///
+    /// # Errors
+    /// When the index refuses it or cannot be reached for a while.
+    pub async fn submit(
+        &self,
+        spec: &JobSpec,
+        key: IdempotencyKey,
+    ) -> Result<Submitted, ClientError> {
+        let Watched { job, assignment } = self
+            .index()
+            .submit(Bytes::from(spec.canonical()), key.0)
+            .await?;
+        Ok(Submitted { job, assignment })
+    }
+
+    /// Submits a job and follows it: brings `sources` to its node, tells it who
+    /// holds the other inputs, starts it there and streams what it says.
+    ///
+    /// # Errors
+    /// As [`Client::submit`].
+    pub async fn run(
+        &self,
+        spec: &JobSpec,
+        sources: Sources,
+        holders: Vec<BlobRef>,
+        key: IdempotencyKey,
+    ) -> Result<(Submitted, Follow), ClientError> {
+        let submitted = self.submit(spec, key).await?;
+        let start = Start {
+            after: 0,
+            spec: Some(Bytes::from(spec.canonical())),
+            sources,
+            holders,
+            assignment: submitted.assignment.clone(),
+        };
+        let follow = self.follow(submitted.job.id, start);
+        Ok((submitted, follow))
+    }
+
+    /// One stream of a job's updates: across lost connections, restarts of the index
+    /// and changes of node, without a gap or a repeat in the numbers.
+    #[must_use]
+    pub fn follow(&self, job: JobId, start: Start) -> Follow {
+        Follow::start(self.clone(), job, start)
+    }
+
+    /// A job as the index knows it, with its journal and its spec.
+    ///
+    /// # Errors
+    /// When there is none, or the index cannot be reached.
+    pub async fn job(&self, job: JobId) -> Result<JobView, ClientError> {
+        self.index().job(job).await
+    }
+
+    /// The newest jobs, at most `most`, in any of `states` (none means all).
+    ///
+    /// # Errors
+    /// When the index cannot be reached.
+    pub async fn jobs(
+        &self,
+        states: &[JobState],
+        most: usize,
+    ) -> Result<Vec<JobView>, ClientError> {
+        self.index().jobs(states, most).await
+    }
+
+    /// The nodes that the index knows.
+    ///
+    /// # Errors
+    /// When the index cannot be reached.
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
+        self.index().nodes().await
+    }
+
+    /// A fresh assignment for the attempt that runs now.
+    ///
+    /// # Errors
+    /// When none runs, or the job is another's.
+    pub async fn assignment(&self, job: JobId) -> Result<NodeAssignment, ClientError> {
+        self.index().renew(job, Epoch(0)).await
+    }
+
+    /// Ends a job: directly at its node, and at the index, whichever can be reached.
+    /// `held` is an assignment that the caller has already.
+    ///
+    /// # Errors
+    /// When neither takes it.
+    pub async fn cancel(
+        &self,
+        job: JobId,
+        held: Option<NodeAssignment>,
+    ) -> Result<JobState, ClientError> {
+        let direct = async {
+            let held = match held {
+                Some(held) => held,
+                None => self.assignment(job).await?,
+            };
+            self.node(&held.node)
+                .await?
+                .control(&held, Control::Cancel)
+                .await
+        };
+        // Both at once: the node frees its device now, and the index does not start
+        // another attempt even if the node is gone.
+        let (direct, at_index) = tokio::join!(Box::pin(direct), self.index().cancel(job));
+        match (direct, at_index) {
+            (_, Ok(job)) => Ok(job.state),
+            (Ok(state), Err(_)) => Ok(state),
+            (Err(_), Err(error)) => Err(error),
+        }
+    }
+
+    /// Lets a job stand still, or go on, at its node.
+    ///
+    /// # Errors
+    /// When no attempt runs, or its node cannot be reached.
+    pub async fn set_paused(
+        &self,
+        job: JobId,
+        paused: bool,
+        held: Option<NodeAssignment>,
+    ) -> Result<JobState, ClientError> {
+        let what = if paused {
+            Control::Pause
+        } else {
+            Control::Resume
+        };
+        if let Some(held) = held
+            && let Ok(link) = self.node(&held.node).await
+            && let Ok(state) = link.control(&held, what).await
+        {
+            return Ok(state);
+        }
+        // The assignment was old, or there was none: the index has the newest.
+        let fresh = self.assignment(job).await?;
+        self.node(&fresh.node).await?.control(&fresh, what).await
+    }
+
+    /// Gives a running training other hyperparameters; what is `None` stays. An
+    /// event says from which step on they hold.
+    ///
+    /// # Errors
+    /// When no attempt runs, its node cannot be reached, or it refuses them.
+    pub async fn adjust(
+        &self,
+        job: JobId,
+        learning_rate: Option<f64>,
+        weight_decay: Option<f64>,
+    ) -> Result<JobState, ClientError> {
+        let held = self.assignment(job).await?;
+        self.node(&held.node)
+            .await?
+            .adjust(&held, learning_rate, weight_decay)
+            .await
+    }
+
+    /// Ends a running training after the step it is in, with the weights it has:
+    /// it succeeds, and says that it was stopped.
+    ///
+    /// # Errors
+    /// When no attempt runs, its node cannot be reached, or it is no training.
+    pub async fn finish(&self, job: JobId) -> Result<JobState, ClientError> {
+        let held = self.assignment(job).await?;
+        self.node(&held.node)
+            .await?
+            .control(&held, Control::Finish)
+            .await
+    }
+
+    /// Brings blobs to the node of an assignment; those that it has are skipped.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses one.
+    pub async fn put_blobs(
+        &self,
+        assignment: &NodeAssignment,
+        sources: &Sources,
+    ) -> Result<(), ClientError> {
+        let link = self.node(&assignment.node).await?;
+        upload::upload(&link, &assignment.token, sources, None).await
+    }
+
+    /// Downloads a blob to a file, verified as it arrives. What had come of an
+    /// earlier try is not asked for again; the file appears only when it is whole.
+    ///
+    /// # Errors
+    /// When no holder could give it, or it cannot be written.
+    pub async fn fetch(
+        &self,
+        download: &Download,
+        destination: &Path,
+        progress: Option<&watch::Sender<Progress>>,
+        cancel: &CancellationToken,
+    ) -> Result<Fetched, ClientError> {
+        let fetcher = Fetcher::new(self.inner.identity.clone(), self.options.mesh.clone())
+            .by(self.options.road);
+        let want = Want {
+            digest: download.digest,
+            size: download.size,
+            holders: download.holders.clone(),
+        };
+        Ok(fetcher
+            .download(&want, destination, progress, cancel)
+            .await?)
+    }
+
+    /// What a node says of itself now.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn node_status(&self, node: &PeerAddress) -> Result<NodeStatus, ClientError> {
+        self.node(node).await?.status().await
+    }
+
+    pub(crate) async fn node(&self, address: &PeerAddress) -> Result<NodeLink, ClientError> {
+        let options = &self.options;
+        let target = Target::from(address);
+        NodeLink::connect(
+            &self.inner.identity,
+            &target,
+            options.mesh.as_ref(),
+            options.road,
+        )
+        .await
+    }
+}
+
+/// Brings blobs to a node whose owner has allowed this key, without an index.
+///
+/// # Errors
+/// When the node cannot be reached or refuses one.
+pub async fn put_blobs_at(
+    identity: &Identity,
+    node: &Target,
+    options: &Options,
+    sources: &Sources,
+) -> Result<(), ClientError> {
+    let link = NodeLink::connect(identity, node, options.mesh.as_ref(), options.road).await?;
+    upload::upload(&link, "", sources, None).await
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("peer", &self.peer_id())
+            .field("index", &self.inner.index_peer)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,450 @@
+//! Decides what to do when the node or the index says something.
+
+use std::time::Duration;
+
+use embermesh_crypto::ids::{Epoch, JobId, PeerId};
+use embermesh_job::{
+    assignment::NodeAssignment,
+    event::{Artifact, Event, EventKind, Notice, RunUpdate},
+    lifecycle::JobState,
+};
+use embermesh_mesh::road::RoadKind;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    Ended, Side, Start, Update,
+    attempt::{Attempt, Gifts},
+    index_side::IndexSide,
+    renewal::Renewal,
+};
+use crate::{
+    Client, ClientError, JobView,
+    bounds::{GIVE_UP_AFTER, LAST_WORDS, LONGEST_WAIT, MAX_HEALS},
+    index::{Waits, waits},
+    sequence::{Sequence, Verdict},
+    view,
+};
+
+/// Why an attempt's stream is no longer read.
+enum Stop {
+    /// The last event has been shown, or nobody listens any more.
+    Done,
+    /// The index has news: another attempt, or the end.
+    News,
+    /// Numbers are missing: ask again.
+    Hole,
+    /// The stream broke.
+    Broken(ClientError),
+}
+
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+pub(super) struct Follower {
+    client: Client,
+    job: JobId,
+    gifts: Gifts,
+    out: mpsc::Sender<Result<Update, ClientError>>,
+    held: watch::Sender<Option<NodeAssignment>>,
+    index: IndexSide,
+    sequence: Sequence,
+    heals: u32,
+    artifacts: Vec<Artifact>,
+    /// The stream that was announced last.
+    announced: Option<(PeerId, Epoch, RoadKind)>,
+    node_lost: bool,
+    /// The attempt of which its node has said that it is over.
+    spent: Option<Epoch>,
+    index_lost: bool,
+    last_contact: Instant,
+    /// When the index said that the job is over.
+    over_since: Option<Instant>,
+    told_queued: Option<JobView>,
+}
+
+impl Follower {
+    pub(super) fn new(
+        client: Client,
+        job: JobId,
+        start: Start,
+        out: mpsc::Sender<Result<Update, ClientError>>,
+        held: watch::Sender<Option<NodeAssignment>>,
+    ) -> Self {
+        Self {
+            index: IndexSide::start(&client, job),
+            client,
+            job,
+            gifts: Gifts {
+                spec: start.spec,
+                sources: start.sources,
+                holders: start.holders,
+            },
+            out,
+            held,
+            sequence: Sequence::after(start.after),
+            heals: 0,
+            artifacts: Vec::new(),
+            announced: None,
+            node_lost: false,
+            spent: None,
+            index_lost: false,
+            last_contact: Instant::now(),
+            over_since: None,
+            told_queued: None,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut next_wait = waits();
+        loop {
+            match self.turn(&mut next_wait).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    // Nobody may be there to hear it any more.
+                    let _ = self.out.send(Err(error)).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One stream of the node, or one wait. False when there is nothing more to do.
+    async fn turn(&mut self, next_wait: &mut Waits) -> Result<bool, ClientError> {
+        if !self.hear_index().await {
+            return Ok(false);
+        }
+        if let Some(job) = self.index.job().filter(|job| job.state.is_final())
+            && self.nothing_more_to_hear(&job)
+        {
+            self.end_by_index(job).await;
+            return Ok(false);
+        }
+        let held = self.held.borrow().clone();
+        let Some(assignment) = held.filter(|held| self.spent != Some(held.epoch)) else {
+            return self.wait_for_index(None).await.map(|()| true);
+        };
+        let stop = match Box::pin(self.attempt(&assignment)).await {
+            Ok(never) => match never {},
+            Err(stop) => stop,
+        };
+        match stop {
+            Stop::Done => return Ok(false),
+            Stop::News => *next_wait = waits(),
+            Stop::Hole => {
+                // A node that is just behind fills the hole a moment later.
+                self.wait_for_index(next_wait.next()).await?;
+            }
+            Stop::Broken(error) => {
+                let renewable = matches!(
+                    error.refusal(),
+                    Some("expired" | "revoked" | "not_yet_valid")
+                );
+                if !error.is_transient() {
+                    return Err(error);
+                }
+                if renewable && let Ok(fresh) = self.client.index().renew(self.job, Epoch(0)).await
+                {
+                    self.held.send_replace(Some(fresh));
+                }
+                if !self.node_lost {
+                    self.node_lost = true;
+                    let reason = error.to_string();
+                    if !self
+                        .say(Update::Reconnecting {
+                            to: Side::Node,
+                            reason,
+                        })
+                        .await
+                    {
+                        return Ok(false);
+                    }
+                }
+                self.wait_for_index(next_wait.next()).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits for news of the index, or for `bound`. Gives up when neither side has
+    /// answered for too long, or the index refuses and there is no node.
+    async fn wait_for_index(&mut self, bound: Option<Duration>) -> Result<(), ClientError> {
+        if let Some(refusal) = self.index.take_refusal() {
+            return Err(refusal);
+        }
+        if self.last_contact.elapsed() > GIVE_UP_AFTER {
+            return Err(ClientError::Unreachable {
+                what: "the index and the node".to_owned(),
+                reason: format!("neither has answered for {GIVE_UP_AFTER:?}"),
+            });
+        }
+        tokio::select! {
+            () = self.out.closed() => {}
+            () = self.index.changed() => {}
+            () = sleep(bound.unwrap_or(LONGEST_WAIT)) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in what the index has said. False when nobody listens any more.
+    async fn hear_index(&mut self) -> bool {
+        if self.out.is_closed() {
+            return false;
+        }
+        let lost = self.index.lost();
+        if lost.is_none() && self.index.job().is_some() {
+            self.last_contact = Instant::now();
+        }
+        if lost.is_some() != self.index_lost {
+            self.index_lost = lost.is_some();
+            let update = match lost {
+                Some(reason) => Update::Reconnecting {
+                    to: Side::Index,
+                    reason,
+                },
+                None => Update::Back(Side::Index),
+            };
+            if !self.say(update).await {
+                return false;
+            }
+        }
+        if self.index.is_over() && self.over_since.is_none() {
+            self.over_since = Some(Instant::now());
+        }
+        if let Some(newer) = self.index.newer_than(self.held_epoch()) {
+            self.held.send_replace(Some(newer));
+            self.heals = 0;
+        }
+        let Some(job) = self.index.job() else {
+            return true;
+        };
+        let waits = job.state == JobState::Queued && self.told_queued.as_ref() != Some(&job);
+        if waits {
+            let update = Update::Queued {
+                reason: job.reason.clone(),
+                passed_over: job.passed_over.clone(),
+            };
+            self.told_queued = Some(job);
+            return self.say(update).await;
+        }
+        true
+    }
+
+    fn held_epoch(&self) -> Epoch {
+        self.held
+            .borrow()
+            .as_ref()
+            .map_or(Epoch(0), |held| held.epoch)
+    }
+
+    /// Streams one attempt until something else is to be done.
+    async fn attempt(
+        &mut self,
+        assignment: &NodeAssignment,
+    ) -> Result<std::convert::Infallible, Stop> {
+        let out = self.out.clone();
+        let after = self.sequence.last();
+        let opening = Attempt::open(&self.client, assignment, &mut self.gifts, after, &out);
+        let mut opening = Box::pin(opening);
+        let mut attempt = loop {
+            tokio::select! {
+                opened = &mut opening => break opened?,
+                () = self.index.changed() => {
+                    if self.index.newer_than(assignment.epoch).is_some() || self.index.is_over() {
+                        return Err(Stop::News);
+                    }
+                }
+            }
+        };
+        drop(opening);
+        self.announce(assignment, attempt.road).await?;
+        let mut renewal = Renewal::of(&self.client, assignment);
+        loop {
+            let last_words = self.over_since.map(|since| since + LAST_WORDS);
+            tokio::select! {
+                biased;
+                () = self.out.closed() => return Err(Stop::Done),
+                update = attempt.next() => self.show(update?).await?,
+                () = self.index.changed() => {
+                    if !self.hear_index().await {
+                        return Err(Stop::Done);
+                    }
+                    if self.held_epoch() > assignment.epoch {
+                        return Err(Stop::News);
+                    }
+                }
+                () = sleep_until(last_words.unwrap_or_else(Instant::now)), if last_words.is_some() => {
+                    return Err(Stop::News);
+                }
+                fresh = renewal.due() => match fresh {
+                    Ok(fresh) => {
+                        renewal = Renewal::of(&self.client, &fresh);
+                        self.held.send_replace(Some(fresh));
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "the token was not renewed");
+                        renewal = Renewal::retry(&self.client, assignment);
+                    }
+                },
+            }
+        }
+    }
+
+    async fn announce(&mut self, assignment: &NodeAssignment, road: RoadKind) -> Result<(), Stop> {
+        let stands = (assignment.node.peer, assignment.epoch, road);
+        if self.announced == Some(stands) {
+            return Ok(());
+        }
+        self.announced = Some(stands);
+        self.node_lost = false;
+        self.must_say(Update::Assigned {
+            node: assignment.node.peer,
+            epoch: assignment.epoch,
+            road,
+        })
+        .await
+    }
+
+    async fn show(&mut self, update: RunUpdate) -> Result<(), Stop> {
+        self.last_contact = Instant::now();
+        if std::mem::take(&mut self.node_lost) {
+            self.must_say(Update::Back(Side::Node)).await?;
+        }
+        match update {
+            RunUpdate::Notice(notice) => {
+                let spent = matches!(notice, Notice::AttemptEnded { .. });
+                self.must_say(Update::Notice(notice)).await?;
+                if spent {
+                    // Its stream has nothing more; the index has the next attempt.
+                    self.spent = Some(self.held_epoch());
+                    return Err(Stop::News);
+                }
+                Ok(())
+            }
+            RunUpdate::Event(event) => self.show_event(event).await,
+        }
+    }
+
+    async fn show_event(&mut self, event: Event) -> Result<(), Stop> {
+        let verdict = self.sequence.hear(event.seq);
+        if verdict == Verdict::Repeat {
+            return Ok(());
+        }
+        if let Verdict::Hole(from, to) = verdict {
+            // An attempt that resumed from a checkpoint does not have what came
+            // before it, so there is nothing to ask for again.
+            let resumed = from == 1 && event.epoch > Epoch::FIRST;
+            if !resumed && self.heals < MAX_HEALS {
+                self.heals += 1;
+                return Err(Stop::Hole);
+            }
+            self.sequence.skip(to);
+            self.must_say(Update::Missed { from, to }).await?;
+            return Box::pin(self.show_event(event)).await;
+        }
+        self.heals = 0;
+        if let EventKind::Artifact(artifact) = &event.kind
+            && !self.artifacts.contains(artifact)
+        {
+            self.artifacts.push(artifact.clone());
+        }
+        let end = self.end_of(&event);
+        self.must_say(Update::Event(event)).await?;
+        if let Some(end) = end {
+            self.must_say(Update::Ended(Box::new(end))).await?;
+            return Err(Stop::Done);
+        }
+        Ok(())
+    }
+
+    fn end_of(&self, event: &Event) -> Option<Ended> {
+        let EventKind::Finished {
+            outcome,
+            receipt,
+            message,
+        } = &event.kind
+        else {
+            return None;
+        };
+        Some(Ended {
+            outcome: *outcome,
+            message: message.clone(),
+            receipt: receipt.clone(),
+            artifacts: self.artifacts.clone(),
+            node: self.held.borrow().as_ref().map(|held| held.node.clone()),
+            epoch: event.epoch,
+            job: None,
+        })
+    }
+
+    /// Whether the node need not be asked for what it said last.
+    fn nothing_more_to_hear(&self, job: &JobView) -> bool {
+        let late = self
+            .over_since
+            .is_some_and(|since| since.elapsed() >= LAST_WORDS);
+        let complete = match &job.finished {
+            Some(finished) => finished.seq <= self.sequence.last() + 1,
+            None => true,
+        };
+        late || complete || self.held.borrow().is_none()
+    }
+
+    async fn end_by_index(&mut self, job: JobView) {
+        let last = self.sequence.last();
+        if let Some(event) = job.finished.clone().filter(|event| event.seq > last) {
+            if event.seq > last + 1 {
+                let (from, to) = (last + 1, event.seq - 1);
+                self.sequence.skip(to);
+                if !self.say(Update::Missed { from, to }).await {
+                    return;
+                }
+            }
+            if !self.say(Update::Event(event)).await {
+                return;
+            }
+        }
+        let (outcome, receipt, message) = match view::end_of(&job) {
+            Some((outcome, receipt, message)) => (outcome, receipt.to_vec(), message.to_owned()),
+            None => (outcome_of(job.state), Vec::new(), job.reason.clone()),
+        };
+        let held = self.held.borrow().clone();
+        self.say(Update::Ended(Box::new(Ended {
+            outcome,
+            message,
+            receipt,
+            artifacts: job.artifacts.clone(),
+            node: held.map(|held| held.node),
+            epoch: job.epoch,
+            job: Some(job),
+        })))
+        .await;
+    }
+
+    /// False when nobody listens any more.
+    async fn say(&self, update: Update) -> bool {
+        self.out.send(Ok(update)).await.is_ok()
+    }
+
+    async fn must_say(&self, update: Update) -> Result<(), Stop> {
+        if self.say(update).await {
+            Ok(())
+        } else {
+            Err(Stop::Done)
+        }
+    }
+}
+
+fn outcome_of(state: JobState) -> embermesh_job::event::Outcome {
+    use embermesh_job::event::Outcome;
+    match state {
+        JobState::Succeeded => Outcome::Succeeded,
+        JobState::Cancelled => Outcome::Cancelled,
+        _ => Outcome::Failed,
+    }
+}

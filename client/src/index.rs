@@ -1,0 +1,343 @@
+//! The connection to an index, and the calls on it.
+//!
+//! The first contact decides whose key is at the address; from then on nobody else
+//! is taken for the index. A lost connection is made anew by the next call.
+
+use std::future::Future;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use bytes::Bytes;
+use embermesh_crypto::{
+    ids::{Epoch, JobId, PeerId},
+    statement::{KeySet, Signed},
+};
+use embermesh_job::{assignment::NodeAssignment, lifecycle::JobState};
+use embermesh_mesh::road::{self, Identity, RoadChoice, RoadError, bounds::MAX_MESSAGE_BYTES};
+use embermesh_proto::v1::{self, index_client::IndexClient};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+use tonic::{Code, Response, Status, Streaming, transport::Channel};
+
+use crate::{
+    ClientError, IndexTarget, NodeView,
+    bounds::{CALL_TIMEOUT, FIRST_WAIT, LONGEST_WAIT, PAGE, RETRY_FOR},
+    status,
+    view::{self, JobView, convert, present},
+};
+
+type Stub = IndexClient<Channel>;
+
+/// What an index answers of a job that is watched.
+pub(crate) struct Watched {
+    pub(crate) job: JobView,
+    pub(crate) assignment: Option<NodeAssignment>,
+}
+
+pub(crate) struct IndexLink {
+    identity: Identity,
+    target: IndexTarget,
+    /// How messages name the index.
+    name: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    peer: Option<PeerId>,
+    stub: Option<Stub>,
+    /// Whether the index has proven itself before.
+    met: bool,
+}
+
+impl IndexLink {
+    pub(crate) fn new(identity: Identity, target: IndexTarget) -> Self {
+        Self {
+            name: format!("the index {}", target.address),
+            state: Mutex::new(State {
+                peer: target.peer,
+                stub: None,
+                met: false,
+            }),
+            identity,
+            target,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Connects, and makes sure that it is an index that answers.
+    pub(crate) async fn greet(&self) -> Result<PeerId, ClientError> {
+        let mut stub = self.stub().await?;
+        let asked = timeout(CALL_TIMEOUT, stub.get_key_set(v1::GetKeySetRequest {}));
+        let answer = match asked.await {
+            Err(_) => return Err(self.not_an_index("it does not answer calls")),
+            Ok(Err(status)) if status.code() == Code::Unimplemented => {
+                return Err(self.not_an_index("it offers other services, as a node does"));
+            }
+            Ok(Err(status)) => return Err(status::error(&self.name, &status)),
+            Ok(Ok(response)) => response.into_inner(),
+        };
+        let peer = self.state.lock().await.peer;
+        let key_set = Signed::<KeySet>::from_bytes(answer.key_set.to_vec())
+            .and_then(|signed| signed.open())
+            .map_err(|error| self.not_an_index(&error.to_string()))?;
+        match peer {
+            Some(peer) if peer == key_set.index => Ok(peer),
+            _ => Err(self.not_an_index("its key set is signed by another key than its own")),
+        }
+    }
+
+    fn not_an_index(&self, reason: &str) -> ClientError {
+        ClientError::NotAnIndex {
+            address: self.target.address.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// A stub on a connection that stood when it was last used.
+    async fn stub(&self) -> Result<Stub, ClientError> {
+        let mut state = self.state.lock().await;
+        if let Some(stub) = &state.stub {
+            return Ok(stub.clone());
+        }
+        let target = self.target.road(state.peer);
+        let connecting = road::connect(&self.identity, &target, None, RoadChoice::Tls);
+        let connection = Box::pin(connecting)
+            .await
+            .map_err(|error| self.road(error, state.met))?;
+        let stub =
+            IndexClient::new(connection.channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        state.peer = Some(connection.peer);
+        state.met = true;
+        state.stub = Some(stub.clone());
+        Ok(stub)
+    }
+
+    /// An index that was met before and breaks off in mid-handshake is being stopped,
+    /// and may be back soon; one that never proved itself is something else.
+    fn road(&self, error: RoadError, met: bool) -> ClientError {
+        let address = self.target.address.clone();
+        match error {
+            RoadError::NotEmbermesh { reason, .. } if !met => {
+                ClientError::NotAnIndex { address, reason }
+            }
+            RoadError::WrongPeer {
+                expected, found, ..
+            } => ClientError::AnotherIndex {
+                address,
+                expected,
+                found,
+            },
+            RoadError::InvalidAddress { reason, .. } => ClientError::InvalidTarget {
+                text: address,
+                reason,
+            },
+            RoadError::Identity(_) => ClientError::Identity(error),
+            error => ClientError::Unreachable {
+                what: self.name.clone(),
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    /// One call, bounded. A connection that was lost is forgotten.
+    async fn once<T, R>(&self, call: R) -> Result<T, ClientError>
+    where
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
+        let bound = CALL_TIMEOUT;
+        match timeout(bound, call).await {
+            Err(_) => {
+                self.state.lock().await.stub = None;
+                Err(ClientError::Timeout {
+                    what: self.name.clone(),
+                    after: bound,
+                })
+            }
+            Ok(Err(status)) => {
+                if status::is_lost(&status) {
+                    self.state.lock().await.stub = None;
+                }
+                Err(status::error(&self.name, &status))
+            }
+            Ok(Ok(response)) => Ok(response.into_inner()),
+        }
+    }
+
+    /// A call that may be sent again: tried until it is answered or the time is up.
+    async fn again<T, F, R>(&self, call: F) -> Result<T, ClientError>
+    where
+        F: Fn(Stub) -> R,
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = Instant::now() + RETRY_FOR;
+        let mut waits = waits();
+        loop {
+            let answer = match self.stub().await {
+                Ok(stub) => self.once(call(stub)).await,
+                Err(error) => Err(error),
+            };
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let lost = matches!(
+                error,
+                ClientError::Unreachable { .. } | ClientError::Timeout { .. }
+            );
+            let wait = waits.next().unwrap_or(LONGEST_WAIT);
+            if !lost || Instant::now() + wait >= deadline {
+                return Err(error);
+            }
+            tracing::debug!(%error, ?wait, "trying the index again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    pub(crate) async fn submit(&self, spec: Bytes, key: [u8; 16]) -> Result<Watched, ClientError> {
+        let request = v1::SubmitRequest {
+            spec,
+            idempotency_key: Bytes::copy_from_slice(&key),
+        };
+        let answer = self
+            .again(|mut stub| {
+                let request = request.clone();
+                async move { stub.submit(request).await }
+            })
+            .await?;
+        self.watched(answer.job, answer.assignment)
+    }
+
+    pub(crate) async fn job(&self, job: JobId) -> Result<JobView, ClientError> {
+        let request = v1::GetJobRequest {
+            job_id: job.to_string(),
+        };
+        let answer = self
+            .again(|mut stub| {
+                let request = request.clone();
+                async move { stub.get_job(request).await }
+            })
+            .await?;
+        convert(&self.name, answer)
+    }
+
+    /// The newest jobs, at most `most`.
+    pub(crate) async fn jobs(
+        &self,
+        states: &[JobState],
+        most: usize,
+    ) -> Result<Vec<JobView>, ClientError> {
+        let mut jobs = Vec::new();
+        let mut page_token = String::new();
+        while jobs.len() < most {
+            let left = u32::try_from(most - jobs.len()).unwrap_or(PAGE);
+            let request = v1::ListJobsRequest {
+                page_size: left.min(PAGE),
+                page_token: page_token.clone(),
+                states: states
+                    .iter()
+                    .map(|state| v1::JobState::from(*state).into())
+                    .collect(),
+            };
+            let page = self
+                .again(|mut stub| {
+                    let request = request.clone();
+                    async move { stub.list_jobs(request).await }
+                })
+                .await?;
+            for job in page.jobs {
+                jobs.push(convert(&self.name, job)?);
+            }
+            // A page that leads to itself would never end.
+            if page.next_page_token.is_empty() || page.next_page_token == page_token {
+                break;
+            }
+            page_token = page.next_page_token;
+        }
+        Ok(jobs)
+    }
+
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
+        let answer = self
+            .again(|mut stub| async move { stub.list_nodes(v1::ListNodesRequest {}).await })
+            .await?;
+        answer
+            .nodes
+            .into_iter()
+            .map(|node| view::node(&self.name, node))
+            .collect()
+    }
+
+    pub(crate) async fn cancel(&self, job: JobId) -> Result<JobView, ClientError> {
+        let request = v1::CancelJobRequest {
+            job_id: job.to_string(),
+        };
+        let answer = self
+            .again(|mut stub| {
+                let request = request.clone();
+                async move { stub.cancel_job(request).await }
+            })
+            .await?;
+        convert(&self.name, present(&self.name, "the job", answer.job)?)
+    }
+
+    /// A fresh token; tried once, because who asks has a stream to look after.
+    pub(crate) async fn renew(
+        &self,
+        job: JobId,
+        epoch: Epoch,
+    ) -> Result<NodeAssignment, ClientError> {
+        let request = v1::RenewAssignmentRequest {
+            job_id: job.to_string(),
+            epoch: epoch.0,
+        };
+        let mut stub = self.stub().await?;
+        let answer = self.once(stub.renew_assignment(request)).await?;
+        convert(
+            &self.name,
+            present(&self.name, "the assignment", answer.assignment)?,
+        )
+    }
+
+    pub(crate) async fn watch(
+        &self,
+        job: JobId,
+    ) -> Result<Streaming<v1::WatchJobResponse>, ClientError> {
+        let request = v1::WatchJobRequest {
+            job_id: job.to_string(),
+        };
+        let mut stub = self.stub().await?;
+        self.once(stub.watch_job(request)).await
+    }
+
+    pub(crate) fn watched(
+        &self,
+        job: Option<v1::Job>,
+        assignment: Option<v1::NodeAssignment>,
+    ) -> Result<Watched, ClientError> {
+        Ok(Watched {
+            job: convert(&self.name, present(&self.name, "the job", job)?)?,
+            assignment: assignment
+                .map(|assignment| convert(&self.name, assignment))
+                .transpose()?,
+        })
+    }
+}
+
+/// An endless row of waits.
+pub(crate) type Waits = ExponentialBackoff;
+
+/// The waits between tries, each longer than the one before, up to a bound, with
+/// jitter so that many clients do not come back at once.
+pub(crate) fn waits() -> Waits {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_WAIT)
+        .with_max_delay(LONGEST_WAIT)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,38 @@
+//! Submit, follow, fetch: the Rust library of the mesh.
+//!
+//! - [`target`]: an index's address, as people write it.
+//! - [`client`]: [`Client`], the handle that everything starts from.
+//! - `index`, `node`: one connection each, with the calls on it. Wire types stay
+//!   in these two and in `view`.
+//! - [`view`]: jobs and nodes as an index shows them.
+//! - [`source`]: the bytes of a job's inputs, on this side.
+//! - `upload`: brings inputs to the node of an assignment.
+//! - [`follow`](mod@follow): one stream of a job's updates across lost connections,
+//!   restarts of the index and changes of node. `sequence` is its pure core.
+//! - [`receipt`]: checks what a node signed against what was asked.
+//! - [`fetch`]: an artifact, verified as it arrives.
+//! - [`error`], [`bounds`]: what can go wrong, and every limit by name.
+
+pub mod bounds;
+pub mod client;
+pub mod error;
+pub mod fetch;
+pub mod follow;
+mod index;
+mod node;
+pub mod receipt;
+mod sequence;
+pub mod source;
+mod status;
+pub mod target;
+mod upload;
+pub mod view;
+
+pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
+pub use error::ClientError;
+pub use fetch::Download;
+pub use follow::{Ended, Follow, Side, Start, Update};
+pub use node::NodeStatus;
+pub use source::{Source, Sources};
+pub use target::IndexTarget;
+pub use view::{JobView, NodeView};
