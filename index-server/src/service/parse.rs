@@ -1,0 +1,129 @@
+//! From the wire to the state machine's words. What does not parse is refused
+//! with the name of the field.
+
+use bytes::Bytes;
+use embermesh_crypto::{
+    digest::Digest,
+    ids::{JobId, PeerId},
+    statement::{Advert, Signed},
+};
+use embermesh_job::{
+    order::Report,
+    spec::{JobSpec, MAX_SPEC_LEN},
+    wire::{self, InvalidMessage},
+};
+use embermesh_proto::v1;
+use tonic::Status;
+
+use super::status::invalid;
+use crate::{
+    state::{Command, Submit, TaskHeartbeat},
+    store::JobFilter,
+};
+
+/// Jobs on a page when the client does not say.
+const DEFAULT_PAGE: u32 = 50;
+
+/// The most jobs on a page.
+const MAX_PAGE: u32 = 500;
+
+/// The most states in a filter.
+const MAX_STATES: usize = 16;
+
+pub(super) fn submit(client: PeerId, request: v1::SubmitRequest) -> Result<Submit, Status> {
+    let idempotency = request
+        .idempotency_key
+        .as_ref()
+        .try_into()
+        .map_err(|_| invalid("idempotency_key", "it must be 16 random bytes"))?;
+    if request.spec.len() > MAX_SPEC_LEN {
+        return Err(invalid(
+            "spec",
+            format!(
+                "{} bytes are more than the {MAX_SPEC_LEN} allowed",
+                request.spec.len()
+            ),
+        ));
+    }
+    let spec = JobSpec::from_canonical(&request.spec).map_err(|error| invalid("spec", error))?;
+    Ok(Submit {
+        client,
+        spec,
+        digest: Digest::of(&request.spec),
+        // A copy: what came off the wire is a slice of a larger buffer, which would
+        // be kept for as long as the job is open.
+        canonical: Bytes::copy_from_slice(&request.spec),
+        idempotency,
+    })
+}
+
+pub(super) fn job_id(text: &str) -> Result<JobId, Status> {
+    wire::job_id(text).map_err(malformed)
+}
+
+pub(super) fn job_filter(request: v1::ListJobsRequest) -> Result<JobFilter, Status> {
+    if request.states.len() > MAX_STATES {
+        return Err(invalid("states", format!("more than {MAX_STATES}")));
+    }
+    let before = match request.page_token.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|error| invalid("page_token", error))?),
+    };
+    let size = match request.page_size {
+        0 => DEFAULT_PAGE,
+        size if size <= MAX_PAGE => size,
+        size => {
+            return Err(invalid(
+                "page_size",
+                format!("{size} is more than {MAX_PAGE}"),
+            ));
+        }
+    };
+    let states = request
+        .states()
+        .map(|state| state.try_into().map_err(|error| invalid("states", error)))
+        .collect::<Result<_, _>>()?;
+    Ok(JobFilter {
+        states,
+        before,
+        size,
+    })
+}
+
+pub(super) fn advert(bytes: Bytes) -> Result<Signed<Advert>, Status> {
+    Signed::from_bytes(bytes).map_err(|error| invalid("advert", error))
+}
+
+pub(super) fn heartbeat(node: PeerId, request: v1::HeartbeatRequest) -> Result<Command, Status> {
+    let running = request.running.into_iter().map(task_heartbeat);
+    let running = running.collect::<Result<_, _>>().map_err(malformed)?;
+    Ok(Command::Heartbeat {
+        node,
+        advert: (!request.advert.is_empty())
+            .then(|| advert(request.advert))
+            .transpose()?,
+        running,
+        draining: request.draining,
+    })
+}
+
+pub(super) fn report(node: PeerId, request: v1::ReportRequest) -> Result<Command, Status> {
+    let (key, report) = Report::from_wire(request).map_err(malformed)?;
+    Ok(Command::Report { node, key, report })
+}
+
+fn task_heartbeat(task: v1::TaskHeartbeat) -> Result<TaskHeartbeat, InvalidMessage> {
+    let key = task
+        .task
+        .ok_or_else(|| InvalidMessage::new("task", "it is missing"))?;
+    Ok(TaskHeartbeat {
+        key: key.try_into()?,
+        latest: task.latest.map(TryInto::try_into).transpose()?,
+        paused: task.paused,
+    })
+}
+
+/// A part of a request that is not what it should be.
+fn malformed(error: InvalidMessage) -> Status {
+    Status::invalid_argument(error.to_string())
+}

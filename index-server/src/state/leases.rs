@@ -1,0 +1,85 @@
+//! Time: leases that lapse, keys that age, adverts that expire.
+
+use std::time::Duration;
+
+use embermesh_crypto::time::UnixMillis;
+use embermesh_job::{lifecycle::Input, order::Order};
+
+use super::{Entropy, Outputs, Reply, State};
+
+impl State {
+    /// Lets lapse what is due.
+    pub(super) fn tick(
+        &mut self,
+        now: UnixMillis,
+        entropy: &mut Entropy,
+        out: &mut Outputs,
+    ) -> Reply {
+        while let Some((at, id)) = self.leases.first().copied() {
+            if at > now {
+                break;
+            }
+            let epoch = self
+                .jobs
+                .get(&id)
+                .and_then(|record| Some(record.running()?.epoch));
+            let lapsed = epoch.map(|epoch| self.step(id, Input::LeaseLapsed { epoch }, now, out));
+            // A lease whose job will not hear of it is gone all the same: the
+            // loop must come to an end.
+            if !matches!(lapsed, Some(Ok(()))) {
+                self.leases.remove(&(at, id));
+            }
+        }
+        while let Some((at, id)) = self.retries.first().copied() {
+            if at > now {
+                break;
+            }
+            self.retries.remove(&(at, id));
+            self.place(id, now, entropy, out);
+        }
+        if self.issuer.tick(&self.settings, now, entropy) {
+            self.publish_key_set(out);
+        }
+        self.registry.forget_expired(now);
+        Reply::Done
+    }
+
+    /// Gives every node a full lease and the time to register again: the index
+    /// was away, or the clock leapt, and that is no node's fault.
+    pub(super) fn grace(&mut self, now: UnixMillis) -> Reply {
+        let until = now
+            .saturating_add(self.settings.lease)
+            .saturating_add(self.settings.reregistration_grace);
+        self.extend_leases(until);
+        Reply::Done
+    }
+
+    fn extend_leases(&mut self, until: UnixMillis) {
+        for (_, id) in std::mem::take(&mut self.leases) {
+            let attempt = self
+                .jobs
+                .get_mut(&id)
+                .and_then(|record| record.job.attempts.last_mut());
+            if let Some(attempt) = attempt {
+                attempt.lease_until = until;
+                self.leases.insert((until, id));
+            }
+        }
+    }
+
+    /// The key set changed: keep it and tell every node.
+    pub(super) fn publish_key_set(&mut self, out: &mut Outputs) {
+        self.writes.issuer = Some(self.issuer.snapshot());
+        out.broadcast
+            .push(Order::KeySet(self.key_set_bytes().to_vec()));
+    }
+
+    /// How long the node of a new attempt has until its first sign of life.
+    pub(super) fn first_lease(&self, pushed: bool) -> Duration {
+        if pushed {
+            self.settings.assign_grace.max(self.settings.lease)
+        } else {
+            self.settings.assign_grace
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Which job goes where: the queue is walked in order of submits, and each job
+//! is given to the best node that `job::place` finds for it.
+
+use std::ops::Bound;
+
+use embermesh_crypto::{
+    ids::{Epoch, JobId, PeerId},
+    time::UnixMillis,
+};
+use embermesh_job::{
+    lifecycle::Input,
+    order::{Order, RunOrder},
+    place::{Placement, place},
+};
+
+use super::{Entropy, Outputs, State, settings::PLACEMENTS_PER_PASS, tokens::token_id};
+
+impl State {
+    /// Places what waits, as far as there are slots for it.
+    pub(super) fn place_waiting(
+        &mut self,
+        now: UnixMillis,
+        entropy: &mut Entropy,
+        out: &mut Outputs,
+    ) {
+        self.placing_due = false;
+        let from = self
+            .queue_from
+            .take()
+            .map_or(Bound::Unbounded, Bound::Included);
+        let mut turn: Vec<JobId> = self
+            .queue
+            .range((from, Bound::Unbounded))
+            .take(PLACEMENTS_PER_PASS + 1)
+            .copied()
+            .collect();
+        // More than one pass can hold: the next one goes on from here.
+        if turn.len() > PLACEMENTS_PER_PASS {
+            self.queue_from = turn.pop();
+        }
+        for id in turn {
+            if self.registry.free_slots() == 0 {
+                return;
+            }
+            self.place(id, now, entropy, out);
+        }
+    }
+
+    /// Gives a queued job to the best node, if there is one.
+    pub(super) fn place(
+        &mut self,
+        id: JobId,
+        now: UnixMillis,
+        entropy: &mut Entropy,
+        out: &mut Outputs,
+    ) {
+        if !self.queue.contains(&id) {
+            return;
+        }
+        let tie_break = entropy.number();
+        let Some(node) = self.choose(id, tie_break, now) else {
+            return;
+        };
+        let pushed = self
+            .jobs
+            .get(&id)
+            .is_some_and(|record| record.job.epoch >= Epoch::FIRST);
+        let assign = Input::Assign {
+            node,
+            token_id: token_id(entropy),
+            lease_until: now.saturating_add(self.first_lease(pushed)),
+        };
+        if let Err(error) = self.step(id, assign, now, out) {
+            tracing::error!(job = %id, %error, "a queued job could not be assigned");
+            self.queue.remove(&id);
+            return;
+        }
+        self.queue.remove(&id);
+        if let Some(order) = self.run_order(id, now) {
+            out.orders.push((node, order));
+        }
+    }
+
+    /// The best node; one that had the job before only when there is no other,
+    /// and not at once: what was wrong with it may pass.
+    fn choose(&mut self, id: JobId, tie_break: u64, now: UnixMillis) -> Option<PeerId> {
+        let record = self.jobs.get(&id)?;
+        let tried = record.tried();
+        let again_at = record
+            .last_ended()
+            .map(|at| at.saturating_add(self.settings.heartbeat_interval));
+        let fresh = self.best(id, &tried, tie_break);
+        if fresh.is_some() || tried.is_empty() {
+            return fresh;
+        }
+        match again_at {
+            Some(at) if at > now => {
+                self.retries.insert((at, id));
+                None
+            }
+            _ => self.best(id, &[], tie_break),
+        }
+    }
+
+    fn best(&self, id: JobId, avoid: &[PeerId], tie_break: u64) -> Option<PeerId> {
+        let placement = self.placement(id, avoid, tie_break)?;
+        placement.ranked.first().map(|ranked| ranked.peer)
+    }
+
+    /// What placement says of a job now.
+    pub(super) fn placement(
+        &self,
+        id: JobId,
+        avoid: &[PeerId],
+        tie_break: u64,
+    ) -> Option<Placement> {
+        let open = self.jobs.get(&id)?.open.as_ref()?;
+        let nodes = self.registry.views();
+        Some(place(&open.requires, &open.limits, nodes, avoid, tie_break))
+    }
+
+    /// The order to run a job's current attempt, for every attempt but the first,
+    /// which the client presents.
+    pub(super) fn run_order(&self, id: JobId, now: UnixMillis) -> Option<Order> {
+        let record = self.jobs.get(&id)?;
+        let attempt = record.running()?;
+        if attempt.epoch <= Epoch::FIRST {
+            return None;
+        }
+        let assignment = self
+            .assignment(id, now)
+            .inspect_err(
+                |error| tracing::error!(job = %id, %error, "an attempt could not be ordered"),
+            )
+            .ok()?;
+        Some(Order::Run(Box::new(RunOrder {
+            assignment,
+            spec: record.open.as_ref()?.canonical.to_vec(),
+            resume: record.job.checkpoint.clone(),
+            inputs: record.job.inputs_holders.clone(),
+        })))
+    }
+}

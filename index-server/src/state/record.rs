@@ -1,0 +1,154 @@
+//! A job in memory: its lifecycle, and what the index adds to it.
+
+use bytes::Bytes;
+use embermesh_crypto::{
+    ids::{PeerId, TaskIndex},
+    time::UnixMillis,
+};
+use embermesh_job::{
+    event::Outcome,
+    lifecycle::{Attempt, Job, JobState},
+    spec::{Input, JobSpec, Limits, Requirements},
+};
+
+use super::writes::StoredJob;
+
+/// The word for an attempt whose node fell silent.
+const LEASE_LAPSED: &str = "lease_lapsed";
+
+/// A plan has one task for now, and this is its index.
+pub(super) const TASK: TaskIndex = TaskIndex(0);
+
+/// What is only needed of a job until it has ended. The work itself stays in
+/// the canonical bytes: the index never looks at it again.
+#[derive(Debug)]
+pub(super) struct OpenSpec {
+    pub(super) requires: Requirements,
+    pub(super) limits: Limits,
+    pub(super) inputs: Vec<Input>,
+    pub(super) canonical: Bytes,
+}
+
+impl OpenSpec {
+    pub(super) fn new(spec: &JobSpec, canonical: Bytes) -> Self {
+        Self {
+            requires: spec.requires.clone(),
+            limits: spec.limits,
+            inputs: spec.inputs(),
+            canonical,
+        }
+    }
+}
+
+/// A job.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) job: Job,
+    pub(super) open: Option<OpenSpec>,
+    pub(super) idempotency: [u8; 16],
+    pub(super) submitted_at: UnixMillis,
+    pub(super) updated_at: UnixMillis,
+    /// The number of the last journal entry that the store was given.
+    pub(super) journal_written: u64,
+}
+
+/// Where a job stands, as far as the queue, the leases and the registry care.
+pub(super) struct Standing {
+    pub(super) node: Option<PeerId>,
+    pub(super) lease: Option<UnixMillis>,
+}
+
+impl Record {
+    /// The attempt that has a node now.
+    pub(super) fn running(&self) -> Option<&Attempt> {
+        self.job.current()
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let attempt = self.running();
+        Standing {
+            node: attempt.map(|attempt| attempt.node),
+            lease: attempt.map(|attempt| attempt.lease_until),
+        }
+    }
+
+    /// How the job ended, once it has.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        match self.job.state {
+            JobState::Succeeded => Some(Outcome::Succeeded),
+            JobState::Failed => Some(Outcome::Failed),
+            JobState::Cancelled => Some(Outcome::Cancelled),
+            _ => None,
+        }
+    }
+
+    /// When the last attempt ended.
+    pub(super) fn last_ended(&self) -> Option<UnixMillis> {
+        Some(self.job.attempts.last()?.ended.as_ref()?.at)
+    }
+
+    /// What the last attempt says about its node: nothing where the client
+    /// ended it or never came, or the job itself could not be done.
+    pub(super) fn last_outcome(&self) -> Option<bool> {
+        match self.job.state {
+            JobState::Succeeded => Some(true),
+            JobState::Cancelled => None,
+            JobState::Failed if self.job.finished.is_some() => None,
+            _ => self
+                .job
+                .attempts
+                .last()
+                .filter(|attempt| attempt.started.is_some())
+                .map(|_| false),
+        }
+    }
+
+    /// The nodes that had the job and did not end it: others come first next time.
+    /// A token that nobody presented says nothing about its node.
+    pub(super) fn tried(&self) -> Vec<PeerId> {
+        let mut nodes: Vec<PeerId> = self
+            .job
+            .attempts
+            .iter()
+            .filter(|attempt| {
+                let lapsed = attempt
+                    .ended
+                    .as_ref()
+                    .is_some_and(|end| end.code == LEASE_LAPSED);
+                attempt.started.is_some() || !lapsed
+            })
+            .map(|attempt| attempt.node)
+            .collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
+    /// The job for the store, with the journal entries that it lacks.
+    pub(super) fn hand_over(&mut self) -> StoredJob {
+        let journal: Vec<_> = self
+            .job
+            .journal
+            .iter()
+            .filter(|entry| entry.number > self.journal_written)
+            .cloned()
+            .collect();
+        if let Some(last) = journal.last() {
+            self.journal_written = last.number;
+        }
+        // The journal is not copied with the rest: it may be long, and the store
+        // only lacks the end of it.
+        let kept = std::mem::take(&mut self.job.journal);
+        let mut job = self.job.clone();
+        self.job.journal = kept;
+        StoredJob {
+            latest: job.latest.take(),
+            finished: job.finished.take(),
+            job,
+            idempotency: self.idempotency,
+            submitted_at: self.submitted_at,
+            updated_at: self.updated_at,
+            journal,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Leases: renewed, lapsed, fenced.
+
+use super::*;
+
+fn running(world: &mut World, node: &Keypair) -> JobId {
+    let job = world.submit(spec("a")).unwrap().job.job.id;
+    let report = world.started(task(job, 1));
+    assert!(world.report(node, task(job, 1), report).unwrap());
+    job
+}
+
+#[test]
+fn heartbeats_keep_a_task_and_write_nothing() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 1);
+    let job = running(&mut world, &node);
+    world.writes();
+    for _ in 0..20 {
+        world.wait(Duration::from_millis(100));
+        let pulse = world.heartbeat(&node, &[task(job, 1)]);
+        assert!(pulse.stop.is_empty() && !pulse.register);
+        assert!(world.writes().is_empty());
+    }
+    assert_eq!(world.state_of(job), JobState::Running);
+}
+
+#[test]
+fn a_lapsed_lease_raises_the_epoch_and_orders_the_task_elsewhere() {
+    let mut world = World::new();
+    let (first, second) = (key(1), key(2));
+    world.register(&first, 1);
+    let job = running(&mut world, &first);
+    world.register(&second, 1);
+    let checkpoint = embermesh_job::address::Checkpoint {
+        blob: embermesh_job::address::BlobRef {
+            digest: Digest::of(b"weights"),
+            size: 7,
+            holders: Vec::new(),
+        },
+        step: 4,
+        seq: 3,
+    };
+    world
+        .report(&first, task(job, 1), Report::Checkpoint(checkpoint.clone()))
+        .unwrap();
+    world.orders();
+    for _ in 0..5 {
+        world.wait(Duration::from_millis(100));
+        world.heartbeat(&second, &[]);
+    }
+    let orders = world.orders();
+    let (to, assignment) = run_order(&orders).expect("the second node is ordered to run");
+    assert_eq!(to, second.peer_id());
+    assert_eq!(assignment.epoch, Epoch(2));
+    let resume = orders.iter().find_map(|(_, order)| match order {
+        Order::Run(run) => run.resume.clone(),
+        _ => None,
+    });
+    assert_eq!(resume, Some(checkpoint));
+
+    // The first node comes back: it is told to stop, and is not believed.
+    let pulse = world.heartbeat(&first, &[task(job, 1)]);
+    assert_eq!(pulse.stop, [task(job, 1)]);
+    let late = world.finished(&first, task(job, 1), Outcome::Succeeded);
+    assert!(!world.report(&first, task(job, 1), late).unwrap());
+    assert_ne!(world.state_of(job), JobState::Succeeded);
+}
+
+#[test]
+fn a_token_that_nobody_presents_makes_way() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 1);
+    let job = world.submit(spec("a")).unwrap().job.job.id;
+    for _ in 0..3 {
+        world.wait(Duration::from_millis(110));
+        world.heartbeat(&node, &[]);
+    }
+    let (to, assignment) = run_order(&world.orders()).expect("the second attempt is ordered");
+    assert_eq!(to, node.peer_id());
+    assert_eq!((assignment.job, assignment.epoch), (job, Epoch(2)));
+}
+
+#[test]
+fn attempts_run_out_with_a_reason() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 1);
+    let job = world.submit(spec("a")).unwrap().job.job.id;
+    for epoch in 1..=3 {
+        assert_ne!(world.state_of(job), JobState::Failed);
+        let failed = Report::AttemptFailed {
+            code: "device".to_owned(),
+            message: "the device went away".to_owned(),
+        };
+        assert!(world.report(&node, task(job, epoch), failed).unwrap());
+        world.wait(Duration::from_millis(100));
+        world.heartbeat(&node, &[]);
+    }
+    assert_eq!(world.state_of(job), JobState::Failed);
+    let journal = &world.state.job(&job).unwrap().journal;
+    let reason = journal.last().unwrap().reason.clone();
+    assert!(reason.contains("the device went away"), "{reason}");
+    assert_eq!(world.state.assigned() + world.state.queued(), 0);
+}
+
+#[test]
+fn orders_not_taken_up_come_again_with_the_stream() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 1);
+    let job = world.submit(spec("a")).unwrap().job.job.id;
+    let failed = Report::AttemptFailed {
+        code: "busy".to_owned(),
+        message: String::new(),
+    };
+    world.report(&node, task(job, 1), failed).unwrap();
+    assert!(
+        run_order(&world.orders()).is_none(),
+        "not at once on the node that failed"
+    );
+    world.wait(Duration::from_millis(100));
+    assert!(run_order(&world.orders()).is_some());
+    for _ in 0..2 {
+        let Reply::Orders(orders) = world
+            .handle(Command::Orders {
+                node: node.peer_id(),
+            })
+            .unwrap()
+        else {
+            panic!()
+        };
+        assert!(
+            orders.iter().any(|order| matches!(order, Order::Run(_))),
+            "{orders:?}"
+        );
+    }
+    let report = world.started(task(job, 2));
+    world.report(&node, task(job, 2), report).unwrap();
+    let Reply::Orders(orders) = world
+        .handle(Command::Orders {
+            node: node.peer_id(),
+        })
+        .unwrap()
+    else {
+        panic!()
+    };
+    assert!(
+        !orders.iter().any(|order| matches!(order, Order::Run(_))),
+        "{orders:?}"
+    );
+    let stranger = key(9).peer_id();
+    let refused = world
+        .handle(Command::Orders { node: stranger })
+        .unwrap_err();
+    assert!(matches!(refused, Refused::NotRegistered(_)));
+}
+
+#[test]
+fn a_node_that_fell_silent_is_passed_over() {
+    let mut world = World::new();
+    world.register(&key(1), 4);
+    world.wait(LEASE);
+    assert!(world.submit(spec("a")).unwrap().assignment.is_none());
+    assert_eq!(world.state.registry().live(), 0);
+    world.heartbeat(&key(1), &[]);
+    assert_eq!(world.state.queued(), 0, "placed when the node spoke again");
+}
+
+#[test]
+fn a_leap_of_the_clock_punishes_nobody() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 1);
+    let job = running(&mut world, &node);
+    world.now = world.now.saturating_add(Duration::from_secs(3_600));
+    world.handle(Command::Grace).unwrap();
+    world.handle(Command::Tick).unwrap();
+    assert_eq!(world.state_of(job), JobState::Running);
+    world.heartbeat(&node, &[task(job, 1)]);
+    assert_eq!(world.state.job(&job).unwrap().epoch, Epoch::FIRST);
+}
+
+#[test]
+fn a_node_cannot_keep_anothers_task() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 1);
+    let job = running(&mut world, &node);
+    let thief = key(2);
+    world.register(&thief, 1);
+    let pulse = world.heartbeat(&thief, &[task(job, 1)]);
+    assert_eq!(pulse.stop, [task(job, 1)]);
+}

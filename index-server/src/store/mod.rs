@@ -1,0 +1,99 @@
+//! What must outlive the process: SQLite, embedded, with a write-ahead log that
+//! is synced at every commit.
+//!
+//! One connection writes, and only the actor has it, so a transaction never
+//! waits for a lock. A small pool reads what is no longer in memory: lists and
+//! jobs that ended long ago. Generated rows and SQL stay in here.
+
+mod body;
+mod error;
+mod issuer;
+mod load;
+mod open;
+mod reader;
+mod rows;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use embermesh_crypto::ids::PeerId;
+use embermesh_storage::database::Writer;
+
+pub use self::error::StoreError;
+pub(crate) use self::reader::{JobFilter, Reader};
+use crate::state::{Snapshot, Writes};
+
+/// The writing end of the database.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    writer: Writer,
+    reader: Reader,
+}
+
+impl Store {
+    /// Opens the database at `path`, or makes it, for the index with this key.
+    ///
+    /// # Errors
+    /// When it is damaged, another program's, another index's, readable by
+    /// others, of a later version, or cannot be opened.
+    pub async fn open(path: &Path, index: PeerId) -> Result<Self, StoreError> {
+        let (writer, readers) = open::open(path, index).await?;
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+            reader: Reader::new(path.to_owned(), readers),
+        })
+    }
+
+    /// The reading end.
+    pub(crate) fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
+    /// Everything that the state machine needs to go on.
+    ///
+    /// # Errors
+    /// When the database cannot be read or a row means nothing.
+    pub async fn load(&mut self) -> Result<Snapshot, StoreError> {
+        load::load(self.writer.connection(), &self.path).await
+    }
+
+    /// Makes `writes` durable, all of them or none.
+    ///
+    /// # Errors
+    /// When they could not be written; nothing of them has been.
+    pub async fn commit(&mut self, writes: &Writes) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let committed = write::commit(&mut self.writer, writes).await;
+        committed.map_err(|source| StoreError::from_sqlx(&self.path, source))
+    }
+
+    /// Folds the log into the database and closes both.
+    pub async fn close(self) {
+        self.reader.close().await;
+        if let Err(error) = self.writer.close().await {
+            tracing::warn!(%error, "the database did not close cleanly; nothing is lost");
+        }
+    }
+
+    /// Lets the database grow no further, as a full disk does, or lifts that.
+    #[cfg(test)]
+    pub(crate) async fn leave_no_room(&mut self, full: bool) {
+        let used: i64 = sqlx::query_scalar("PRAGMA page_count")
+            .fetch_one(self.writer.connection())
+            .await
+            .unwrap();
+        let most = if full { used } else { i64::from(u32::MAX) };
+        let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {most}"));
+        sqlx::query(sql)
+            .execute(self.writer.connection())
+            .await
+            .unwrap();
+    }
+}

@@ -1,0 +1,6 @@
+//! The index through its public face: gRPC on port 0, as clients and nodes see it.
+
+mod edges;
+mod faces;
+mod flow;
+mod support;
