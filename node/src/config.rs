@@ -1,0 +1,295 @@
+//! The node's configuration: one struct, with defaults that run on this machine
+//! alone. Whoever composes the process resolves file, environment and flags into
+//! it; nothing here reads any of them.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use embermesh_compute::device::{DeviceChoice, compiled_in};
+use embermesh_crypto::ids::{NetworkName, PeerId};
+use embermesh_job::units::{Bytes, MicroUnits, Millis};
+use embermesh_mesh::{MeshConfig, road::Target};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The most copies of a checkpoint beside the node's own.
+pub const MAX_REPLICAS: u32 = 8;
+
+/// The most tasks that run on one device at once.
+pub const MAX_SLOTS: u32 = 64;
+
+/// The most indexes that a node registers with.
+pub const MAX_INDEXES: usize = 8;
+
+/// The least that a job can be given, in bytes.
+const MIN_MEMORY: u64 = 16 << 20;
+
+/// The least time that ended attempts are remembered, in milliseconds: longer than
+/// a token lives, so that none can be used twice.
+const MIN_KEEP_ENDED_MS: u64 = 20 * 60 * 1000;
+
+/// Everything that an operator may choose about a node.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// The network that this node belongs to.
+    pub network: NetworkName,
+    /// Where its database and its blobs live. One node at a time.
+    pub data_dir: PathBuf,
+    /// Multiaddrs of the mesh to listen on, TCP and QUIC.
+    pub listen: Vec<String>,
+    /// The address that serves gRPC over TLS; port 0 takes a free one.
+    pub tls_listen: SocketAddr,
+    /// `host:port` of the TLS road as others reach it. Empty means the address
+    /// that was bound.
+    pub advertise: Vec<String>,
+    /// Multiaddrs by which others reach this node, where they differ from what
+    /// it listens on.
+    pub external: Vec<String>,
+    /// Multiaddrs, each with `/p2p/…`, of peers to join the mesh through.
+    pub bootstrap: Vec<String>,
+    /// Finds peers on the local network by multicast DNS.
+    pub mdns: bool,
+    /// Indexes to register with: `host:port`, with `/p2p/<peer id>` behind it to
+    /// take no other. What they issue is trusted.
+    pub indexes: Vec<String>,
+    /// Client keys that may issue assignments to themselves.
+    pub allow: Vec<PeerId>,
+    /// Lets every client issue assignments to itself.
+    pub open: bool,
+    /// Devices to offer: "cpu", "wgpu:0", "cuda:0".
+    pub devices: Vec<DeviceChoice>,
+    /// How many tasks run on one device at once.
+    pub slots: u32,
+    /// The most memory of one task. 0 means three quarters of the machine's,
+    /// divided by the number of slots.
+    pub memory: Bytes,
+    /// Threads of one task; 0 means one per core.
+    pub threads: u32,
+    /// Where the node is, as its owner names it.
+    pub region: String,
+    /// What an hour costs.
+    pub price: MicroUnits,
+    /// How many other nodes keep a copy of each checkpoint and input.
+    pub checkpoint_replicas: u32,
+    /// The most bytes of blobs on the disk.
+    pub blob_quota: Bytes,
+    /// How long running tasks have, once the node is asked to stop, to finish or
+    /// to come to their next checkpoint.
+    pub drain_timeout: Millis,
+    /// How to start a worker: a program and the words before its own flags.
+    /// Empty means this executable with the word `worker`.
+    pub worker_command: Vec<String>,
+    /// How long ended tasks can still be attached to and their artifacts are
+    /// kept for certain.
+    pub keep_ended: Millis,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        let mesh = MeshConfig::default();
+        Self {
+            network: NetworkName::default(),
+            data_dir: PathBuf::from("embermesh-node"),
+            listen: mesh.listen,
+            tls_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: Vec::new(),
+            external: Vec::new(),
+            bootstrap: Vec::new(),
+            mdns: false,
+            indexes: Vec::new(),
+            allow: Vec::new(),
+            open: false,
+            devices: compiled_in(),
+            slots: 1,
+            memory: Bytes(0),
+            threads: 0,
+            region: String::new(),
+            price: MicroUnits(0),
+            checkpoint_replicas: 1,
+            blob_quota: Bytes(20 << 30),
+            drain_timeout: Millis(30_000),
+            worker_command: Vec::new(),
+            keep_ended: Millis(7 * 86_400_000),
+        }
+    }
+}
+
+/// A value that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidConfig {
+    /// A number or a list outside its range.
+    #[error("`{key}` is {value}: it must be {must}")]
+    OutOfRange {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        value: u64,
+        /// What is allowed.
+        must: String,
+    },
+    /// An index that is not written as one.
+    #[error(
+        "`indexes` has {text:?}, which is not host:port: {reason}; write 127.0.0.1:7420 or 127.0.0.1:7420/p2p/<peer id>"
+    )]
+    Index {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The worker cannot be found.
+    #[error("the worker cannot be started: {0}; set `worker_command`")]
+    Worker(String),
+}
+
+impl NodeConfig {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// When a value cannot work; the message names its key.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        within("slots", self.slots.into(), 1, MAX_SLOTS.into())?;
+        let replicas = self.checkpoint_replicas.into();
+        within("checkpoint_replicas", replicas, 0, MAX_REPLICAS.into())?;
+        within("devices", self.devices.len() as u64, 1, 16)?;
+        within("indexes", self.indexes.len() as u64, 0, MAX_INDEXES as u64)?;
+        if self.memory.0 != 0 {
+            within("memory", self.memory.0, MIN_MEMORY, u64::MAX)?;
+        }
+        within("blob_quota", self.blob_quota.0, 1 << 20, u64::MAX)?;
+        within("keep_ended", self.keep_ended.0, MIN_KEEP_ENDED_MS, u64::MAX)?;
+        self.index_targets().map(|_| ())
+    }
+
+    /// The indexes as something to connect to.
+    ///
+    /// # Errors
+    /// When one is not written as `host:port` or `host:port/p2p/<peer id>`.
+    pub fn index_targets(&self) -> Result<Vec<Target>, InvalidConfig> {
+        self.indexes.iter().map(|text| index_target(text)).collect()
+    }
+
+    /// How long a drain may take.
+    #[must_use]
+    pub fn drain_time(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout.0)
+    }
+
+    pub(crate) fn mesh(&self) -> MeshConfig {
+        MeshConfig {
+            network: self.network.clone(),
+            listen: self.listen.clone(),
+            external: self.external.clone(),
+            bootstrap: self.bootstrap.clone(),
+            mdns: self.mdns,
+            kad_server: true,
+            ..MeshConfig::default()
+        }
+    }
+}
+
+fn index_target(text: &str) -> Result<Target, InvalidConfig> {
+    let invalid = |reason: &dyn std::fmt::Display| InvalidConfig::Index {
+        text: text.to_owned(),
+        reason: reason.to_string(),
+    };
+    let (address, peer) = match text.split_once("/p2p/") {
+        Some((address, peer)) => {
+            let peer: PeerId = peer.parse().map_err(|error| invalid(&error))?;
+            (address, Some(peer))
+        }
+        None => (text, None),
+    };
+    let (host, port) = address
+        .rsplit_once(':')
+        .ok_or_else(|| invalid(&"the port is missing"))?;
+    if host.is_empty() || host.contains('/') {
+        return Err(invalid(&"the host is missing"));
+    }
+    if port.parse::<u16>().map_or(true, |port| port == 0) {
+        return Err(invalid(&"the port is not from 1 to 65535"));
+    }
+    Ok(Target {
+        peer,
+        tls: vec![address.to_owned()],
+        mesh: Vec::new(),
+    })
+}
+
+fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), InvalidConfig> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let must = if most == u64::MAX {
+        format!("at least {least}")
+    } else {
+        format!("from {least} to {most}")
+    };
+    Err(InvalidConfig::OutOfRange { key, value, must })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_on_loopback() {
+        let config = NodeConfig::default();
+        config.validate().unwrap();
+        assert!(config.tls_listen.ip().is_loopback());
+        assert!(config.listen.iter().all(|at| at.contains("127.0.0.1")));
+        assert!(!config.open && config.allow.is_empty());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        let error = serde_json::from_str::<NodeConfig>(r#"{"slotz": 2}"#).unwrap_err();
+        assert!(error.to_string().contains("slotz"), "{error}");
+    }
+
+    #[test]
+    fn units_are_written_as_people_write_them() {
+        let text = r#"{"memory": "512 MiB", "drain_timeout": "10s", "devices": ["cpu"]}"#;
+        let config: NodeConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config.memory, Bytes(512 << 20));
+        assert_eq!(config.drain_time(), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn indexes_are_addresses_with_or_without_a_key() {
+        let peer = embermesh_crypto::Keypair::from_seed(&[1; 32]).peer_id();
+        let config = NodeConfig {
+            indexes: vec!["127.0.0.1:7420".into(), format!("[::1]:7420/p2p/{peer}")],
+            ..NodeConfig::default()
+        };
+        let targets = config.index_targets().unwrap();
+        assert_eq!(targets[0].peer, None);
+        assert_eq!(targets[1].peer, Some(peer));
+        assert_eq!(targets[1].tls, ["[::1]:7420"]);
+        for bad in [
+            "",
+            "127.0.0.1",
+            ":7420",
+            "host:0",
+            "host:99999",
+            "http://h:1",
+            "h:1/p2p/x",
+        ] {
+            let refused = index_target(bad).unwrap_err();
+            assert!(refused.to_string().contains("indexes"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_name_their_key() {
+        let config = NodeConfig {
+            slots: 0,
+            ..NodeConfig::default()
+        };
+        assert!(config.validate().unwrap_err().to_string().contains("slots"));
+    }
+}

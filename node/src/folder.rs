@@ -1,0 +1,67 @@
+//! What is where in the node's data folder.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use embermesh_storage::folder::{self, FolderUnusable, make_private};
+
+/// Who holds the folder; names its lock and its database.
+const DAEMON: &str = "node";
+
+/// The folder of the blobs.
+const BLOBS: &str = "blobs";
+
+/// The folder in which each attempt has a folder while it runs.
+const WORK: &str = "work";
+
+/// What the devices were measured to be.
+const DEVICES_FILE: &str = "devices.json";
+
+/// A data folder that this process holds until the value is dropped.
+#[derive(Debug)]
+pub struct DataFolder(folder::DataFolder);
+
+impl DataFolder {
+    /// Makes the folder if need be and takes its lock.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written, or another node holds it.
+    pub fn hold(path: &Path) -> Result<Self, FolderUnusable> {
+        folder::DataFolder::hold(path, DAEMON).map(Self)
+    }
+
+    /// Where the database lives.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.0.database()
+    }
+
+    /// Where the blobs live.
+    #[must_use]
+    pub fn blobs(&self) -> PathBuf {
+        self.0.path().join(BLOBS)
+    }
+
+    /// Where the measured devices are remembered.
+    #[must_use]
+    pub fn devices(&self) -> PathBuf {
+        self.0.path().join(DEVICES_FILE)
+    }
+
+    /// The folder of running attempts, emptied of what a crash left.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn fresh_work(&self) -> Result<PathBuf, FolderUnusable> {
+        let work = self.0.path().join(WORK);
+        let unusable = |source| FolderUnusable::io(&work, source);
+        match fs::remove_dir_all(&work) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
+            _ => {}
+        }
+        make_private(&work).map_err(unusable)?;
+        Ok(work)
+    }
+}

@@ -1,0 +1,80 @@
+//! May this key do this here, now? Every call that a token pays for passes here.
+
+use embermesh_crypto::{
+    digest::Digest,
+    ids::PeerId,
+    time::UnixMillis,
+    token::{self, Assignment, Bearer, Expectation, IssuerTrust as _, Method, Refusal, TaskRef},
+};
+
+use crate::trust::Trust;
+
+/// Verifies tokens for this node.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    me: PeerId,
+    trust: Trust,
+}
+
+/// A token that holds, and the index that wants to hear of what it pays for.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    pub(crate) assignment: Assignment,
+    pub(crate) reports_to: Option<PeerId>,
+}
+
+impl Gate {
+    pub(crate) const fn new(me: PeerId, trust: Trust) -> Self {
+        Self { me, trust }
+    }
+
+    pub(crate) const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Verifies a token for one call.
+    ///
+    /// A key that is not an index's issues for itself only: the owner has allowed
+    /// that client, not whomever it may name.
+    pub(crate) fn pass(
+        &self,
+        token: &str,
+        bearer: Bearer,
+        method: Method,
+        task: Option<TaskRef>,
+        spec: Option<Digest>,
+        now: UnixMillis,
+    ) -> Result<Passed, Refusal> {
+        let assignment = token::verify(
+            token,
+            &Expectation {
+                node: self.me,
+                bearer,
+                method,
+                task,
+                spec,
+                now,
+                trust: &self.trust,
+            },
+        )?;
+        let claims = assignment.claims();
+        let authority = self
+            .trust
+            .authority(&claims.issuer, now)
+            .ok_or(Refusal::UnknownIssuer(claims.issuer))?
+            .identity;
+        let is_index = self.trust.is_index(&authority);
+        if !is_index && claims.issuer != claims.client && claims.issuer != self.me {
+            return Err(Refusal::UnknownIssuer(claims.issuer));
+        }
+        Ok(Passed {
+            assignment,
+            reports_to: is_index.then_some(authority),
+        })
+    }
+
+    /// Whether a client may do without a token what the owner allows.
+    pub(crate) fn allows(&self, client: &PeerId) -> bool {
+        self.trust.allows(client)
+    }
+}

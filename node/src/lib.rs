@@ -1,0 +1,32 @@
+//! The daemon: takes assignments, verifies them, runs them, reports.
+//!
+//! - [`config`], [`folder`]: what the owner chose, and where it is kept.
+//! - `gate`, `trust`: may this key run this here, now?
+//! - `task`: one actor for each attempt, from inputs to receipt.
+//! - `worker`, `slots`, `probe`: the processes that do the work, on which device.
+//! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
+//!   word to the mesh.
+//! - `store`: the durable memory, with the outbox of reports.
+//! - `service`: gRPC, thin. `uplink`: the lines to the indexes.
+//! - [`Node::start`]: all of it together, joined to the mesh.
+
+mod advert;
+pub mod config;
+pub mod folder;
+mod gate;
+mod node;
+mod probe;
+mod receipt;
+mod replicate;
+mod service;
+mod site;
+mod slots;
+mod store;
+mod task;
+mod trust;
+mod uplink;
+mod worker;
+
+pub use config::{InvalidConfig, NodeConfig};
+pub use node::{Node, NodeError, RunningNode};
+pub use store::StoreError;

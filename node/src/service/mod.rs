@@ -1,0 +1,62 @@
+//! The gRPC face of the node: parse, judge, one call, render.
+//!
+//! - `node`: the methods.
+//! - `refusal`: each refusal as a status, with its stable word in the metadata.
+//! - `blobs`: blobs in, blobs out, blobs kept for others.
+//! - `status`: what the node shows of itself.
+
+mod blobs;
+mod keep;
+mod node;
+mod refusal;
+mod status;
+
+use std::{sync::Arc, time::Instant};
+
+use embermesh_mesh::{blob::BlobService, road::bounds::MAX_MESSAGE_BYTES};
+use embermesh_proto::v1::node_server::NodeServer;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use self::node::NodeService;
+use crate::{gate::Gate, site::Site, task::Tasks};
+
+/// Uploads that are taken at one time.
+const MAX_UPLOADS: usize = 16;
+
+/// Requests of other nodes to keep blobs that are served at one time.
+const MAX_KEEPING: usize = 4;
+
+/// Streams of tasks at one time.
+const MAX_FOLLOWERS: usize = 4096;
+
+/// What the service speaks to.
+pub(crate) struct Parts {
+    pub(crate) site: Arc<Site>,
+    pub(crate) tasks: Tasks,
+    pub(crate) gate: Gate,
+    pub(crate) blobs: BlobService,
+    /// Ends every stream.
+    pub(crate) cancel: CancellationToken,
+}
+
+/// Everything that the port serves.
+pub(crate) async fn routes(parts: Parts) -> Routes {
+    let node = NodeServer::new(NodeService {
+        site: parts.site,
+        tasks: parts.tasks,
+        gate: parts.gate,
+        blobs: parts.blobs,
+        uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+        keeping: Arc::new(Semaphore::new(MAX_KEEPING)),
+        followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+        since: Instant::now(),
+        cancel: parts.cancel,
+    })
+    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<NodeServer<NodeService>>().await;
+    Routes::new(node).add_service(health_service)
+}

@@ -1,0 +1,386 @@
+//! The methods of `embermesh.v1.Node`.
+
+use std::{pin::Pin, sync::Arc, time::Instant};
+
+use embermesh_compute::pipe::Adjustment;
+use embermesh_crypto::{
+    digest::Digest,
+    ids::TaskIndex,
+    time::UnixMillis,
+    token::{Bearer, Method, Refusal, TaskRef},
+};
+use embermesh_job::{
+    event::{EventKind, Outcome},
+    lifecycle::JobState,
+    spec::{JobSpec, Optimizer},
+    wire,
+};
+use embermesh_mesh::{blob::BlobService, road::Caller};
+use embermesh_proto::v1::{self, node_server};
+use futures::{Stream, StreamExt as _, stream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{blobs, keep, refusal, status};
+use crate::{
+    gate::{Gate, Passed},
+    site::Site,
+    store::AttemptEnd,
+    task::{Follow, Found, Phase, StopWhy, TaskHandle, TaskOrder, Tasks, Told},
+};
+
+type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Blobs that one question may name.
+const MAX_DIGESTS: usize = 512;
+
+/// Serves `embermesh.v1.Node`.
+pub(super) struct NodeService {
+    pub(super) site: Arc<Site>,
+    pub(super) tasks: Tasks,
+    pub(super) gate: Gate,
+    pub(super) blobs: BlobService,
+    pub(super) uploads: Arc<Semaphore>,
+    pub(super) keeping: Arc<Semaphore>,
+    pub(super) followers: Arc<Semaphore>,
+    pub(super) since: Instant,
+    pub(super) cancel: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl node_server::Node for NodeService {
+    type RunStream = Boxed<v1::RunUpdate>;
+
+    async fn run(
+        &self,
+        request: Request<v1::RunRequest>,
+    ) -> Result<Response<Self::RunStream>, Status> {
+        let bearer = Bearer::Peer(Caller::peer_of(&request)?);
+        let order = self.order(bearer, request.into_inner())?;
+        let after = order.resume_after();
+        let started = Box::pin(self.tasks.start(order)).await;
+        let handle = started.map_err(|not| refusal::not_started(&not))?;
+        self.stream(handle.log().follow(after))
+    }
+
+    type AttachStream = Boxed<v1::RunUpdate>;
+
+    async fn attach(
+        &self,
+        request: Request<v1::AttachRequest>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let bearer = Bearer::Peer(Caller::peer_of(&request)?);
+        let request = request.into_inner();
+        let task = task_ref(&request.job_id, request.task)?;
+        let found = self
+            .found(&request.token, bearer, Method::Attach, task)
+            .await?;
+        self.stream(found.log.follow(request.after))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<v1::ControlRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        let found = self.control(request, Method::Cancel).await?;
+        if let Some(handle) = &found.running {
+            handle.stop(StopWhy::Cancelled).await;
+        }
+        self.state(&found).await
+    }
+
+    async fn pause(
+        &self,
+        request: Request<v1::ControlRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        let found = self.control(request, Method::Pause).await?;
+        if let Some(handle) = &found.running {
+            handle.pause(true).await;
+        }
+        self.state(&found).await
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ControlRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        let found = self.control(request, Method::Resume).await?;
+        if let Some(handle) = &found.running {
+            handle.pause(false).await;
+        }
+        self.state(&found).await
+    }
+
+    async fn adjust(
+        &self,
+        request: Request<v1::AdjustRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        let asked = request.get_ref().clone();
+        let request = request.map(|asked| asked.task.unwrap_or_default());
+        let found = self.control(request, Method::Resume).await?;
+        if let Some(handle) = &found.running {
+            let adjustment = adjustment(handle, &asked)?;
+            handle.tell(Told::Adjust(adjustment)).await;
+        }
+        self.state(&found).await
+    }
+
+    async fn finish(
+        &self,
+        request: Request<v1::ControlRequest>,
+    ) -> Result<Response<v1::ControlResponse>, Status> {
+        let found = self.control(request, Method::Cancel).await?;
+        if let Some(handle) = &found.running {
+            trains(handle)?;
+            handle.tell(Told::Finish).await;
+        }
+        self.state(&found).await
+    }
+
+    type FetchBlobStream = Boxed<v1::BlobChunk>;
+
+    async fn fetch_blob(
+        &self,
+        request: Request<v1::FetchBlobRequest>,
+    ) -> Result<Response<Self::FetchBlobStream>, Status> {
+        let peer = Caller::peer_of(&request)?;
+        let chunks = blobs::fetch(&self.blobs, peer, &request.into_inner())?;
+        Ok(Response::new(Box::pin(chunks)))
+    }
+
+    async fn put_blob(
+        &self,
+        request: Request<Streaming<v1::PutBlobRequest>>,
+    ) -> Result<Response<v1::PutBlobResponse>, Status> {
+        let peer = Caller::peer_of(&request)?;
+        let _place = self.uploads.try_acquire().map_err(|_| {
+            Status::resource_exhausted("this node takes no more uploads now: try again")
+        })?;
+        let parts = request.into_inner();
+        let stored = Box::pin(blobs::put(&self.site, &self.gate, peer, parts)).await?;
+        Ok(Response::new(v1::PutBlobResponse { stored }))
+    }
+
+    async fn has_blobs(
+        &self,
+        request: Request<v1::HasBlobsRequest>,
+    ) -> Result<Response<v1::HasBlobsResponse>, Status> {
+        Caller::peer_of(&request)?;
+        let digests = request.into_inner().digests;
+        if digests.len() > MAX_DIGESTS {
+            let message = format!("digests: ask for {MAX_DIGESTS} at most");
+            return Err(Status::invalid_argument(message));
+        }
+        let has = digests
+            .iter()
+            .map(|bytes| {
+                let digest = wire::digest("digests", bytes).map_err(refusal::message)?;
+                Ok(self.site.blobs.contains(&digest))
+            })
+            .collect::<Result<_, Status>>()?;
+        Ok(Response::new(v1::HasBlobsResponse { has }))
+    }
+
+    async fn keep_blobs(
+        &self,
+        request: Request<v1::KeepBlobsRequest>,
+    ) -> Result<Response<v1::KeepBlobsResponse>, Status> {
+        let peer = Caller::peer_of(&request)?;
+        let _place = self.keeping.try_acquire().map_err(|_| {
+            Status::resource_exhausted("this node keeps as much as it can now: ask another")
+        })?;
+        let request = request.into_inner();
+        let kept = Box::pin(keep::keep(&self.site, peer, request, &self.cancel)).await?;
+        Ok(Response::new(v1::KeepBlobsResponse { kept }))
+    }
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        Caller::peer_of(&request)?;
+        Ok(Response::new(status::show(
+            &self.site,
+            &self.tasks,
+            self.since,
+        )))
+    }
+}
+
+// A Status is what a handler returns, and tonic made it large.
+#[allow(clippy::result_large_err)]
+impl NodeService {
+    /// A request to run, judged.
+    fn order(&self, bearer: Bearer, request: v1::RunRequest) -> Result<TaskOrder, Status> {
+        let digest = Digest::of(&request.spec);
+        let passed = self
+            .gate
+            .pass(
+                &request.token,
+                bearer,
+                Method::Run,
+                None,
+                Some(digest),
+                UnixMillis::now(),
+            )
+            .map_err(|refused| refusal::token(&refused))?;
+        let Passed {
+            assignment,
+            reports_to,
+        } = passed;
+        let spec = JobSpec::from_canonical(&request.spec).map_err(|error| refusal::spec(&error))?;
+        let inputs = request.inputs.into_iter().take(wire::MAX_ITEMS);
+        Ok(TaskOrder {
+            assignment,
+            reports_to,
+            spec,
+            // Canonical JSON is text.
+            canonical: String::from_utf8_lossy(&request.spec).into_owned(),
+            resume: request
+                .resume
+                .map(TryInto::try_into)
+                .transpose()
+                .map_err(refusal::message)?,
+            inputs: inputs
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()
+                .map_err(refusal::message)?,
+        })
+    }
+
+    async fn control(
+        &self,
+        request: Request<v1::ControlRequest>,
+        method: Method,
+    ) -> Result<Found, Status> {
+        let bearer = Bearer::Peer(Caller::peer_of(&request)?);
+        let request = request.into_inner();
+        let task = task_ref(&request.job_id, request.task)?;
+        self.found(&request.token, bearer, method, task).await
+    }
+
+    /// The task that a token speaks of. It must be of the newest attempt here, and
+    /// of the client and the spec that that attempt was admitted with.
+    async fn found(
+        &self,
+        token: &str,
+        bearer: Bearer,
+        method: Method,
+        task: TaskRef,
+    ) -> Result<Found, Status> {
+        let passed = self
+            .gate
+            .pass(token, bearer, method, Some(task), None, UnixMillis::now())
+            .map_err(|refused| refusal::token(&refused))?;
+        let claims = passed.assignment.claims();
+        let found = self
+            .tasks
+            .find(task, claims.epoch)
+            .await
+            .map_err(|error| refusal::store(&error))?;
+        let found = found.ok_or_else(|| {
+            Status::not_found(format!(
+                "attempt {} of job {} has not been started on this node: run it first",
+                claims.epoch, task.job
+            ))
+        })?;
+        if found.client != claims.client {
+            return Err(refusal::token(&Refusal::WrongClient));
+        }
+        if found.key.epoch > claims.epoch {
+            return Err(refusal::token(&Refusal::StaleEpoch {
+                token: claims.epoch,
+                newest: found.key.epoch,
+            }));
+        }
+        if found.spec != claims.spec {
+            return Err(refusal::token(&Refusal::WrongJob));
+        }
+        Ok(found)
+    }
+
+    fn stream(&self, follow: Follow) -> Result<Response<Boxed<v1::RunUpdate>>, Status> {
+        let place = Arc::clone(&self.followers)
+            .try_acquire_owned()
+            .map_err(|_| {
+                Status::resource_exhausted("this node streams to as many as it can: try again")
+            })?;
+        let updates = stream::unfold((follow, place), |(mut follow, place)| async move {
+            let update = Box::pin(follow.next()).await?;
+            let update = update
+                .map(Into::into)
+                .map_err(|error| refusal::store(&error));
+            Some((update, (follow, place)))
+        });
+        // Whoever follows learns that the node stops from the end of the stream.
+        let updates = updates.take_until(self.cancel.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(updates)))
+    }
+
+    async fn state(&self, found: &Found) -> Result<Response<v1::ControlResponse>, Status> {
+        let state = match (&found.running, found.log.head().end) {
+            (Some(handle), None) if handle.phase() != Phase::Ended => handle.phase().state(),
+            (_, Some(AttemptEnd::Finished)) => self.outcome(found).await?,
+            // The attempt is over and the task is not: it waits for another.
+            _ => JobState::Queued,
+        };
+        let state = v1::JobState::from(state).into();
+        Ok(Response::new(v1::ControlResponse { state }))
+    }
+
+    async fn outcome(&self, found: &Found) -> Result<JobState, Status> {
+        let task = TaskRef {
+            job: found.key.job,
+            task: found.key.task,
+        };
+        let before = found.log.head().last.saturating_sub(1);
+        let last = self.site.store.events(task, before, 1).await;
+        let last = last.map_err(|error| refusal::store(&error))?.pop();
+        Ok(match last.map(|event| event.kind) {
+            Some(EventKind::Finished { outcome, .. }) => match outcome {
+                Outcome::Succeeded => JobState::Succeeded,
+                Outcome::Failed => JobState::Failed,
+                Outcome::Cancelled => JobState::Cancelled,
+            },
+            _ => JobState::Queued,
+        })
+    }
+}
+
+/// How a running training learns.
+#[allow(clippy::result_large_err)]
+fn trains(handle: &TaskHandle) -> Result<Optimizer, Status> {
+    handle.rule().ok_or_else(|| {
+        Status::failed_precondition(
+            "only a training can be adjusted or finished: cancel it instead",
+        )
+    })
+}
+
+/// What is asked of a training, within the bounds that its spec has, too.
+#[allow(clippy::result_large_err)]
+fn adjustment(handle: &TaskHandle, asked: &v1::AdjustRequest) -> Result<Adjustment, Status> {
+    let rule = trains(handle)?;
+    if asked.learning_rate.is_none() && asked.weight_decay.is_none() {
+        return Err(Status::invalid_argument(
+            "nothing is to be changed: give a learning rate or a weight decay",
+        ));
+    }
+    let rate = asked.learning_rate.unwrap_or(rule.lr());
+    let decay = asked.weight_decay.unwrap_or(rule.weight_decay());
+    rule.adjusted(rate, decay)
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+    Ok(Adjustment {
+        learning_rate: asked.learning_rate,
+        weight_decay: asked.weight_decay,
+    })
+}
+
+#[allow(clippy::result_large_err)]
+fn task_ref(job: &str, task: u32) -> Result<TaskRef, Status> {
+    Ok(TaskRef {
+        job: wire::job_id(job).map_err(refusal::message)?,
+        task: TaskIndex(task),
+    })
+}

@@ -1,0 +1,92 @@
+//! What every task of a node works with: one value, made once at the start.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use embermesh_crypto::{ids::PeerId, keys::Keypair};
+use embermesh_job::address::PeerAddress;
+use embermesh_mesh::{
+    Mesh,
+    blob::{BlobStore, Fetcher},
+    road::Identity,
+};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::{slots::Slots, store::Store};
+
+/// What tasks work with.
+pub(crate) struct Site {
+    pub(crate) keypair: Arc<Keypair>,
+    pub(crate) identity: Identity,
+    pub(crate) mesh: Mesh,
+    pub(crate) store: Store,
+    pub(crate) blobs: BlobStore,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) slots: Slots,
+    /// The folder in which each attempt has a folder while it runs.
+    pub(crate) work: PathBuf,
+    /// `host:port` of this node's TLS road.
+    pub(crate) tls: Vec<String>,
+    /// Threads of one task; 0 means one per core.
+    pub(crate) threads: u32,
+    /// How many others keep a copy of a checkpoint.
+    pub(crate) replicas: usize,
+    /// Changes when something was put into the outbox.
+    pub(crate) posted: watch::Sender<u64>,
+    /// Changes when a task starts or ends.
+    pub(crate) changed: watch::Sender<u64>,
+    /// Changes when a blob was brought to this node.
+    pub(crate) brought: watch::Sender<u64>,
+    /// Owns every task of the node that is not waited for where it was started.
+    pub(crate) tracker: TaskTracker,
+}
+
+/// How long an announcement in the DHT may take before it is given up.
+const PROVIDE_WAIT: Duration = Duration::from_secs(20);
+
+impl Site {
+    /// This node.
+    pub(crate) fn me(&self) -> PeerId {
+        self.keypair.peer_id()
+    }
+
+    /// Where this node can be reached.
+    pub(crate) fn address(&self) -> PeerAddress {
+        PeerAddress {
+            peer: self.me(),
+            tls: self.tls.clone(),
+            mesh: self.mesh.addresses(),
+        }
+    }
+
+    /// Announces in the DHT that this node holds a blob, in the background: whoever
+    /// needs it now has been told where it is.
+    pub(crate) fn announce(self: &Arc<Self>, digest: embermesh_crypto::Digest) {
+        let mesh = self.mesh.clone();
+        self.tracker.spawn(async move {
+            match tokio::time::timeout(PROVIDE_WAIT, mesh.provide(digest)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%digest, %error, "a blob was not announced"),
+                Err(_) => tracing::debug!(%digest, "the announcement of a blob took too long"),
+            }
+        });
+    }
+
+    /// Something changed that a heartbeat should tell of.
+    pub(crate) fn touch(&self) {
+        self.changed
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Something was put into the outbox.
+    pub(crate) fn report_posted(&self) {
+        self.posted
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// A blob was brought here.
+    pub(crate) fn blob_brought(&self) {
+        self.brought
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+}

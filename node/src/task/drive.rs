@@ -1,0 +1,290 @@
+//! The worker at work: its messages made into events, its ceilings watched.
+
+use std::time::Duration;
+
+use embermesh_compute::{
+    FailureClass,
+    pipe::{FromWorker, ToWorker, WorkSummary, WorkerEvent, WorkerEventKind},
+};
+use embermesh_crypto::time::UnixMillis;
+use embermesh_job::{
+    address::{BlobRef, Checkpoint},
+    event::{Event, EventKind, Notice},
+    order::Report,
+};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::{
+    Phase, Told,
+    output::{self, NotTaken, Workdir},
+    run::{Attempt, End},
+};
+use crate::{store::ReportKind, worker::Worker};
+
+/// How often a running job's memory is looked at.
+const MEMORY_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a cancelled worker has before it is killed.
+const CANCEL_GRACE: Duration = Duration::from_millis(300);
+
+/// How long a worker that has said its last word has to exit.
+const EXIT_GRACE: Duration = Duration::from_secs(1);
+
+/// The time that a job may run, which stands still while it is paused.
+struct Wall {
+    left: Duration,
+    since: Option<Instant>,
+}
+
+impl Wall {
+    fn started(left: Duration) -> Self {
+        Self {
+            left,
+            since: Some(Instant::now()),
+        }
+    }
+
+    fn pause(&mut self) {
+        if let Some(since) = self.since.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Waits until it is used up; forever while it stands still.
+    async fn over(&self) {
+        match self.since.and_then(|since| since.checked_add(self.left)) {
+            Some(end) => sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Drives a worker that has been given its order to the end of the attempt.
+pub(super) async fn drive(
+    attempt: &mut Attempt,
+    mut worker: Worker,
+    workdir: &Workdir,
+) -> Result<WorkSummary, End> {
+    let end = Box::pin(messages(attempt, &mut worker, workdir)).await;
+    let grace = match &end {
+        Ok(_) => EXIT_GRACE,
+        Err(_) => {
+            // It may be gone already, or deaf: it is killed after the grace.
+            let _ = worker.send(&ToWorker::Cancel).await;
+            CANCEL_GRACE
+        }
+    };
+    worker.end(grace).await;
+    end
+}
+
+async fn messages(
+    attempt: &mut Attempt,
+    worker: &mut Worker,
+    workdir: &Workdir,
+) -> Result<WorkSummary, End> {
+    let limits = attempt.order.spec.limits;
+    let mut wall = Wall::started(Duration::from_millis(limits.wall.0));
+    let mut memory = interval(MEMORY_EVERY);
+    memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            told = attempt.reins.next() => match told {
+                Told::Stop(why) => return Err(why.into()),
+                Told::Pause => worker.send(&ToWorker::Pause).await?,
+                Told::Resume => worker.send(&ToWorker::Resume).await?,
+                Told::Adjust(adjustment) => worker.send(&ToWorker::Adjust(adjustment)).await?,
+                Told::Finish => worker.send(&ToWorker::Finish).await?,
+                Told::Drain => {
+                    draining = true;
+                    attempt.log.notify(Notice::Draining);
+                }
+            },
+            () = wall.over() => {
+                return Err(End::Impossible(format!(
+                    "it ran longer than the {} that it may: raise `limits.wall`", limits.wall
+                )));
+            }
+            _ = memory.tick() => if let Some(used) = worker.job_bytes() && used > limits.memory.0 {
+                return Err(End::Gone {
+                    code: "out_of_memory",
+                    message: format!(
+                        "it used {used} bytes of memory and may use {}: raise `limits.memory`", limits.memory.0
+                    ),
+                });
+            },
+            message = worker.next() => {
+                let Some(message) = message? else {
+                    return Err(worker.died().await.into());
+                };
+                match message {
+                    FromWorker::Event(event) => {
+                        let checkpoint = Box::pin(attempt.heard(event, workdir)).await?;
+                        if draining && checkpoint {
+                            return Err(super::StopWhy::Drained.into());
+                        }
+                    }
+                    FromWorker::Paused(paused) => {
+                        if paused { wall.pause() } else { wall.go_on() }
+                        attempt.paused(paused);
+                    }
+                    FromWorker::Replayed { seq, kind } => attempt.replayed(seq, kind).await?,
+                    FromWorker::Sandboxed(report) => tracing::debug!(?report, "the worker is fenced in"),
+                    FromWorker::Done(summary) => return Ok(summary),
+                    FromWorker::Failed { class, message } => return Err(failed(class, message)),
+                    FromWorker::Cancelled => return Err(End::Gone {
+                        code: "worker_failed",
+                        message: "the worker ended as if it had been cancelled".to_owned(),
+                    }),
+                    FromWorker::Ready(_) => return Err(nonsense("it said twice that it is ready")),
+                }
+            }
+        }
+    }
+}
+
+fn failed(class: FailureClass, message: String) -> End {
+    let code = match class {
+        FailureClass::Invalid => return End::Impossible(message),
+        FailureClass::Resource => "out_of_resources",
+        FailureClass::Device => "device_failed",
+        FailureClass::Internal => "worker_failed",
+    };
+    End::Gone { code, message }
+}
+
+fn nonsense(what: &str) -> End {
+    End::Gone {
+        code: "worker_failed",
+        message: format!("the worker does not keep to the protocol: {what}"),
+    }
+}
+
+impl From<NotTaken> for End {
+    fn from(not: NotTaken) -> Self {
+        let message = not.to_string();
+        match not {
+            NotTaken::OverCeiling { .. } | NotTaken::TooMany => Self::Impossible(message),
+            NotTaken::Store(error) if error.is_full() => Self::Gone {
+                code: "storage_full",
+                message,
+            },
+            NotTaken::Store(_) => Self::Gone {
+                code: "storage_failed",
+                message,
+            },
+            NotTaken::Foreign(_) | NotTaken::BadName => Self::Gone {
+                code: "worker_failed",
+                message,
+            },
+        }
+    }
+}
+
+impl Attempt {
+    /// Takes an event of the worker. True when it was a checkpoint.
+    async fn heard(&mut self, event: WorkerEvent, workdir: &Workdir) -> Result<bool, End> {
+        let seq = event.seq;
+        let last = self.log.head().last;
+        if seq <= last || (last > 0 && seq != last + 1) {
+            return Err(nonsense(&format!("event {seq} came after {last}")));
+        }
+        match event.kind {
+            WorkerEventKind::Plain(kind) => {
+                if matches!(
+                    kind,
+                    EventKind::Checkpoint { .. }
+                        | EventKind::Artifact(_)
+                        | EventKind::Finished { .. }
+                ) {
+                    return Err(nonsense("it made an event that is the daemon's to make"));
+                }
+                if let EventKind::Stopped { reason, .. } = &kind {
+                    self.stopped = Some(format!("stopped {reason}"));
+                }
+                let told = matches!(
+                    kind,
+                    EventKind::Started { .. } | EventKind::Evaluated { .. }
+                );
+                self.say(seq, kind.clone()).await?;
+                if told {
+                    self.report_event(seq, kind).await?;
+                }
+            }
+            WorkerEventKind::Checkpoint { step, path, .. } => {
+                let taking = Box::pin(output::checkpoint(&self.site, workdir, &path));
+                let (stored, held) = self.reins.unless_stopped(false, taking).await??;
+                let (digest, size) = (stored.digest, stored.size);
+                self.checkpoint = Some(held);
+                self.say(seq, EventKind::Checkpoint { step, digest, size })
+                    .await?;
+                self.copies.checkpoint(Checkpoint {
+                    blob: BlobRef {
+                        digest,
+                        size,
+                        holders: Vec::new(),
+                    },
+                    step,
+                    seq,
+                });
+                return Ok(true);
+            }
+            WorkerEventKind::Artifact { name, path } => {
+                let allowed = self.order.spec.limits.output.0;
+                let site = &self.site;
+                let taking = Box::pin(output::artifact(
+                    site,
+                    workdir,
+                    &self.artifacts,
+                    name,
+                    &path,
+                    allowed,
+                ));
+                let artifact = self.reins.unless_stopped(false, taking).await??;
+                self.site.announce(artifact.digest);
+                self.artifacts.push(artifact.clone());
+                let kind = EventKind::Artifact(artifact);
+                self.say(seq, kind.clone()).await?;
+                self.report_event(seq, kind).await?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes an event of an earlier attempt, which this node may not have seen.
+    async fn replayed(&mut self, seq: u64, kind: EventKind) -> Result<(), End> {
+        if seq > self.order.resume_after() || kind.is_final() {
+            return Err(nonsense(
+                "it repeated an event that was not before its checkpoint",
+            ));
+        }
+        self.say(seq, kind).await
+    }
+
+    async fn report_event(&self, seq: u64, kind: EventKind) -> Result<(), End> {
+        let event = Event {
+            seq,
+            epoch: self.key.epoch,
+            at: UnixMillis::now(),
+            kind,
+        };
+        self.report(ReportKind::Event, Report::Event(Box::new(event)))
+            .await
+    }
+
+    fn paused(&self, paused: bool) {
+        self.phase.send_replace(if paused {
+            Phase::Paused
+        } else {
+            Phase::Running
+        });
+        self.log.notify(Notice::Paused(paused));
+        self.site.touch();
+    }
+}

@@ -1,0 +1,27 @@
+//! Tasks: one actor for each attempt that runs here.
+//!
+//! - `registry`: admits an attempt, starts its actor, finds it again.
+//! - `order`: what an attempt is started with.
+//! - `handle`, `reins`: the two ends of what an actor is told.
+//! - `run`: the actor: from inputs to receipt.
+//! - `inputs`: brings what the work needs.
+//! - `drive`: the worker at work, under its ceilings.
+//! - `output`: checkpoints and artifacts made into blobs.
+//! - `end`: receipt, last event, report.
+//! - `log`: what a task says, written and followed.
+
+mod drive;
+mod end;
+mod handle;
+mod inputs;
+mod log;
+mod order;
+mod output;
+mod registry;
+mod reins;
+mod run;
+
+pub(crate) use handle::{Phase, StopWhy, TaskHandle, Told};
+pub(crate) use log::{Follow, Log};
+pub(crate) use order::TaskOrder;
+pub(crate) use registry::{Found, NotStarted, Tasks};

@@ -1,0 +1,317 @@
+//! The attempts of this node: each is admitted once, started, and found again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use embermesh_crypto::{
+    time::UnixMillis,
+    token::{Refusal, TaskRef},
+};
+use embermesh_job::{assignment::TaskKey, order::Report, spec::Work};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Log, Phase, StopWhy, TaskHandle, TaskOrder, Told,
+    handle::{Inner as HandleInner, TOLD},
+    run,
+};
+use crate::{
+    site::Site,
+    slots::NoSlot,
+    store::{AttemptEnd, NewAttempt, NotAdmitted, StoreError},
+};
+
+/// How long an attachment waits for an attempt that the index has ordered and
+/// that has not come yet.
+const ARRIVAL_WAIT: Duration = Duration::from_secs(10);
+
+/// Why an attempt was not started.
+#[derive(Debug, Error)]
+pub(crate) enum NotStarted {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    NoSlot(#[from] NoSlot),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<NotAdmitted> for NotStarted {
+    fn from(error: NotAdmitted) -> Self {
+        match error {
+            NotAdmitted::Refused(refusal) => Self::Refused(refusal),
+            NotAdmitted::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// A task that somebody wants to follow or to steer.
+pub(crate) struct Found {
+    pub(crate) key: TaskKey,
+    pub(crate) client: embermesh_crypto::PeerId,
+    pub(crate) spec: embermesh_crypto::Digest,
+    pub(crate) log: Arc<Log>,
+    /// Absent once it has ended.
+    pub(crate) running: Option<TaskHandle>,
+    /// Whether it runs, or it is known how it ended.
+    known: bool,
+}
+
+/// Every attempt of this node. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Tasks {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    site: Arc<Site>,
+    running: Mutex<HashMap<TaskRef, TaskHandle>>,
+    /// Attempts start one after the other, so that of two with one epoch exactly
+    /// one is admitted before anything of it runs.
+    starting: tokio::sync::Mutex<()>,
+}
+
+impl Tasks {
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                site,
+                running: Mutex::default(),
+                starting: tokio::sync::Mutex::default(),
+            }),
+        }
+    }
+
+    /// Admits an attempt and starts it.
+    pub(crate) async fn start(&self, order: TaskOrder) -> Result<TaskHandle, NotStarted> {
+        let _turn = self.inner.starting.lock().await;
+        let site = &self.inner.site;
+        let key = order.key();
+        let task = task_of(key);
+        let asked = order.spec.limits.ceilings();
+        // Judged before anything is stopped or taken; admission judges it again.
+        order.assignment.claims().ceilings.allow(asked)?;
+        if let Some(older) = self.find_running(task)
+            && older.key().epoch < key.epoch
+        {
+            older.stop(StopWhy::Superseded).await;
+        }
+        let taken = site.slots.take(&order.spec.requires, &order.spec.limits);
+        let slot = match taken {
+            Ok(slot) => slot,
+            // A repeated order says so, even where every slot is taken: by it.
+            Err(no_slot) => {
+                return Err(self
+                    .repeated(&order)
+                    .await?
+                    .map_or(no_slot.into(), Into::into));
+            }
+        };
+        let new = NewAttempt {
+            assignment: &order.assignment,
+            asked,
+            reports_to: order.reports_to,
+            resume_after: order.resume_after(),
+        };
+        site.store.admit(&new, UnixMillis::now()).await?;
+        let last = site.store.last_event(task).await?;
+        let log = Log::new(site.store.clone(), key, last, None);
+        let (told, hears) = mpsc::channel::<Told>(TOLD);
+        let (phase, phases) = watch::channel(Phase::Preparing);
+        let claims = order.assignment.claims();
+        let handle = TaskHandle {
+            inner: Arc::new(HandleInner {
+                key,
+                client: claims.client,
+                reports_to: order.reports_to,
+                spec: claims.spec,
+                rule: match &order.spec.work {
+                    Work::Train(train) => Some(train.optimizer),
+                    _ => None,
+                },
+                device: slot.device(),
+                log: Arc::clone(&log),
+                told,
+                phase: phases,
+            }),
+        };
+        self.running().insert(task, handle.clone());
+        tracing::info!(job = %key.job, epoch = %key.epoch, client = %claims.client, device = %slot.device(), "an attempt starts");
+        let actor = run::run(run::Start {
+            site: Arc::clone(site),
+            order,
+            slot,
+            log,
+            hears,
+            phase,
+        });
+        let tasks = self.clone();
+        site.tracker.spawn(async move {
+            Box::pin(actor).await;
+            tasks.forget(key);
+        });
+        site.touch();
+        Ok(handle)
+    }
+
+    /// The refusal of an order whose attempt, or a later one, was admitted before.
+    async fn repeated(&self, order: &TaskOrder) -> Result<Option<Refusal>, StoreError> {
+        let key = order.key();
+        let newest = self.inner.site.store.attempt(task_of(key)).await?;
+        let asked = order.spec.limits.ceilings();
+        let seen = newest.map(|attempt| attempt.key.epoch);
+        Ok(embermesh_crypto::token::admit(&order.assignment, seen, asked).err())
+    }
+
+    /// The newest attempt at a task, running or ended. Waits a moment for one that
+    /// is at least `epoch`: the index may have ordered it just now.
+    pub(crate) async fn find(
+        &self,
+        task: TaskRef,
+        epoch: embermesh_crypto::Epoch,
+    ) -> Result<Option<Found>, StoreError> {
+        let mut changes = self.inner.site.changed.subscribe();
+        let deadline = tokio::time::Instant::now() + ARRIVAL_WAIT;
+        loop {
+            changes.mark_unchanged();
+            let found = self.find_now(task).await?;
+            let found = found.filter(|found| found.key.epoch >= epoch);
+            if found.as_ref().is_some_and(|found| found.known) {
+                return Ok(found);
+            }
+            // Not there yet, or admitted and about to run.
+            match tokio::time::timeout_at(deadline, changes.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok(found),
+            }
+        }
+    }
+
+    async fn find_now(&self, task: TaskRef) -> Result<Option<Found>, StoreError> {
+        if let Some(handle) = self.find_running(task) {
+            return Ok(Some(Found {
+                key: handle.key(),
+                client: handle.client(),
+                spec: handle.spec(),
+                log: Arc::clone(handle.log()),
+                running: Some(handle),
+                known: true,
+            }));
+        }
+        let store = &self.inner.site.store;
+        let Some(attempt) = store.attempt(task).await? else {
+            return Ok(None);
+        };
+        let last = store.last_event(task).await?;
+        // One that is neither is about to run, or could not write how it ended.
+        let known = attempt.end.is_some();
+        let end = attempt.end.unwrap_or_else(|| AttemptEnd::Gone {
+            code: "ended".to_owned(),
+            message: "the attempt has ended".to_owned(),
+        });
+        Ok(Some(Found {
+            key: attempt.key,
+            client: attempt.client,
+            spec: attempt.spec,
+            log: Log::new(store.clone(), attempt.key, last, Some(end)),
+            running: None,
+            known,
+        }))
+    }
+
+    /// The running attempt at a task.
+    pub(crate) fn find_running(&self, task: TaskRef) -> Option<TaskHandle> {
+        self.running().get(&task).cloned()
+    }
+
+    /// Every running attempt.
+    pub(crate) fn all(&self) -> Vec<TaskHandle> {
+        self.running().values().cloned().collect()
+    }
+
+    /// Stops one attempt, if it is the one that runs.
+    pub(crate) async fn stop(&self, key: TaskKey, why: StopWhy) {
+        if let Some(handle) = self.find_running(task_of(key))
+            && handle.key() == key
+        {
+            handle.tell(Told::Stop(why)).await;
+        }
+    }
+
+    /// Reports attempts that an earlier process of this node left running.
+    pub(crate) async fn report_interrupted(&self) -> Result<(), StoreError> {
+        let store = &self.inner.site.store;
+        for attempt in store.open_attempts().await? {
+            let (code, message) = (
+                "node_restarted",
+                "the node was restarted while the task ran",
+            );
+            tracing::warn!(job = %attempt.key.job, epoch = %attempt.key.epoch, "an attempt was interrupted by the restart");
+            let report = attempt.reports_to.map(|index| {
+                let report = Report::AttemptFailed {
+                    code: code.to_owned(),
+                    message: message.to_owned(),
+                };
+                (index, report)
+            });
+            let now = UnixMillis::now();
+            store
+                .end_attempt(attempt.key, code, message, report, now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets every attempt run on to its end or its next checkpoint, for `within` at
+    /// most, and stops what is left.
+    pub(crate) async fn drain(&self, within: Duration) {
+        // An attempt that is being started is waited for and drained too.
+        let _turn = self.inner.starting.lock().await;
+        let running = self.all();
+        for handle in &running {
+            handle.tell(Told::Drain).await;
+        }
+        let all = futures::future::join_all(running.iter().map(TaskHandle::ended));
+        if tokio::time::timeout(within, all).await.is_err() {
+            tracing::warn!(?within, "attempts overran the drain and are stopped");
+            self.stop_all().await;
+        }
+    }
+
+    /// Stops every attempt now.
+    pub(crate) async fn stop_all(&self) {
+        let running = self.all();
+        let stops = running.iter().map(|handle| handle.stop(StopWhy::Drained));
+        futures::future::join_all(stops).await;
+    }
+
+    fn forget(&self, key: TaskKey) {
+        let mut running = self.running();
+        if running
+            .get(&task_of(key))
+            .is_some_and(|handle| handle.key() == key)
+        {
+            running.remove(&task_of(key));
+        }
+        drop(running);
+        self.inner.site.touch();
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<TaskRef, TaskHandle>> {
+        self.inner
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn task_of(key: TaskKey) -> TaskRef {
+    TaskRef {
+        job: key.job,
+        task: key.task,
+    }
+}

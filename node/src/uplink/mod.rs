@@ -1,0 +1,110 @@
+//! The line to one index: register, heartbeat, orders, reports. An index that is
+//! lost is dialled again for ever, with growing pauses; what runs here does not
+//! notice.
+//!
+//! - `session`: one registration, until the connection is lost.
+//! - `orders`: what the index wants of this node.
+//! - `reports`: what it has still to hear.
+
+mod orders;
+mod reports;
+mod session;
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use embermesh_crypto::ids::PeerId;
+use embermesh_mesh::road::{self, RoadChoice, Target};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{gate::Gate, site::Site, task::Tasks};
+
+/// The first pause before an index is dialled again.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause: an index that comes back is found within it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long an index may take to answer a dial or a call.
+const CALL_WAIT: Duration = Duration::from_secs(10);
+/// A session that held for this long starts the pauses anew.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// What every uplink works with.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) site: Arc<Site>,
+    pub(crate) tasks: Tasks,
+    pub(crate) gate: Gate,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// The line to one index.
+pub(crate) struct Uplink {
+    parts: Parts,
+    target: Target,
+    /// Who answered first is who must answer from now on.
+    peer: Option<PeerId>,
+}
+
+impl Uplink {
+    pub(crate) fn new(parts: Parts, target: Target) -> Self {
+        Self {
+            parts,
+            peer: target.peer,
+            target,
+        }
+    }
+
+    /// Keeps the line until the node stops.
+    pub(crate) async fn run(mut self) {
+        let cancel = self.parts.cancel.clone();
+        let mut pauses = pauses();
+        let mut told = false;
+        while !cancel.is_cancelled() {
+            let begun = Instant::now();
+            let Some(ended) = cancel.run_until_cancelled(Box::pin(self.session())).await else {
+                return;
+            };
+            if begun.elapsed() >= SETTLED {
+                pauses = self::pauses();
+                told = false;
+            }
+            if let Err(reason) = ended {
+                // Said once at the level that people read, then only to who asks.
+                if told {
+                    tracing::debug!(index = %self.target, reason, "the index is not reached");
+                } else {
+                    tracing::warn!(index = %self.target, reason, "the index is not reached; trying on");
+                }
+                told = true;
+            }
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+    }
+
+    /// Connects, registers, and serves until the connection is lost.
+    async fn session(&mut self) -> Result<(), String> {
+        let site = &self.parts.site;
+        let target = Target {
+            peer: self.peer,
+            ..self.target.clone()
+        };
+        let dial = road::connect(&site.identity, &target, None, RoadChoice::Tls);
+        let connection = timeout(CALL_WAIT, Box::pin(dial))
+            .await
+            .map_err(|_| format!("no answer within {CALL_WAIT:?}"))?
+            .map_err(|error| error.to_string())?;
+        self.peer = Some(connection.peer);
+        session::run(&self.parts, connection).await
+    }
+}
+
+fn pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,277 @@
+//! One worker process: its pipe, its last words, its end.
+//!
+//! The process is killed with its whole group, and reaped, whenever the value is
+//! dropped or [`Worker::end`] runs; there is no way to lose it.
+
+use std::{io, process::ExitStatus, time::Duration};
+
+use embermesh_compute::{
+    device::DeviceChoice,
+    frame::{self, FrameError, HEADER},
+    pipe::{FromWorker, Ready, ToWorker},
+};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin},
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Spawner, WorkerCommand, resident, tail::Tail};
+
+/// Messages of a worker that wait for the daemon; beyond them the pipe fills and
+/// the worker waits.
+const FRAMES: usize = 64;
+
+/// How long a worker may take to bring its device up.
+const READY_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a worker may take to take a message from its pipe.
+const SEND_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a worker that has closed its pipe may take to exit.
+const EXIT_WAIT: Duration = Duration::from_secs(2);
+
+/// A worker is gone, or of no use.
+#[derive(Debug, Error)]
+pub(crate) enum WorkerLost {
+    /// It could not be started.
+    #[error("the worker could not be started: {0}")]
+    NotStarted(#[source] io::Error),
+    /// It did not say that it is ready.
+    #[error("the worker of {device} was not ready within {} s", READY_WAIT.as_secs())]
+    NotReady {
+        /// Its device.
+        device: DeviceChoice,
+    },
+    /// It said that its device does not work.
+    #[error("the worker refused: {0}")]
+    Refused(String),
+    /// It ended without a last message.
+    #[error("the worker ended unexpectedly ({status}){}", last_words(words))]
+    Died {
+        /// How it ended.
+        status: String,
+        /// What it wrote to stderr.
+        words: String,
+    },
+    /// What it sent makes no sense.
+    #[error("the worker's pipe failed: {0}")]
+    Pipe(#[from] FrameError),
+    /// It does not take messages.
+    #[error("the worker does not read its pipe")]
+    Stuck,
+}
+
+fn last_words(words: &str) -> String {
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words: {words}")
+    }
+}
+
+/// A worker process.
+pub(crate) struct Worker {
+    child: Child,
+    pid: u32,
+    stdin: Option<ChildStdin>,
+    frames: mpsc::Receiver<Result<FromWorker, FrameError>>,
+    tail: Tail,
+    ready: Ready,
+    /// Bytes that it had before it was given a job.
+    idle_bytes: u64,
+    _reader: AbortOnDropHandle<()>,
+    stderr: AbortOnDropHandle<()>,
+}
+
+impl Worker {
+    /// Starts a worker, whose device is yet to come up.
+    pub(crate) async fn start(
+        spawner: &Spawner,
+        command: &WorkerCommand,
+        device: DeviceChoice,
+    ) -> Result<Self, WorkerLost> {
+        let mut child = spawner
+            .spawn(command.serve(device))
+            .await
+            .map_err(WorkerLost::NotStarted)?;
+        let missing = || WorkerLost::NotStarted(io::Error::other("it has no pipe"));
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take().ok_or_else(missing)?;
+        let stdin = child.stdin.take();
+        let (sender, frames) = mpsc::channel(FRAMES);
+        let tail = Tail::default();
+        Ok(Self {
+            pid: child.id().unwrap_or_default(),
+            child,
+            stdin,
+            frames,
+            ready: Ready {
+                device,
+                name: String::new(),
+            },
+            idle_bytes: 0,
+            _reader: AbortOnDropHandle::new(tokio::spawn(read_frames(stdout, sender))),
+            stderr: AbortOnDropHandle::new(tokio::spawn(tail.clone().fill(stderr))),
+            tail,
+        })
+    }
+
+    /// Waits until its device is up.
+    pub(crate) async fn until_ready(&mut self) -> Result<(), WorkerLost> {
+        let device = self.ready.device;
+        let first = timeout(READY_WAIT, self.next()).await;
+        match first.map_err(|_| WorkerLost::NotReady { device })?? {
+            Some(FromWorker::Ready(ready)) => self.ready = ready,
+            Some(FromWorker::Failed { message, .. }) => return Err(WorkerLost::Refused(message)),
+            Some(_) => {
+                let message = "its first word was not that it is ready".to_owned();
+                return Err(WorkerLost::Refused(message));
+            }
+            None => return Err(self.died().await),
+        }
+        self.idle_bytes = resident(self.pid).unwrap_or_default();
+        Ok(())
+    }
+
+    /// What it said of its device.
+    pub(crate) const fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Bytes of memory that its job takes, beside what it had when idle.
+    pub(crate) fn job_bytes(&self) -> Option<u64> {
+        resident(self.pid).map(|bytes| bytes.saturating_sub(self.idle_bytes))
+    }
+
+    /// Sends a message.
+    pub(crate) async fn send(&mut self, message: &ToWorker) -> Result<(), WorkerLost> {
+        let frame = frame::encode(message)?;
+        let Some(stdin) = &mut self.stdin else {
+            return Err(WorkerLost::Stuck);
+        };
+        let writing = async {
+            stdin.write_all(&frame).await?;
+            stdin.flush().await
+        };
+        match timeout(SEND_WAIT, writing).await {
+            Ok(Ok(())) => Ok(()),
+            // Half a frame may be in the pipe: nothing more can be said.
+            Ok(Err(error)) => {
+                self.stdin = None;
+                Err(FrameError::Io(error).into())
+            }
+            Err(_) => {
+                self.stdin = None;
+                Err(WorkerLost::Stuck)
+            }
+        }
+    }
+
+    /// The next message; `None` once the worker has closed its pipe. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Option<FromWorker>, WorkerLost> {
+        Ok(self.frames.recv().await.transpose()?)
+    }
+
+    /// Waits for the end of a worker that has nothing to do.
+    pub(crate) async fn ended(&mut self) -> WorkerLost {
+        let _ = self.child.wait().await;
+        self.died().await
+    }
+
+    /// How a worker ended that has closed its pipe.
+    pub(crate) async fn died(&mut self) -> WorkerLost {
+        let status = match timeout(EXIT_WAIT, self.child.wait()).await {
+            Ok(Ok(status)) => describe(status),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => {
+                self.kill_group();
+                "it closed its pipe and did not exit".to_owned()
+            }
+        };
+        // What it wrote before its end may still be in the pipe.
+        let _ = timeout(EXIT_WAIT, &mut self.stderr).await;
+        WorkerLost::Died {
+            status,
+            words: self.tail.text(),
+        }
+    }
+
+    /// Ends the process within `grace`, by force after it, and reaps it.
+    pub(crate) async fn end(mut self, grace: Duration) {
+        self.stdin = None;
+        if timeout(grace, self.child.wait()).await.is_err() {
+            self.kill_group();
+            let _ = self.child.wait().await;
+        }
+    }
+
+    fn kill_group(&mut self) {
+        // After it has been waited for, its id may be somebody else's.
+        if self.child.id().is_none() {
+            return;
+        }
+        #[cfg(unix)]
+        if let Some(pid) = i32::try_from(self.pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+        let _ = self.child.start_kill();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // The runtime reaps what is dropped before it was waited for.
+        self.kill_group();
+    }
+}
+
+async fn read_frames(
+    mut from: impl AsyncRead + Unpin,
+    to: mpsc::Sender<Result<FromWorker, FrameError>>,
+) {
+    loop {
+        let frame = read_frame(&mut from).await;
+        let over = frame.is_err();
+        let frame = match frame {
+            // The end of the process says more than the end of its pipe.
+            Err(FrameError::Closed | FrameError::Truncated) => return,
+            frame => frame,
+        };
+        if to.send(frame).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> Result<FromWorker, FrameError> {
+    let mut header = [0; HEADER];
+    from.read_exact(&mut header).await.map_err(ended)?;
+    let mut body = vec![0; frame::body_len(header)?];
+    from.read_exact(&mut body).await.map_err(ended)?;
+    frame::decode(&body)
+}
+
+fn ended(error: io::Error) -> FrameError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => FrameError::Closed,
+        _ => FrameError::Io(error),
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt as _;
+        if status.signal() == Some(9) {
+            return "killed, by the system for want of memory or by somebody".to_owned();
+        }
+    }
+    status.to_string()
+}
