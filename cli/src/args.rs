@@ -1,0 +1,185 @@
+//! What can be typed. The flags of a subcommand stand in its file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use figment::value::{Dict, Value};
+
+use crate::{
+    cmd,
+    config::{Road, Settings, resolve},
+    output::{Format, Output},
+};
+
+/// A compute mesh for burn: join with a keypair, submit a job, stream it straight
+/// from the peer that runs it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "embermesh",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  embermesh demo                                     the whole mesh on this machine, in a minute\n  embermesh keys new                                 make your key\n  embermesh submit job.toml --follow --out ./out     run a job and fetch what it made\n\nExit codes: 0 done, 1 the job or the command failed, 2 wrong input,\n            3 nobody could be reached, 4 refused, 130 interrupted"
+)]
+pub(crate) struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Form of results
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORM",
+        help_heading = "Global options"
+    )]
+    pub(crate) output: Option<Format>,
+    /// Configuration file [default: config.toml in the user's folder]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Key file [default: key.pem in the user's folder; an index or a node keeps its own]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub(crate) key: Option<PathBuf>,
+    /// Say less on stderr
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Global options"
+    )]
+    pub(crate) quiet: bool,
+    /// Say more on stderr; repeat for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start an index and three nodes here, and run the main job on them
+    Demo(cmd::demo::Flags),
+    /// Make and show keys
+    #[command(subcommand)]
+    Keys(cmd::keys::Keys),
+    /// Run an index
+    #[command(subcommand)]
+    Index(cmd::index::Index),
+    /// Run a node
+    #[command(subcommand)]
+    Node(cmd::node::Node),
+    /// Look at the nodes that an index knows
+    #[command(subcommand)]
+    Nodes(cmd::nodes::Nodes),
+    /// Submit a job
+    Submit(cmd::submit::Flags),
+    /// Look at jobs and steer them
+    #[command(subcommand)]
+    Jobs(cmd::jobs::Jobs),
+    /// Bring bytes to a node, and fetch them by hash
+    #[command(subcommand)]
+    Blob(cmd::blob::Blob),
+    /// Look into assignment tokens
+    #[command(subcommand)]
+    Token(cmd::token::Token),
+    /// Check receipts
+    #[command(subcommand)]
+    Receipt(cmd::receipt::Receipt),
+    /// Show the settings
+    #[command(subcommand)]
+    Config(cmd::config::Config),
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  embermesh completions bash > ~/.local/share/bash-completion/completions/embermesh"
+    )]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// The part of a node that runs one job; a node starts it
+    #[command(hide = true, disable_help_flag = true)]
+    Worker {
+        /// What the node says.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+}
+
+/// Where the index is, and how nodes are reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClientFlags {
+    /// The index, as HOST:PORT, with /p2p/PEER behind it to take no other
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) index: Option<String>,
+    /// Roads to take to nodes
+    #[arg(long, value_name = "ROAD")]
+    pub(crate) road: Option<Road>,
+}
+
+impl ClientFlags {
+    /// The same as settings.
+    pub(crate) fn settings(&self) -> Dict {
+        let mut dict = Dict::new();
+        put(&mut dict, "index", self.index.clone());
+        put(
+            &mut dict,
+            "road",
+            self.road.and_then(|road| serialized(&road)),
+        );
+        dict
+    }
+}
+
+impl Global {
+    /// Resolves the settings, with the flags of the command on top.
+    pub(crate) fn resolve(&self, command: Dict) -> anyhow::Result<Settings> {
+        let mut flags = command;
+        put(
+            &mut flags,
+            "output",
+            self.output.and_then(|output| serialized(&output)),
+        );
+        put(&mut flags, "key", self.key.as_ref().and_then(serialized));
+        let settings = resolve(self.config.as_deref(), flags)?;
+        crate::runtime::log(self.verbose, self.quiet, settings.log.as_deref())?;
+        Ok(settings)
+    }
+
+    /// Where results go.
+    pub(crate) fn output(&self, settings: &Settings) -> Output {
+        Output {
+            format: settings.output,
+        }
+    }
+}
+
+/// Sets a key, if there is something to set it to.
+pub(crate) fn put(dict: &mut Dict, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        dict.insert(key.to_owned(), value.into());
+    }
+}
+
+/// Any value as a setting.
+pub(crate) fn serialized(value: &impl serde::Serialize) -> Option<Value> {
+    Value::serialize(value).ok()
+}

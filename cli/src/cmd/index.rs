@@ -1,0 +1,145 @@
+//! `embermesh index run`: an index, until a signal stops it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use embermesh_index_server::Index as Server;
+use figment::value::Dict;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::{Global, put},
+    config::Settings,
+    exit::Exit,
+    identity,
+    runtime::{self, asked_to_stop, die_with_parent},
+    show,
+};
+
+/// Run an index.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Index {
+    /// Run an index until SIGINT or SIGTERM
+    #[command(
+        after_help = "Examples:\n  embermesh index run --data-dir ./index\n  embermesh index run --listen 0.0.0.0:7420 --advertise index.example.org:7420\n\nWith -o json, one line on stdout says when it serves, and where."
+    )]
+    Run(Box<Flags>),
+}
+
+/// Flags of `index run`; the rest is in the configuration file.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// Folder of its database and its key
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Address to serve gRPC on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// HOST:PORT as others reach it
+    #[arg(long, value_name = "ADDRESS")]
+    advertise: Vec<String>,
+    /// Name of the network
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// Multiaddr of the mesh to listen on
+    #[arg(long, value_name = "MULTIADDR")]
+    mesh_listen: Vec<String>,
+    /// Multiaddr, with /p2p/PEER, of a peer to join the mesh through
+    #[arg(long, value_name = "MULTIADDR")]
+    bootstrap: Vec<String>,
+    /// Address of /metrics; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<String>,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    die_with_parent: bool,
+}
+
+impl Flags {
+    fn settings(&self) -> Dict {
+        let mut server = Dict::new();
+        put(
+            &mut server,
+            "data_dir",
+            self.data_dir
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned()),
+        );
+        put(&mut server, "listen", self.listen.clone());
+        put(&mut server, "network", self.network.clone());
+        put(&mut server, "advertise", some(&self.advertise));
+        let mut mesh = Dict::new();
+        put(&mut mesh, "listen", some(&self.mesh_listen));
+        put(&mut mesh, "bootstrap", some(&self.bootstrap));
+        put(&mut server, "mesh", (!mesh.is_empty()).then_some(mesh));
+        let mut metrics = Dict::new();
+        put(&mut metrics, "listen", self.metrics_listen.clone());
+        put(
+            &mut server,
+            "metrics",
+            (!metrics.is_empty()).then_some(metrics),
+        );
+        Dict::from([("index_server".to_owned(), server.into())])
+    }
+}
+
+/// A list, if anything was given.
+pub(super) fn some(list: &[String]) -> Option<Vec<String>> {
+    (!list.is_empty()).then(|| list.to_vec())
+}
+
+impl Index {
+    /// Does it.
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        let Self::Run(flags) = self;
+        let settings = global.resolve(flags.settings())?;
+        runtime::run(serve(global, settings, flags.die_with_parent))
+    }
+}
+
+async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow::Result<Exit> {
+    let output = global.output(&settings);
+    let cancel = CancellationToken::new();
+    if with_parent {
+        die_with_parent(cancel.clone())?;
+    }
+    let config = settings.index_server;
+    let keypair = identity::daemon_key(global.key.as_deref(), &config.data_dir)?;
+    let network = config.network.to_string();
+    // Signals are heard from before it starts, so that none is lost.
+    let stopping = asked_to_stop();
+    tokio::pin!(stopping);
+    let starting = Box::pin(Server::start(config, keypair, cancel.clone()));
+    let running = tokio::select! {
+        biased;
+        asked = &mut stopping => { asked?; return Ok(Exit::Ok); }
+        running = starting => match running {
+            Ok(running) => running,
+            // Whoever started this process is gone.
+            Err(_) if cancel.is_cancelled() => return Ok(Exit::Ok),
+            Err(error) => return Err(error.into()),
+        },
+    };
+    let ready = show::Ready {
+        what: "index",
+        peer: running.peer_id(),
+        network,
+        address: running.address(),
+        mesh: running.mesh_addresses(),
+        metrics: running.metrics_address(),
+        more: json!({}),
+    };
+    ready.print(output)?;
+    let ended = running.wait();
+    tokio::pin!(ended);
+    tokio::select! {
+        asked = stopping => {
+            asked?;
+            cancel.cancel();
+            ended.await?;
+        }
+        ended = &mut ended => ended?,
+    }
+    Ok(Exit::Ok)
+}

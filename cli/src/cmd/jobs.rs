@@ -1,0 +1,282 @@
+//! `embermesh jobs`: look at jobs and steer them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use embermesh_client::{Client, Ended, Follow, Start, Update};
+use embermesh_crypto::{JobId, time::UnixMillis};
+use embermesh_job::lifecycle::JobState;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::{ClientFlags, Global},
+    cmd::connect,
+    exit::{Exit, Interrupted},
+    output::Output,
+    runtime,
+    show::{ended, job as shown_job, progress::Progressing},
+};
+
+/// Look at jobs and steer them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Jobs {
+    /// List jobs, the newest first
+    #[command(
+        after_help = "Examples:\n  embermesh jobs ls\n  embermesh jobs ls --state running --state queued -o json"
+    )]
+    Ls {
+        /// Only jobs in this state; may be repeated
+        #[arg(long, value_name = "STATE")]
+        state: Vec<State>,
+        /// How many at most
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        most: usize,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Show one job, its artifacts and its journal
+    #[command(after_help = "Example:\n  embermesh jobs get 0197a3c2-...")]
+    Get(One),
+    /// Stream a job of yours until it ends
+    #[command(
+        after_help = "Examples:\n  embermesh jobs watch 0197a3c2-...\n  embermesh jobs watch 0197a3c2-... --after 57 -o jsonl\n  embermesh jobs watch 0197a3c2-... --out ./out"
+    )]
+    Watch {
+        /// Begin behind this event
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: u64,
+        /// Folder for the artifacts and the receipt
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        one: One,
+    },
+    /// End a job
+    #[command(after_help = "Example:\n  embermesh jobs cancel 0197a3c2-...")]
+    Cancel(One),
+    /// Let a job stand still; it keeps its device
+    #[command(after_help = "Example:\n  embermesh jobs pause 0197a3c2-...")]
+    Pause(One),
+    /// Let a paused job go on
+    #[command(after_help = "Example:\n  embermesh jobs resume 0197a3c2-...")]
+    Resume(One),
+    /// Give a running training another learning rate or weight decay
+    #[command(after_help = "Example:\n  embermesh jobs adjust 0197a3c2-... --learning-rate 0.0001")]
+    Adjust {
+        /// The learning rate from the next step on, before its schedule
+        #[arg(long, value_name = "NUMBER", required_unless_present = "weight_decay")]
+        learning_rate: Option<f64>,
+        /// The weight decay from the next step on
+        #[arg(long, value_name = "NUMBER")]
+        weight_decay: Option<f64>,
+        #[command(flatten)]
+        one: One,
+    },
+    /// End a training now and keep the weights it has
+    #[command(after_help = "Example:\n  embermesh jobs stop 0197a3c2-...")]
+    Stop(One),
+}
+
+/// Which job.
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The job's id
+    job: JobId,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+/// A state that can be asked for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum State {
+    /// Waits for a node.
+    Queued,
+    /// Has a node that has not begun.
+    Assigned,
+    /// Runs.
+    Running,
+    /// Stands still.
+    Paused,
+    /// Did what was asked.
+    Succeeded,
+    /// Could not be done.
+    Failed,
+    /// Was ended by its owner.
+    Cancelled,
+}
+
+impl From<State> for JobState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Queued => Self::Queued,
+            State::Assigned => Self::Assigned,
+            State::Running => Self::Running,
+            State::Paused => Self::Paused,
+            State::Succeeded => Self::Succeeded,
+            State::Failed => Self::Failed,
+            State::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl Jobs {
+    /// Does it.
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        let flags = match &self {
+            Self::Ls { client, .. } => client.settings(),
+            Self::Watch { one, .. }
+            | Self::Adjust { one, .. }
+            | Self::Stop(one)
+            | Self::Get(one)
+            | Self::Cancel(one)
+            | Self::Pause(one)
+            | Self::Resume(one) => one.client.settings(),
+        };
+        let settings = global.resolve(flags)?;
+        let output = global.output(&settings);
+        let quiet = global.quiet;
+        runtime::run(async move {
+            let client = connect(&settings).await?;
+            match self {
+                Self::Ls { state, most, .. } => list(&client, output, &state, most).await,
+                Self::Get(one) => page(&client, output, one.job).await,
+                Self::Watch { after, out, one } => {
+                    watch(&client, output, quiet, one.job, after, out).await
+                }
+                Self::Cancel(one) => {
+                    let state = client.cancel(one.job, None).await?;
+                    say_state(output, one.job, state)
+                }
+                Self::Pause(one) => {
+                    let state = client.set_paused(one.job, true, None).await?;
+                    say_state(output, one.job, state)
+                }
+                Self::Adjust {
+                    learning_rate,
+                    weight_decay,
+                    one,
+                } => {
+                    let state = client.adjust(one.job, learning_rate, weight_decay).await?;
+                    say_state(output, one.job, state)
+                }
+                Self::Stop(one) => {
+                    let state = client.finish(one.job).await?;
+                    say_state(output, one.job, state)
+                }
+                Self::Resume(one) => {
+                    let state = client.set_paused(one.job, false, None).await?;
+                    say_state(output, one.job, state)
+                }
+            }
+        })
+    }
+}
+
+async fn list(
+    client: &Client,
+    output: Output,
+    states: &[State],
+    most: usize,
+) -> anyhow::Result<Exit> {
+    let states: Vec<JobState> = states.iter().copied().map(Into::into).collect();
+    let jobs = client.jobs(&states, most).await?;
+    let now = UnixMillis::now();
+    output.list(
+        &shown_job::HEADERS,
+        jobs.iter().map(|job| shown_job::row(job, now)).collect(),
+        jobs.iter().map(shown_job::value).collect(),
+    )?;
+    Ok(Exit::Ok)
+}
+
+async fn page(client: &Client, output: Output, job: JobId) -> anyhow::Result<Exit> {
+    let job = client.job(job).await?;
+    output.one(&shown_job::page(&job), &shown_job::value(&job))?;
+    if output.is_table() && !job.journal.is_empty() {
+        output.line("")?;
+        output.line(&shown_job::journal(&job))?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn watch(
+    client: &Client,
+    output: Output,
+    quiet: bool,
+    job: JobId,
+    after: u64,
+    out: Option<PathBuf>,
+) -> anyhow::Result<Exit> {
+    let cancel = runtime::stop_token();
+    let view = client.job(job).await?;
+    let mut shown = Progressing::new(output, quiet);
+    let start = Start {
+        after,
+        // An assignment that nobody has presented yet is not started from here: its
+        // inputs may be with whoever submitted it.
+        assignment: client.assignment(job).await.ok(),
+        ..Start::default()
+    };
+    let follow = client.follow(job, start);
+    let ended = until_end(job, follow, &mut shown, &cancel).await?;
+    if ended::verify(client, job, view.spec_digest, &ended)?.is_some() {
+        shown.aside("the receipt holds");
+    }
+    if let Some(folder) = out {
+        for kept in ended::keep(client, &ended, &folder, !output.is_table(), &cancel).await? {
+            let value =
+                json!({ "update": "fetched", "path": kept.path, "digest": kept.fetched.digest });
+            output.item(&kept.path.display().to_string(), &value)?;
+        }
+    }
+    Ok(ended::exit(ended.outcome))
+}
+
+/// Shows a job until it is over.
+///
+/// # Errors
+/// When it cannot be followed any more, or a signal came.
+pub(crate) async fn until_end(
+    job: JobId,
+    mut follow: Follow,
+    shown: &mut Progressing,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Ended> {
+    loop {
+        let update = tokio::select! {
+            () = cancel.cancelled() => {
+                shown.clear();
+                return Err(Interrupted(format!(
+                    ": job {job} goes on; `embermesh jobs watch {job}` joins it again, `embermesh jobs cancel {job}` ends it"
+                )).into());
+            }
+            update = follow.next() => update,
+        };
+        match update {
+            Some(Ok(update)) => {
+                shown.show(&update)?;
+                if let Update::Ended(ended) = update {
+                    return Ok(*ended);
+                }
+            }
+            Some(Err(error)) => {
+                shown.clear();
+                return Err(error.into());
+            }
+            None => {
+                return Err(anyhow::anyhow!(
+                    "the stream of job {job} ended without its end"
+                ));
+            }
+        }
+    }
+}
+
+fn say_state(output: Output, job: JobId, state: JobState) -> anyhow::Result<Exit> {
+    output.one(
+        &[("job", job.to_string()), ("state", state.to_string())],
+        &json!({ "job": job, "state": state }),
+    )?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,76 @@
+//! The subcommands, one file each.
+
+pub(crate) mod blob;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod index;
+pub(crate) mod jobs;
+pub(crate) mod keys;
+pub(crate) mod node;
+pub(crate) mod nodes;
+pub(crate) mod receipt;
+pub(crate) mod submit;
+pub(crate) mod token;
+
+use std::io;
+
+use clap::CommandFactory as _;
+use embermesh_client::{Client, Options};
+
+use crate::{
+    args::{Cli, Command},
+    config::{Road, Settings},
+    exit::{Exit, WrongInput},
+    identity,
+};
+
+/// Does what was typed.
+pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    match cli.command {
+        Command::Demo(flags) => demo::run(&global, flags),
+        Command::Keys(keys) => keys.run(&global),
+        Command::Index(index) => index.run(&global),
+        Command::Node(node) => node.run(&global),
+        Command::Nodes(nodes) => nodes.run(&global),
+        Command::Submit(flags) => flags.run(&global),
+        Command::Jobs(jobs) => jobs.run(&global),
+        Command::Blob(blob) => blob.run(&global),
+        Command::Token(token) => token.run(&global),
+        Command::Receipt(receipt) => receipt.run(&global),
+        Command::Config(config) => config.run(&global),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "embermesh", &mut io::stdout());
+            Ok(Exit::Ok)
+        }
+        Command::Worker { words } => {
+            // Only when something stands before the word: `main` takes the rest.
+            Err(WrongInput(format!(
+                "`worker` comes first and is started by a node: {words:?}"
+            ))
+            .into())
+        }
+    }
+}
+
+/// Connects to the index of the settings, as the user.
+pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Client> {
+    let keypair = identity::user_key(settings)?;
+    let target = settings.index_target()?;
+    let client = Client::connect(target, keypair.clone(), Options::default());
+    let client = Box::pin(client).await?;
+    if settings.road == Road::Tls {
+        return Ok(client.by(Options {
+            road: settings.road.into(),
+            mesh: None,
+        }));
+    }
+    if settings.road == Road::Auto {
+        return Ok(client);
+    }
+    let mesh = crate::mesh::join(&client, keypair).await?;
+    Ok(client.by(Options {
+        road: settings.road.into(),
+        mesh: Some(mesh),
+    }))
+}

@@ -1,0 +1,169 @@
+//! `embermesh node run`: a node, until a signal stops it.
+
+use std::{future, path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use embermesh_mesh::MeshError;
+use embermesh_node::Node as Daemon;
+use figment::value::Dict;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::index::some;
+use crate::{
+    args::{Global, put},
+    config::Settings,
+    exit::Exit,
+    identity,
+    runtime::{self, Asked, asked_to_stop, die_with_parent},
+    show,
+};
+
+/// How long joining the mesh may take before a warning says so.
+const JOIN_WITHIN: Duration = Duration::from_secs(20);
+
+/// Run a node.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Run a node until SIGINT, or SIGTERM, which lets running jobs come to a point
+    /// from which another node can go on
+    #[command(
+        after_help = "Examples:\n  embermesh node run --data-dir ./node --index 127.0.0.1:7420\n  embermesh node run --index index.example.org:7420 --device cpu --device wgpu:0\n\nWith -o json, one line on stdout says when it serves, and where."
+    )]
+    Run(Box<Flags>),
+}
+
+/// Flags of `node run`; the rest is in the configuration file.
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// Folder of its database, its blobs and its key
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Index to register with, as HOST:PORT or HOST:PORT/p2p/PEER; what it issues is
+    /// trusted
+    #[arg(long, value_name = "ADDRESS")]
+    index: Vec<String>,
+    /// Address to serve gRPC over TLS on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    tls_listen: Option<String>,
+    /// HOST:PORT as others reach it
+    #[arg(long, value_name = "ADDRESS")]
+    advertise: Vec<String>,
+    /// Name of the network
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
+    /// Multiaddr of the mesh to listen on
+    #[arg(long, value_name = "MULTIADDR")]
+    mesh_listen: Vec<String>,
+    /// Multiaddr, with /p2p/PEER, of a peer to join the mesh through
+    #[arg(long, value_name = "MULTIADDR")]
+    bootstrap: Vec<String>,
+    /// Device to offer: cpu, wgpu:0, cuda:0
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<String>,
+    /// Jobs at once on one device
+    #[arg(long, value_name = "NUMBER")]
+    slots: Option<u32>,
+    /// Client key that may use this node without an index
+    #[arg(long, value_name = "PEER")]
+    allow: Vec<String>,
+    /// Where the node is
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    die_with_parent: bool,
+}
+
+impl Flags {
+    fn settings(&self) -> Dict {
+        let mut node = Dict::new();
+        put(
+            &mut node,
+            "data_dir",
+            self.data_dir
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned()),
+        );
+        put(&mut node, "indexes", some(&self.index));
+        put(&mut node, "tls_listen", self.tls_listen.clone());
+        put(&mut node, "advertise", some(&self.advertise));
+        put(&mut node, "network", self.network.clone());
+        put(&mut node, "listen", some(&self.mesh_listen));
+        put(&mut node, "bootstrap", some(&self.bootstrap));
+        put(&mut node, "devices", some(&self.device));
+        put(&mut node, "slots", self.slots);
+        put(&mut node, "allow", some(&self.allow));
+        put(&mut node, "region", self.region.clone());
+        Dict::from([("node".to_owned(), node.into())])
+    }
+}
+
+impl Node {
+    /// Does it.
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        let Self::Run(flags) = self;
+        let settings = global.resolve(flags.settings())?;
+        runtime::run(serve(global, settings, flags.die_with_parent))
+    }
+}
+
+async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow::Result<Exit> {
+    let output = global.output(&settings);
+    let cancel = CancellationToken::new();
+    if with_parent {
+        die_with_parent(cancel.clone())?;
+    }
+    let config = settings.node;
+    let keypair = identity::daemon_key(global.key.as_deref(), &config.data_dir)?;
+    let network = config.network.to_string();
+    let indexes = config.indexes.clone();
+    let bootstrapped = !config.bootstrap.is_empty();
+    let stopping = asked_to_stop();
+    tokio::pin!(stopping);
+    let starting = Box::pin(Daemon::start(config, keypair, cancel.clone()));
+    let running = tokio::select! {
+        biased;
+        asked = &mut stopping => { asked?; return Ok(Exit::Ok); }
+        running = starting => match running {
+            Ok(running) => running,
+            // Whoever started this process is gone.
+            Err(_) if cancel.is_cancelled() => return Ok(Exit::Ok),
+            Err(error) => return Err(error.into()),
+        },
+    };
+    let ready = show::Ready {
+        what: "node",
+        peer: running.peer_id(),
+        network,
+        address: running.address(),
+        mesh: running.mesh_addresses(),
+        metrics: None,
+        more: json!({ "indexes": indexes }),
+    };
+    ready.print(output)?;
+    let mesh = running.mesh().clone();
+    let foreign = async {
+        if !bootstrapped {
+            return future::pending().await;
+        }
+        match mesh.joined(JOIN_WITHIN).await {
+            Err(error @ MeshError::OtherNetwork { .. }) => return error,
+            Err(error) => tracing::warn!(%error, "the mesh is not joined yet"),
+            Ok(()) => {}
+        }
+        future::pending().await
+    };
+    tokio::select! {
+        asked = stopping => match asked? {
+            Asked::Interrupt => running.stop().await?,
+            Asked::Terminate => running.drain().await?,
+        },
+        error = foreign => {
+            running.stop().await?;
+            return Err(error.into());
+        }
+        () = cancel.cancelled() => running.stop().await?,
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,73 @@
+//! Whose key is used: the user's for client commands, the data folder's for an
+//! index or a node, unless `--key` names one.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use embermesh_crypto::{Keypair, keys::KeyError};
+
+use crate::config::{Settings, default_folder};
+
+/// The name of a key file.
+const KEY_FILE: &str = "key.pem";
+
+/// Where the user's key is.
+pub(crate) fn user_key_path(settings: &Settings) -> anyhow::Result<PathBuf> {
+    match &settings.key {
+        Some(path) => Ok(path.clone()),
+        None => Ok(default_folder()?.join(KEY_FILE)),
+    }
+}
+
+/// The user's key.
+pub(crate) fn user_key(settings: &Settings) -> anyhow::Result<Arc<Keypair>> {
+    Ok(Arc::new(Keypair::load(&user_key_path(settings)?)?))
+}
+
+/// The key of an index or a node: the one named on the command line, else the one
+/// in its data folder, made there on the first start.
+pub(crate) fn daemon_key(named: Option<&Path>, data_dir: &Path) -> anyhow::Result<Arc<Keypair>> {
+    let key = match named {
+        Some(path) => Keypair::load(path)?,
+        None => {
+            make_private(data_dir)
+                .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
+            Keypair::load_or_create(&data_dir.join(KEY_FILE))?
+        }
+    };
+    Ok(Arc::new(key))
+}
+
+/// Makes a new key and its folder.
+pub(crate) fn create(path: &Path) -> anyhow::Result<Keypair> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        make_private(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let keypair = Keypair::generate()?;
+    keypair.save_new(path).map_err(|error| match error {
+        KeyError::Exists(path) => {
+            anyhow::Error::new(KeyError::Exists(path)).context("no key was made")
+        }
+        error => error.into(),
+    })?;
+    Ok(keypair)
+}
+
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

@@ -1,0 +1,11 @@
+//! Results as people and programs read them.
+
+pub(crate) mod amount;
+pub(crate) mod ended;
+pub(crate) mod job;
+pub(crate) mod node;
+pub(crate) mod progress;
+pub(crate) mod ready;
+pub(crate) mod update;
+
+pub(crate) use ready::Ready;
