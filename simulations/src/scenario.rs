@@ -1,0 +1,163 @@
+//! Nodes join, jobs come, a third of the nodes dies: two thirds of those for
+//! good, the others for a minute, in which they go on working on what is no
+//! longer theirs.
+
+use std::time::Duration;
+
+use embermesh_crypto::UnixMillis;
+use embermesh_index_server::state::Settings;
+use rand::{Rng, seq::SliceRandom};
+
+use crate::{
+    Violation, World,
+    invariants::Known,
+    tasks::STEPS,
+    world::{EPOCH, Happening},
+};
+
+/// What is to be simulated.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: usize,
+    /// How many jobs.
+    pub jobs: usize,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Virtual time, from the first join to the end.
+    pub virtual_time: Duration,
+    /// From the last join until every node knew every other.
+    pub whole_table: Duration,
+    /// From the deaths until every job had ended.
+    pub recovery: Duration,
+    /// Things that happened.
+    pub happenings: u64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Reports of replaced attempts that were refused.
+    pub fenced: u64,
+    /// Attempts beyond the first of each job.
+    pub more_attempts: u64,
+    /// The hash of everything that happened.
+    pub trace: String,
+}
+
+/// Nodes join within this time.
+const JOINING: Duration = Duration::from_secs(5);
+/// Jobs are submitted within this time, after the joins.
+const SUBMITTING: Duration = Duration::from_secs(20);
+/// A third dies this long after the first submit.
+const UNTIL_KILL: Duration = Duration::from_secs(30);
+/// How long a node that comes back was away.
+const AWAY: Duration = Duration::from_secs(60);
+/// A bound on waiting for anything.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// How often a condition that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs the scenario.
+///
+/// # Errors
+/// The first invariant that does not hold, with the seed.
+pub fn run(scenario: Scenario) -> Result<Summary, Violation> {
+    let mut world = World::new(scenario.seed, scenario.nodes, Settings::default())?;
+    let mut known = Known::new();
+    for peer in 0..scenario.nodes {
+        let share = JOINING.as_millis() as u64 * peer as u64 / scenario.nodes as u64;
+        world.schedule(Duration::from_millis(share), Happening::Join(peer));
+    }
+    world.run_until(EPOCH.saturating_add(JOINING))?;
+    let joined = world.now;
+    wait(&mut world, &mut known, |world| world.check_tables())?;
+    let whole_table = world.now.since(joined);
+
+    for _ in 0..scenario.jobs {
+        let delay = world.rng.random_range(0..SUBMITTING.as_millis() as u64);
+        world.schedule(Duration::from_millis(delay), Happening::Submit);
+    }
+    world.schedule(UNTIL_KILL, Happening::Kill);
+    let killed = world.now.saturating_add(UNTIL_KILL);
+    world.run_until(killed)?;
+    wait(&mut world, &mut known, |world| {
+        world.check_all_done(scenario.jobs)
+    })?;
+    let recovery = world.now.since(killed);
+
+    // The adverts of the dead lapse after five minutes at most.
+    wait(&mut world, &mut known, |world| world.check_tables())?;
+    let attempts: usize = world.index.jobs().map(|job| job.attempts.len()).sum();
+    Ok(Summary {
+        virtual_time: world.now.since(EPOCH),
+        whole_table,
+        recovery,
+        happenings: world.counts.happenings,
+        messages: world.counts.messages,
+        fenced: world.counts.fenced,
+        more_attempts: (attempts - scenario.jobs) as u64,
+        trace: world.trace_hash(),
+    })
+}
+
+/// Lets time pass until `condition` holds; what must always hold is looked at
+/// on the way.
+fn wait(
+    world: &mut World,
+    known: &mut Known,
+    condition: impl Fn(&World) -> Result<(), Violation>,
+) -> Result<(), Violation> {
+    let until: UnixMillis = world.now.saturating_add(PATIENCE);
+    loop {
+        world.check_jobs_since(known)?;
+        match condition(world) {
+            Ok(()) => return Ok(()),
+            Err(unmet) if world.now >= until => return Err(unmet),
+            Err(_) => world.run_until(world.now.saturating_add(LOOK))?,
+        }
+    }
+}
+
+impl World {
+    /// A third of the nodes falls silent; the bootstrap peer is not spared.
+    pub(crate) fn kill_a_third(&mut self) {
+        let mut chosen: Vec<usize> = (0..self.peers.len()).collect();
+        chosen.shuffle(&mut self.rng);
+        chosen.truncate(self.peers.len() / 3);
+        for (n, peer) in chosen.into_iter().enumerate() {
+            self.peers[peer].alive = false;
+            if n % 3 == 0 {
+                // Cut off, not dead: it works on and comes back.
+                self.schedule(AWAY, Happening::Revive(peer));
+            } else {
+                self.peers[peer].life += 1;
+                self.peers[peer].tasks.clear();
+            }
+            // Its neighbours notice; a dead connection is no violation.
+            if let Err(unexpected) = self.disconnect(peer) {
+                debug_assert!(false, "{unexpected}");
+            }
+        }
+    }
+
+    /// A node that was cut off is back, and reports at once what it finished
+    /// meanwhile: attempts that others have taken over.
+    pub(crate) fn revive(&mut self, peer: usize) -> Result<(), Violation> {
+        self.join(peer)?;
+        let life = self.peers[peer].life;
+        self.schedule(Duration::ZERO, Happening::Wake(peer, life));
+        let done: Vec<_> = self.peers[peer]
+            .tasks
+            .values()
+            .filter(|task| task.step >= STEPS)
+            .map(|task| task.key.job)
+            .collect();
+        for job in done {
+            self.finish(peer, job)?;
+        }
+        Ok(())
+    }
+}
