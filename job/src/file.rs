@@ -7,7 +7,7 @@ use std::{
 };
 
 use embermesh_crypto::Digest;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::spec::{Input, InvalidSpec, JobSpec, MAX_SPEC_LEN};
 
@@ -36,7 +36,7 @@ impl Format {
 }
 
 /// How a job file names an input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Source {
     /// A blob that the mesh has.
@@ -46,11 +46,41 @@ pub enum Source {
 }
 
 /// A file, relative to the job file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileSource {
     /// Where it is.
     pub path: PathBuf,
+}
+
+impl<'de> Deserialize<'de> for Source {
+    /// By hand, because an untagged enum does not say which field is wrong.
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(
+            deny_unknown_fields,
+            expecting = "an input: { path = \"FILE\" }, or { digest = \"HEX\", size = BYTES }"
+        )]
+        struct Form {
+            path: Option<PathBuf>,
+            digest: Option<Digest>,
+            size: Option<u64>,
+        }
+        match Form::deserialize(d)? {
+            Form {
+                path: Some(path),
+                digest: None,
+                size: None,
+            } => Ok(Self::File(FileSource { path })),
+            Form {
+                path: None,
+                digest: Some(digest),
+                size: Some(size),
+            } => Ok(Self::Blob(Input { digest, size })),
+            _ => Err(de::Error::custom(
+                "an input is either a `path`, or a `digest` and a `size`",
+            )),
+        }
+    }
 }
 
 /// A job file: a spec whose inputs may be paths.
@@ -259,6 +289,13 @@ wall = "2m"
                 .replace("batch = 32", "batch = 4096"),
         );
         assert!(text.contains("limits.memory"), "{text}");
+        let input = |to: &str| refused(&GOOD.replace("{ path = \"digits.csv\" }", to));
+        let text = input("{ pth = \"digits.csv\" }");
+        assert!(text.contains("did you mean `path`"), "{text}");
+        let text = input("\"digits.csv\"");
+        assert!(text.contains("an input: { path"), "{text}");
+        let text = input("{ path = \"a\", size = 1 }");
+        assert!(text.contains("either a `path`"), "{text}");
         for bad in ["", "name = 1", "[[", "name = \"x\""] {
             assert!(!refused(bad).is_empty());
         }

@@ -80,17 +80,22 @@ impl FromStr for MicroUnits {
     type Err = InvalidUnit;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        quantity(text, &[("µ", 1), ("u", 1)])
-            .map(Self)
-            .ok_or_else(|| InvalidUnit {
-                text: text.to_owned(),
-                what: "a price",
-                example: "millionths of a unit, such as 250000",
-            })
+        // A decimal point means whole units, as a price is shown.
+        let price = match text.split_once('.') {
+            Some((_, fraction)) if fraction.len() > 6 => None,
+            Some(_) => quantity(&format!("{}U", text.trim()), &[("U", 1_000_000)]),
+            None => quantity(text, &[]),
+        };
+        price.map(Self).ok_or_else(|| InvalidUnit {
+            text: text.to_owned(),
+            what: "a price",
+            example: "millionths of a unit, such as \"250000\", or units with a decimal point and six digits at most behind it, such as \"0.25\"",
+        })
     }
 }
 
-/// A decimal number, perhaps with a fraction, and a suffix of the table.
+/// A decimal number, perhaps with a fraction, and a suffix of the table. What is
+/// left below the smallest unit is cut off after a suffix and refused without one.
 fn quantity(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
     let (number, factor) = suffixes
@@ -101,6 +106,9 @@ fn quantity(text: &str, suffixes: &[(&str, u64)]) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |part: &str| part.bytes().all(|c| c.is_ascii_digit());
     if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+        return None;
+    }
+    if factor == 1 && fraction.bytes().any(|digit| digit != b'0') {
         return None;
     }
     let scale = 10u128.pow(u32::try_from(fraction.len()).ok()?);
@@ -208,6 +216,28 @@ mod tests {
             assert!(bad.parse::<Bytes>().is_err(), "{bad}");
             assert!(bad.parse::<Millis>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_price_reads_back_as_it_is_shown() {
+        for price in [0, 1, 250_000, 1_250_000, MAX_EXACT] {
+            let shown = MicroUnits(price).to_string();
+            assert_eq!(shown.parse(), Ok(MicroUnits(price)), "{shown}");
+        }
+        assert_eq!("0.25".parse(), Ok(MicroUnits(250_000)));
+        assert_eq!("250000".parse(), Ok(MicroUnits(250_000)));
+        for bad in ["", ".", ".5", "0.0000001", "1.2.3", "-1", "0.25U", "1e-3"] {
+            assert!(bad.parse::<MicroUnits>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn part_of_a_byte_is_nothing() {
+        assert_eq!("1.0".parse(), Ok(Bytes(1)));
+        assert_eq!("1.1 KiB".parse(), Ok(Bytes(1126)));
+        assert!("1.5".parse::<Bytes>().is_err());
+        assert!("1.5 B".parse::<Bytes>().is_err());
+        assert!("0.5ms".parse::<Millis>().is_err());
     }
 
     #[test]
