@@ -1,6 +1,7 @@
 //! What can be set about the mesh, with defaults that run on one machine.
 
 use embermesh_crypto::ids::NetworkName;
+use embermesh_job::units::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// How one process takes part in the mesh.
@@ -54,8 +55,8 @@ pub struct Limits {
     pub connections_per_peer: u32,
     /// Connections in each direction whose handshake is not over.
     pub pending: u32,
-    /// Memory of the whole process, bytes, above which no new connection is made.
-    pub memory_bytes: usize,
+    /// Memory of the whole process above which no new connection is made.
+    pub memory: Bytes,
 }
 
 impl Default for Limits {
@@ -64,7 +65,7 @@ impl Default for Limits {
             connections: 512,
             connections_per_peer: 4,
             pending: 64,
-            memory_bytes: 1 << 30,
+            memory: Bytes(1 << 30),
         }
     }
 }

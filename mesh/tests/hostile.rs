@@ -13,10 +13,10 @@ use embermesh_crypto::{
     time::UnixMillis,
 };
 use embermesh_mesh::{
-    Mesh, MeshEvent,
+    Mesh, MeshConfig, MeshError, MeshEvent,
     protocol::{MAX_LIFETIME, Reason},
 };
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, gossipsub, identify, noise,
     swarm::{NetworkBehaviour, SwarmEvent},
@@ -41,7 +41,9 @@ struct Hostile {
 impl Hostile {
     async fn join(mesh: &Mesh) -> Self {
         let mut swarm = rogue();
-        let address: Multiaddr = mesh.addresses()[0].parse().unwrap();
+        let addresses = mesh.addresses();
+        let here = addresses.iter().find(|text| text.contains("127.0.0.1"));
+        let address: Multiaddr = here.unwrap().parse().unwrap();
         swarm.dial(address).unwrap();
         let topic = gossipsub::IdentTopic::new(TOPIC);
         let listening = wait(async {
@@ -62,7 +64,11 @@ impl Hostile {
                 tokio::select! {
                     bytes = wanted.recv() => {
                         let Some(bytes) = bytes else { return };
-                        swarm.behaviour_mut().gossip.publish(topic.clone(), bytes).unwrap();
+                        // Nobody listens any more once it has been turned away.
+                        let published = swarm.behaviour_mut().gossip.publish(topic.clone(), bytes);
+                        if published.is_err() {
+                            return;
+                        }
                     }
                     _ = swarm.select_next_some() => {}
                 }
@@ -72,7 +78,12 @@ impl Hostile {
     }
 
     async fn publish(&self, bytes: Vec<u8>) {
-        self.send.send(bytes).await.unwrap();
+        assert!(self.try_publish(bytes).await);
+    }
+
+    /// Publishes, if this peer has not been turned away yet.
+    async fn try_publish(&self, bytes: Vec<u8>) -> bool {
+        self.send.send(bytes).await.is_ok()
     }
 }
 
@@ -217,24 +228,96 @@ async fn a_message_larger_than_any_advert_does_not_hurt() {
 #[tokio::test]
 async fn two_adverts_with_one_number_are_noticed_and_not_shown() {
     let mesh = member(1, &[]).await;
-    let mut events = mesh.events();
+    // The cheat speaks to the first only; what it says must reach the other too.
+    let far = member(2, &mesh.addresses()).await;
+    far.joined(WAIT).await.unwrap();
     let hostile = Hostile::join(&mesh).await;
     let number = now().0;
     hostile
         .publish(signed(3, |advert| advert.sequence = number))
         .await;
+    support::sees(&far, &key(3).peer_id()).await;
+    let heard = [mesh.events(), far.events()];
     hostile
         .publish(signed(3, |advert| {
             advert.sequence = number;
             advert.region = "elsewhere".to_owned();
         }))
         .await;
-    let cheat = event(&mut events, |event| match event {
-        MeshEvent::Equivocation { peer, sequence } => Some((peer, sequence)),
-        _ => None,
+    for (mesh, mut events) in [&mesh, &far].into_iter().zip(heard) {
+        let cheat = event(&mut events, |event| match event {
+            MeshEvent::Equivocation { peer, sequence } => Some((peer, sequence)),
+            _ => None,
+        });
+        assert_eq!(cheat.await, (key(3).peer_id(), number));
+        assert!(mesh.advert_of(&key(3).peer_id()).is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_passes_on_what_nobody_needs_is_turned_away() {
+    let mesh = member(1, &[]).await;
+    let mut events = mesh.events();
+    let hostile = Hostile::join(&mesh).await;
+    let newest = now().0;
+    hostile
+        .publish(signed(1, |advert| advert.sequence = newest))
+        .await;
+    // Each is well signed, and older than what is known.
+    let mut older = (1..).map(|back| signed(1, |advert| advert.sequence = newest - back));
+    let flood = async { while hostile.try_publish(older.next().unwrap()).await {} };
+    let turned_away = async {
+        let rejected = event(&mut events, |event| match event {
+            MeshEvent::AdvertRejected { reason, .. } => Some(reason),
+            _ => None,
+        });
+        assert_eq!(rejected.await, Reason::Useless);
+        let gone = |event| matches!(event, MeshEvent::Disconnected(_)).then_some(());
+        event(&mut events, gone).await;
+    };
+    wait(async { tokio::join!(flood, turned_away) }).await;
+    assert_eq!(mesh.adverts().len(), 1);
+}
+
+#[tokio::test]
+async fn an_advert_leads_nobody_to_its_own_ports() {
+    let trap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = trap.local_addr().unwrap().port();
+    let advert = signed(5, |advert| {
+        advert.mesh_addresses = vec![
+            format!("/ip4/127.0.0.1/tcp/{port}"),
+            format!("/ip6/::ffff:127.0.0.1/tcp/{port}"),
+            format!("/dns4/localhost/tcp/{port}"),
+        ];
     });
-    assert_eq!(cheat.await, (key(3).peer_id(), number));
-    assert!(mesh.advert_of(&key(3).peer_id()).is_none());
+    let peer = key(5).peer_id();
+    let elsewhere = MeshConfig {
+        external: vec!["/ip4/192.0.2.1/tcp/4001".to_owned()],
+        ..config(&[])
+    };
+    let mesh = start(1, elsewhere).await;
+    let hostile = Hostile::join(&mesh).await;
+    hostile.publish(advert.clone()).await;
+    support::sees(&mesh, &peer).await;
+    assert_eq!(mesh.address_of(peer), None);
+    let error = wait(mesh.open(peer, "rpc/1")).await.unwrap_err();
+    assert!(matches!(error, MeshError::NoAddress(_)), "{error:?}");
+    assert!(trap.accept().now_or_never().is_none(), "somebody knocked");
+
+    // In a mesh of one machine, loopback is where the others are.
+    let local = member(2, &[]).await;
+    let hostile = Hostile::join(&local).await;
+    hostile.publish(advert).await;
+    support::sees(&local, &peer).await;
+    assert_eq!(local.address_of(peer).unwrap().mesh.len(), 3);
+    let knocking = local.open(peer, "rpc/1");
+    let (_, knocked) = wait(async { tokio::join!(knocking, accept_and_close(&trap)) }).await;
+    knocked.unwrap();
+}
+
+/// Lets one caller in and hangs up.
+async fn accept_and_close(trap: &tokio::net::TcpListener) -> std::io::Result<()> {
+    trap.accept().await.map(drop)
 }
 
 #[tokio::test]

@@ -7,9 +7,13 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use embermesh_crypto::digest::Digest;
-use embermesh_mesh::{Mesh, MeshConfig, MeshError, MeshEvent, Standing};
-use support::{Draft, WAIT, config, event, keypair, member, sees, start, wait};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use embermesh_job::units::Bytes;
+use embermesh_mesh::{Limits, Mesh, MeshConfig, MeshError, MeshEvent, Standing};
+use support::{Draft, Reserved, WAIT, config, event, keypair, member, sees, start, wait};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UdpSocket,
+};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,16 +111,11 @@ async fn a_peer_of_another_network_is_refused_and_both_sides_say_why() {
 async fn a_dial_that_cannot_work_says_what_was_tried() {
     let mesh = member(1, &[]).await;
     let other = member(2, &[]).await;
-    // A port that was free a moment ago and nobody listens on.
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let nobody = format!("/ip4/127.0.0.1/tcp/{free}/p2p/{}", other.peer_id());
+    // The system gives this port to nobody who asks for any.
+    let nobody = format!("/ip4/127.0.0.1/tcp/1/p2p/{}", other.peer_id());
     let error = mesh.dial(&nobody).await.unwrap_err().to_string();
     assert!(
-        error.contains(&free.to_string()) && error.contains("refused"),
+        error.contains("/ip4/127.0.0.1/tcp/1") && error.contains("refused"),
         "{error}"
     );
 
@@ -141,6 +140,121 @@ async fn a_dial_that_cannot_work_says_what_was_tried() {
     assert!(error.contains("this very process"), "{error}");
     let error = mesh.open(keypair(4).peer_id(), "rpc/1").await.unwrap_err();
     assert!(matches!(error, MeshError::NoAddress(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_malformed_address_does_not_spoil_the_others() {
+    let (server, client) = (member(1, &[]).await, member(2, &[]).await);
+    let _incoming = server.accept("hello/1").unwrap();
+    let bad = ["somewhere:4001".to_owned()];
+    let mut addresses = vec![bad[0].clone(); 40];
+    addresses.push(server.addresses()[0].clone());
+    let opening = client.open_at(server.peer_id(), &addresses, "hello/1");
+    wait(opening).await.unwrap();
+
+    let opening = client.open_at(keypair(3).peer_id(), &bad, "hello/1");
+    let error = wait(opening).await.unwrap_err();
+    assert!(
+        matches!(&error, MeshError::InvalidAddress { text, .. } if text == "somewhere:4001"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn where_two_connections_are_allowed_a_third_is_refused() {
+    let limits = Limits {
+        connections: 2,
+        ..Limits::default()
+    };
+    let config = MeshConfig {
+        limits,
+        ..MeshConfig::default()
+    };
+    let server = start(1, config).await;
+    let mut events = server.events();
+    let address = server.addresses()[0].clone();
+    let mut inside = Vec::new();
+    for number in [2, 3] {
+        let mesh = member(number, &[]).await;
+        wait(mesh.dial(&address)).await.unwrap();
+        event(&mut events, |event| match event {
+            MeshEvent::Connected(peer) => (peer == mesh.peer_id()).then_some(()),
+            _ => None,
+        })
+        .await;
+        inside.push(mesh);
+    }
+    let third = member(4, &[]).await;
+    let error = wait(third.dial(&address)).await.unwrap_err();
+    assert!(matches!(error, MeshError::Unreachable { .. }), "{error:?}");
+    assert_eq!(server.peers().len(), 2);
+
+    inside.remove(0).shutdown().await;
+    let gone = |event| matches!(event, MeshEvent::Disconnected(_)).then_some(());
+    event(&mut events, gone).await;
+    wait(third.dial(&address)).await.unwrap();
+}
+
+#[tokio::test]
+async fn beyond_its_memory_a_process_makes_no_connection() {
+    let limits = Limits {
+        memory: Bytes(1),
+        ..Limits::default()
+    };
+    let config = MeshConfig {
+        limits,
+        ..MeshConfig::default()
+    };
+    let (full, other) = (start(1, config).await, member(2, &[]).await);
+    let error = wait(other.dial(&full.addresses()[0])).await.unwrap_err();
+    assert!(matches!(error, MeshError::Unreachable { .. }), "{error:?}");
+    let error = wait(full.dial(&other.addresses()[0])).await.unwrap_err();
+    assert!(error.to_string().contains("memory"), "{error}");
+    assert!(full.peers().is_empty() && other.peers().is_empty());
+}
+
+/// Whether a datagram to the group of mDNS comes back to this machine, or why not.
+async fn multicast() -> std::io::Result<()> {
+    let group = std::net::Ipv4Addr::new(224, 0, 0, 251);
+    let route = UdpSocket::bind("0.0.0.0:0").await?;
+    // Sends nothing: it only asks which interface leads out.
+    route.connect("192.0.2.1:9").await?;
+    let std::net::IpAddr::V4(own) = route.local_addr()?.ip() else {
+        return Err(std::io::ErrorKind::Unsupported.into());
+    };
+    let socket = UdpSocket::bind("0.0.0.0:0").await?;
+    socket.join_multicast_v4(group, own)?;
+    socket2::SockRef::from(&socket).set_multicast_if_v4(&own)?;
+    let port = socket.local_addr()?.port();
+    socket.send_to(b"heard?", (group, port)).await?;
+    let mut heard = [0; 16];
+    tokio::time::timeout(Duration::from_secs(2), socket.recv(&mut heard))
+        .await
+        .map_err(std::io::Error::other)?
+        .map(|_| ())
+}
+
+#[tokio::test]
+async fn on_one_lan_peers_find_each_other_by_multicast() {
+    if let Err(reason) = multicast().await {
+        println!("skipped: multicast does not work here: {reason}");
+        return;
+    }
+    let config = || MeshConfig {
+        // Not to be met by another run on the same LAN.
+        network: format!("lan-{}", std::process::id()).parse().unwrap(),
+        listen: vec!["/ip4/0.0.0.0/tcp/0".to_owned()],
+        mdns: true,
+        ..MeshConfig::default()
+    };
+    let (one, two) = (start(1, config()).await, start(2, config()).await);
+    let mut events = one.events();
+    wait(async {
+        while !one.peers().iter().any(|view| view.peer == two.peer_id()) {
+            events.recv().await.unwrap();
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -276,12 +390,6 @@ async fn providers_of_blobs_and_classes_are_found() {
 #[tokio::test]
 async fn what_was_provided_alone_is_announced_after_joining() {
     let first = member(1, &[]).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let _ = free;
     let holder = member(2, &[]).await;
     let digest = Digest::of(b"early");
     wait(holder.provide(digest)).await.unwrap();
@@ -347,11 +455,9 @@ async fn a_change_replaces_the_advert_everywhere_and_numbers_rise() {
 
 #[tokio::test]
 async fn a_bootstrap_peer_that_comes_late_or_restarts_is_joined() {
-    let first = member(1, &[]).await;
-    let address = first.addresses()[0].clone();
-    first.shutdown().await;
-    drop(first);
-
+    let port = Reserved::new();
+    let listen = format!("/ip4/127.0.0.1/tcp/{}", port.port);
+    let address = format!("{listen}/p2p/{}", keypair(1).peer_id());
     let node = member(2, std::slice::from_ref(&address)).await;
     node.advertise(Draft::default().into()).await.unwrap();
     let mut events = node.events();
@@ -364,11 +470,10 @@ async fn a_bootstrap_peer_that_comes_late_or_restarts_is_joined() {
     assert!(matches!(error, MeshError::Unreachable { .. }), "{error:?}");
 
     for _ in 0..2 {
-        let listen = vec![address.split("/p2p/").next().unwrap().to_owned()];
         let first = start(
             1,
             MeshConfig {
-                listen,
+                listen: vec![listen.clone()],
                 ..MeshConfig::default()
             },
         )

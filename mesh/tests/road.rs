@@ -5,13 +5,15 @@ mod roads;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use embermesh_crypto::digest::Digest;
 use embermesh_mesh::road::{
-    self, Identity, ListenConfig, Listener, RoadChoice, RoadError, RoadKind, Target, connect,
+    self, Identity, ListenConfig, Listener, RoadChoice, RoadError, RoadKind, RoadStream, Target,
+    connect,
 };
 use embermesh_proto::v1::{
     AttachRequest, ControlRequest, StatusRequest, StatusResponse, node_client::NodeClient,
 };
-use roads::{Make, Peer, babbler, identity, mesh, wait};
+use roads::{Make, NOBODY, Peer, Reserved, babbler, bytes, identity, mesh, wait};
 use rustls::{
     ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -88,7 +90,7 @@ async fn tls_is_preferred_and_the_mesh_takes_over() {
     assert_eq!(found.unwrap().road, RoadKind::Tls);
     // Nothing listens there, somebody silent does, or somebody else.
     let stranger = Peer::new(3).await;
-    for tls in [refused().await, babbler(None).await, stranger.address()] {
+    for tls in [NOBODY, babbler(None).await, stranger.address()] {
         target.tls = vec![tls.to_string()];
         let found = wait(connect(&caller, &target, Some(&own), RoadChoice::Auto)).await;
         assert_eq!(found.unwrap().road, RoadKind::Mesh);
@@ -98,7 +100,7 @@ async fn tls_is_preferred_and_the_mesh_takes_over() {
 #[tokio::test]
 async fn both_failures_are_told() {
     let (caller, own) = (identity(2), mesh(2, &[]).await);
-    let mut target = at(refused().await);
+    let mut target = at(NOBODY);
     target.mesh = vec!["/ip4/127.0.0.1/tcp/1".to_owned()];
     let error = wait(connect(&caller, &target, Some(&own), RoadChoice::Auto))
         .await
@@ -112,12 +114,6 @@ async fn both_failures_are_told() {
     assert!(matches!(error, Err(RoadError::NoMeshRoad { .. })));
     let error = fails(&caller, &target).await;
     assert!(matches!(error, RoadError::NoAddress { .. }), "{error}");
-}
-
-/// A port on which nothing listens.
-async fn refused() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap()
 }
 
 #[tokio::test]
@@ -139,7 +135,7 @@ async fn another_peer_is_named() {
 #[tokio::test]
 async fn what_is_no_endpoint_is_told_apart() {
     let caller = identity(2);
-    let error = fails(&caller, &at(refused().await)).await;
+    let error = fails(&caller, &at(NOBODY)).await;
     assert!(matches!(error, RoadError::Refused { .. }), "{error}");
     for (answer, word) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "TLS"),
@@ -336,7 +332,8 @@ async fn plaintext_can_be_turned_off() {
 async fn silent_connections_keep_nobody_out() {
     let server = Peer::new(1).await;
     let mut silent = Vec::new();
-    for _ in 0..100 {
+    // More than there are places: the last of them all have one.
+    for _ in 0..road::bounds::MAX_HANDSHAKES + 44 {
         silent.push(TcpStream::connect(server.address()).await.unwrap());
     }
     let found = wait(connect(
@@ -347,6 +344,33 @@ async fn silent_connections_keep_nobody_out() {
     ))
     .await;
     status(found.unwrap().channel).await;
+    // Those that were there first had to go.
+    for stream in silent.iter_mut().take(44) {
+        let heard = wait(stream.read(&mut [0; 1])).await;
+        assert!(matches!(heard, Ok(0) | Err(_)), "{heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_proven_peer_that_says_nothing_loses_its_place() {
+    let server = Peer::with_mesh(1, &[]).await;
+    let (caller, own) = (identity(2), mesh(2, &[]).await);
+    let silent = async |target: Target, choice| {
+        let protocol = road::Protocol::Grpc;
+        let opening = road::open(&caller, &target, Some(&own), choice, protocol);
+        let mut stream = wait(opening).await.unwrap().stream;
+        if choice == RoadChoice::Mesh {
+            // The server hears of a stream with its first byte.
+            stream.write_all(b"P").await.unwrap();
+            stream.flush().await.unwrap();
+        }
+        let mut heard = Vec::new();
+        let _ = wait(stream.read_to_end(&mut heard)).await;
+    };
+    tokio::join!(
+        silent(server.by_tls(), RoadChoice::Tls),
+        silent(server.by_mesh(), RoadChoice::Mesh),
+    );
 }
 
 #[tokio::test]
@@ -367,7 +391,16 @@ async fn a_taken_port_is_named_with_the_cure() {
 
 #[tokio::test]
 async fn a_channel_comes_back_to_the_same_peer_only() {
-    let first = Peer::new(1).await;
+    let port = Reserved::new();
+    let listen = ListenConfig {
+        address: port.address,
+        plaintext: None,
+    };
+    let make = || Make {
+        listen: listen.clone(),
+        ..Make::default()
+    };
+    let first = Peer::made(1, make()).await;
     let found = wait(connect(
         &identity(2),
         &first.by_tls(),
@@ -377,14 +410,6 @@ async fn a_channel_comes_back_to_the_same_peer_only() {
     .await;
     let channel = found.unwrap().channel;
     status(channel.clone()).await;
-    let listen = ListenConfig {
-        address: first.address(),
-        plaintext: None,
-    };
-    let make = || Make {
-        listen: listen.clone(),
-        ..Make::default()
-    };
     wait(first.serving.stop()).await;
     drop(first);
     // Somebody else on the same port gets nothing.
@@ -415,6 +440,50 @@ async fn stopping_ends_streams_that_do_not_end() {
     wait(server.serving.stop()).await;
     for mut stream in streams {
         assert!(wait(stream.message()).await.is_err(), "the stream was cut");
+    }
+}
+
+/// Asks for a whole blob in the bulk framing.
+fn bulk_request(digest: &Digest) -> Vec<u8> {
+    let mut request = vec![1];
+    request.extend_from_slice(digest.as_bytes());
+    request.push(1);
+    request.extend_from_slice(&[0; 16]);
+    request
+}
+
+#[tokio::test]
+async fn stopping_lets_a_bulk_transfer_end_and_begins_no_other() {
+    let server = Peer::with_mesh(1, &[]).await;
+    let (caller, own) = (identity(2), mesh(2, &[]).await);
+    // More than all the buffers between the two ends hold.
+    let stored = server.put(&bytes(24 << 20)).await;
+    let mut streams = Vec::new();
+    for (choice, target) in [
+        (RoadChoice::Tls, server.by_tls()),
+        (RoadChoice::Mesh, server.by_mesh()),
+    ] {
+        let protocol = road::Protocol::Blob;
+        let opening = road::open(&caller, &target, Some(&own), choice, protocol);
+        let mut stream = wait(opening).await.unwrap().stream;
+        let request = bulk_request(&stored.digest);
+        // The second waits behind the first.
+        stream.write_all(&request.repeat(2)).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut head = [0; 9];
+        wait(stream.read_exact(&mut head)).await.unwrap();
+        assert_eq!(head[0], 0, "it is being sent");
+        streams.push(stream);
+    }
+    let read = async |mut stream: RoadStream| {
+        let mut read = Vec::new();
+        wait(stream.read_to_end(&mut read)).await.unwrap();
+        read.len() as u64
+    };
+    let (tls, mesh) = (streams.remove(0), streams.remove(0));
+    let ((), tls, mesh) = tokio::join!(wait(server.serving.stop()), read(tls), read(mesh));
+    for got in [tls, mesh] {
+        assert!(got > stored.size && got < stored.size * 3 / 2, "{got}");
     }
 }
 

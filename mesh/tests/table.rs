@@ -12,7 +12,9 @@ use embermesh_crypto::{
 };
 use embermesh_mesh::protocol::{
     CLOCK_SKEW, Input, MAX_ADVERT_BYTES, MAX_LIFETIME, Output, RELAY_RATE, Reason, Summary, Table,
-    Ticket, Verdict, exchange, own,
+    Ticket, Verdict, exchange,
+    forwarders::{DISTRUST_RATE, IGNORED_RATE},
+    own,
 };
 use proptest::prelude::*;
 use rand::{SeedableRng, seq::SliceRandom};
@@ -238,7 +240,7 @@ fn two_adverts_with_one_number_are_evidence_and_neither_is_shown() {
     );
     gossip(&mut table, one.clone());
     let (verdict, outputs) = gossip(&mut table, two.clone());
-    assert_eq!(verdict, Verdict::Ignore(Reason::Contradiction));
+    assert_eq!(verdict, Verdict::Accept, "everybody must hear of it");
     let evidence = outputs
         .iter()
         .find_map(|output| match output {
@@ -254,6 +256,18 @@ fn two_adverts_with_one_number_are_evidence_and_neither_is_shown() {
     }
     assert!(table.roster().of(&peer(1)).is_none());
     assert!(table.roster().missing_from(&Summary::default()).is_empty());
+
+    // Any more of them say nothing new, and are told to nobody.
+    for free_slots in 2..50 {
+        let more = Advert {
+            free_slots,
+            slots: 50,
+            ..advert(1, 5)
+        };
+        let (verdict, outputs) = gossip(&mut table, signed(1, &more));
+        assert_eq!(verdict, Verdict::Ignore(Reason::Contradiction));
+        assert!(outputs.is_empty(), "{outputs:?}");
+    }
 
     gossip(&mut table, signed(1, &advert(1, 6)));
     assert_eq!(table.roster().of(&peer(1)).unwrap().sequence, 6);
@@ -330,6 +344,68 @@ fn an_author_that_floods_is_learned_from_but_not_passed_on() {
         later(RELAY_RATE.every),
     );
     assert_eq!(verdict, Verdict::Accept);
+}
+
+#[test]
+fn contradictions_are_passed_on_no_faster_than_other_adverts() {
+    let mut table = table();
+    let mut passed = 0;
+    for sequence in 0..u64::from(RELAY_RATE.burst) {
+        for free_slots in [0, 1] {
+            let bytes = bytes_of(&(1, sequence, free_slots));
+            passed += u32::from(gossip(&mut table, bytes).0 == Verdict::Accept);
+        }
+    }
+    assert_eq!(passed, RELAY_RATE.burst);
+}
+
+/// How often a peer is distrusted that passes on `count` stale adverts at `now`.
+fn distrusted(table: &mut Table, from: PeerId, count: u64, now: UnixMillis) -> usize {
+    (0..count)
+        .flat_map(|sequence| {
+            let bytes = signed(1, &advert(1, sequence));
+            table.handle(Input::Gossip { from, bytes }, now, &mut rng())
+        })
+        .filter(|output| {
+            matches!(
+                output,
+                Output::Distrust { peer, reason: Reason::Useless } if *peer == from
+            )
+        })
+        .count()
+}
+
+#[test]
+fn who_passes_on_too_much_that_is_stale_loses_its_trust() {
+    let mut table = table();
+    gossip(&mut table, signed(1, &advert(1, 1_000_000)));
+    let burst = u64::from(IGNORED_RATE.burst);
+    assert_eq!(distrusted(&mut table, peer(2), burst, NOW), 0);
+    assert_eq!(distrusted(&mut table, peer(2), 50, NOW), 1);
+    // Coming back does not help; another peer is not hurt; time heals.
+    table.handle(Input::Disconnected(peer(2)), NOW, &mut rng());
+    table.handle(Input::Connected(peer(2)), NOW, &mut rng());
+    let soon = later(DISTRUST_RATE.every);
+    assert_eq!(distrusted(&mut table, peer(2), 50, soon), 1);
+    assert_eq!(distrusted(&mut table, peer(3), burst, soon), 0);
+    let healed = later(IGNORED_RATE.every * 2 * IGNORED_RATE.burst);
+    assert_eq!(distrusted(&mut table, peer(2), burst / 2, healed), 0);
+}
+
+#[test]
+fn news_costs_its_forwarder_no_trust() {
+    let mut table = table();
+    for number in 10..=255 {
+        for sequence in 0..u64::from(RELAY_RATE.burst) {
+            let (verdict, outputs) = gossip(&mut table, signed(number, &advert(number, sequence)));
+            assert_eq!(verdict, Verdict::Accept);
+            assert!(
+                !outputs
+                    .iter()
+                    .any(|output| matches!(output, Output::Distrust { .. }))
+            );
+        }
+    }
 }
 
 fn asked(outputs: &[Output]) -> Vec<PeerId> {

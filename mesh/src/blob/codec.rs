@@ -50,11 +50,10 @@ pub enum CodecError {
     Overlong,
 }
 
-/// Bytes of the encoding of some groups.
+/// Bytes of the encoding of some groups: their own, and a pair of hashes for each
+/// node above them.
 pub(crate) fn encoded_bytes(groups: &Groups) -> u64 {
-    ResponseIter::new(tree(groups.size()), groups.chunks())
-        .map(|item| item_bytes(&item) as u64)
-        .sum()
+    groups.bytes() + groups.parents() * PAIR_BYTES as u64
 }
 
 const fn item_bytes(item: &BaoChunk) -> usize {

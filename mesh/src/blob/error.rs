@@ -31,6 +31,16 @@ pub enum StoreError {
         /// Where the write failed.
         path: PathBuf,
     },
+    /// The file system takes no file of that size.
+    #[error("a file of {size} bytes cannot be made at {path}: {reason}")]
+    TooLarge {
+        /// Where it was to be.
+        path: PathBuf,
+        /// Its bytes.
+        size: u64,
+        /// What the system said.
+        reason: String,
+    },
     /// No such blob here.
     #[error("blob {0} is not in the store")]
     NotFound(Digest),
@@ -90,10 +100,21 @@ impl StoreError {
         }
     }
 
-    /// Whether the store or its disk has no room.
+    /// What it means that a file could not be given the length of a blob.
+    pub(crate) fn growth(path: &Path, size: u64, error: &io::Error) -> Self {
+        match Self::io("extend", path, error) {
+            Self::Io { path, reason, .. } => Self::TooLarge { path, size, reason },
+            full => full,
+        }
+    }
+
+    /// Whether the store, its disk or the file system has no room for it.
     #[must_use]
     pub const fn is_full(&self) -> bool {
-        matches!(self, Self::StorageFull { .. } | Self::DiskFull { .. })
+        matches!(
+            self,
+            Self::StorageFull { .. } | Self::DiskFull { .. } | Self::TooLarge { .. }
+        )
     }
 }
 
@@ -124,8 +145,8 @@ pub enum HolderFault {
         /// As is known.
         expected: u64,
     },
-    /// It says that the blob is larger than a blob can be.
-    #[error("it claims a size of {0} bytes, more than a blob can have")]
+    /// It says that the blob is larger than a blob can be, or than there is room for.
+    #[error("it claims a size of {0} bytes, more than a blob can have or there is room for")]
     Oversize(u64),
     /// It sent bytes that do not match the hash.
     #[error("it sent corrupt bytes: {0}")]

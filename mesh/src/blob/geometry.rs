@@ -120,6 +120,17 @@ impl Groups {
         self.ranges.splice(at..=at, left.into_iter().chain(right));
     }
 
+    /// Nodes of the hash tree that stand above any of these groups. Counted along the
+    /// edges of the ranges and not node by node: the size may be a holder's claim.
+    pub(crate) fn parents(&self) -> u64 {
+        let ranges: Vec<Range<u64>> = self
+            .ranges
+            .iter()
+            .map(|range| range.start / GROUP_BYTES..range.end.div_ceil(GROUP_BYTES))
+            .collect();
+        parents_within(&(0..self.size.div_ceil(GROUP_BYTES)), &ranges)
+    }
+
     /// As pairs of an offset and a length, for the wire.
     pub(crate) fn pairs(&self) -> Vec<(u64, u64)> {
         self.ranges
@@ -150,6 +161,27 @@ impl Groups {
         }
         chunks
     }
+}
+
+/// The nodes above some groups within a subtree, which is named by its groups. The
+/// ranges are those of the groups that touch it, in order.
+fn parents_within(tree: &Range<u64>, ranges: &[Range<u64>]) -> u64 {
+    let leaves = tree.end - tree.start;
+    let Some(first) = ranges.first() else {
+        return 0;
+    };
+    if leaves < 2 {
+        return 0;
+    }
+    if first.start <= tree.start && tree.end <= first.end {
+        return leaves - 1;
+    }
+    // As BLAKE3 has it: on the left stands the largest whole power of two.
+    let middle = tree.start + leaves.next_power_of_two() / 2;
+    let left = ranges.partition_point(|range| range.start < middle);
+    let right = ranges.partition_point(|range| range.end <= middle);
+    1 + parents_within(&(tree.start..middle), &ranges[..left])
+        + parents_within(&(middle..tree.end), &ranges[right..])
 }
 
 const fn down(offset: u64) -> u64 {
@@ -199,6 +231,18 @@ mod tests {
         let mut empty = Groups::all(0);
         empty.remove(0, 0);
         assert!(empty.is_empty());
+    }
+
+    #[test]
+    fn the_tree_of_a_huge_claim_is_counted_at_once() {
+        let groups = MAX_BLOB_BYTES / G;
+        assert_eq!(Groups::all(MAX_BLOB_BYTES).parents(), groups - 1);
+        // All but the first group: only the path above that one is walked.
+        let rest = Groups::covering(MAX_BLOB_BYTES, &[(G, 0)]).unwrap();
+        assert_eq!(rest.parents(), groups - 1);
+        let ends = Groups::covering(MAX_BLOB_BYTES, &[(0, 1), (MAX_BLOB_BYTES - 1, 0)]).unwrap();
+        let depth = u64::from(groups.ilog2());
+        assert_eq!(ends.parents(), 2 * depth - 1);
     }
 
     #[test]

@@ -238,14 +238,33 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     fs::rename(from, to).map_err(|error| StoreError::io("rename into place", to, &error))
 }
 
-/// Makes renames and removals in a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    // An empty path is the current folder's.
-    let folder = if folder.as_os_str().is_empty() {
+/// Bytes that this user may still write on the disk of a folder; `None` where that
+/// cannot be told.
+pub(crate) fn free_bytes(folder: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let disk = rustix::fs::statvfs(or_current(folder)).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        None
+    }
+}
+
+/// An empty path is the current folder's.
+fn or_current(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() {
         Path::new(".")
     } else {
         folder
-    };
+    }
+}
+
+/// Makes renames and removals in a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let folder = or_current(folder);
     File::open(folder)
         .and_then(|opened| opened.sync_all())
         .map_err(|error| StoreError::io("sync the folder", folder, &error))

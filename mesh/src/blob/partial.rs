@@ -82,7 +82,7 @@ impl Partial {
         let grown = data
             .set_len(size)
             .and_then(|()| outboard.set_len(tree.outboard_size()));
-        grown.map_err(|error| StoreError::io("extend", &paths.data, &error))?;
+        grown.map_err(|error| StoreError::growth(&paths.data, size, &error))?;
         let missing = if known || size == 0 {
             let present = present(&data, &outboard, digest, size)
                 .map_err(|error| StoreError::io("read", &paths.data, &error))?;

@@ -1,34 +1,36 @@
 //! Giving blobs to peers, over the bulk framing and as chunks for gRPC.
+//!
+//! - `chunks` reads and encodes, a chunk ahead of what is sent.
+//! - `encoded` is the stream that gRPC reads at its own pace.
+//! - `places` bounds how much is sent at one time, in all and to one peer.
 
-use std::{
-    fmt,
-    fs::File,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+mod chunks;
+mod encoded;
+mod places;
+#[cfg(test)]
+mod tests;
 
-use bytes::Bytes;
+use std::{fmt, io, sync::Arc, time::Duration};
+
 use embermesh_crypto::{digest::Digest, ids::PeerId};
-use futures::{Stream, future::poll_fn};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinHandle,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
+pub use self::encoded::EncodedBlob;
+use self::{
+    chunks::{Chunks, Reading},
+    places::{Places, Share},
+};
 use super::{
-    BlobStore, Held,
+    BlobStore,
     codec::{Encoder, MAX_ITEM_BYTES},
     geometry::Groups,
     wire::{MAX_RANGES, Request, Response, Status},
 };
 
-/// Blobs that are being sent at one time.
-const MAX_SENDING: usize = 64;
 /// Bytes of the encoding that are read, and sent, at once on the bulk road.
 const BULK_CHUNK_BYTES: usize = 512 * 1024;
 /// Bytes of the encoding in one message of gRPC.
@@ -92,7 +94,8 @@ impl From<Refused> for Status {
 pub struct BlobService {
     store: BlobStore,
     gate: Arc<dyn BlobGate>,
-    places: Arc<Semaphore>,
+    places: Places,
+    patience: Duration,
 }
 
 impl fmt::Debug for BlobService {
@@ -110,16 +113,26 @@ impl BlobService {
         Self {
             store,
             gate,
-            places: Arc::new(Semaphore::new(MAX_SENDING)),
+            places: Places::new(),
+            patience: SEND_TIMEOUT,
         }
+    }
+
+    /// Gives a reader up, and what is held for it, once it has taken nothing for
+    /// this long.
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// A range of a blob, encoded, in chunks that fit a message of gRPC. A `length`
     /// of 0 reaches to the end. The groups of 16 KiB that hold the range are sent
-    /// whole.
+    /// whole. Must be called within a runtime.
     ///
     /// # Errors
-    /// When the peer may not read it, it is not here, or the range lies past its end.
+    /// When the peer may not read it, it is not here, as many as may be are being
+    /// sent, or the range lies past its end.
     pub fn encode(
         &self,
         peer: PeerId,
@@ -127,7 +140,13 @@ impl BlobService {
         offset: u64,
         length: u64,
     ) -> Result<EncodedBlob, Refused> {
-        self.begin(peer, digest, &[(offset, length)], GRPC_CHUNK_BYTES)
+        let sending = self.begin(peer, digest, &[(offset, length)], GRPC_CHUNK_BYTES)?;
+        let Sending {
+            size,
+            chunks,
+            share,
+        } = sending;
+        Ok(EncodedBlob::begin(size, chunks, share, self.patience))
     }
 
     fn begin(
@@ -136,14 +155,12 @@ impl BlobService {
         digest: &Digest,
         ranges: &[(u64, u64)],
         chunk_bytes: usize,
-    ) -> Result<EncodedBlob, Refused> {
+    ) -> Result<Sending, Refused> {
         if !self.gate.may_read(peer, digest) {
             return Err(Refused::NotAllowed);
         }
         let held = self.store.hold(digest).map_err(|_| Refused::NotFound)?;
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| Refused::Busy)?;
+        let (place, share) = self.places.take(peer).ok_or(Refused::Busy)?;
         let size = held.size();
         let groups = Groups::covering(size, ranges).ok_or(Refused::BadRange)?;
         let (data, outboard) = held.open().map_err(|error| {
@@ -168,14 +185,15 @@ impl BlobService {
             _held: held,
             _place: place,
         };
-        Ok(EncodedBlob {
+        Ok(Sending {
             size,
-            spare: None,
-            next: Some(reading.next_chunk(Vec::new())),
+            chunks: Chunks::of(reading),
+            share,
         })
     }
 
-    /// Answers the requests of one connection of the bulk framing until it ends.
+    /// Answers the requests of one connection of the bulk framing until it ends, or
+    /// until `stop`: then the request that is being answered is the last.
     ///
     /// # Errors
     /// When the connection breaks, stalls, or makes no sense.
@@ -183,138 +201,63 @@ impl BlobService {
         &self,
         peer: PeerId,
         mut io: impl AsyncRead + AsyncWrite + Unpin,
+        stop: &CancellationToken,
     ) -> io::Result<()> {
         loop {
-            let request = timeout(IDLE_TIMEOUT, Request::read(&mut io)).await;
-            let Ok(request) = request else {
-                return io.shutdown().await;
+            let reading = timeout(IDLE_TIMEOUT, Request::read(&mut io));
+            let Some(Ok(request)) = stop.run_until_cancelled(reading).await else {
+                return within(self.patience, io.shutdown()).await;
             };
             let Some(request) = request? else {
-                return io.shutdown().await;
+                return within(self.patience, io.shutdown()).await;
             };
             debug_assert!(
                 request.ranges.len() <= MAX_RANGES,
                 "the framing bounds them"
             );
             match self.begin(peer, &request.digest, &request.ranges, BULK_CHUNK_BYTES) {
-                Ok(blob) => send(blob, &mut io).await?,
+                Ok(sending) => self.send(sending, &mut io).await?,
                 Err(refused) => {
                     tracing::debug!(%peer, digest = %request.digest, %refused, "not served");
                     let status = Status::from(refused);
-                    write(&mut io, &Response { status, size: 0 }.encode()).await?;
+                    let head = Response { status, size: 0 }.encode();
+                    within(self.patience, io.write_all(&head)).await?;
                 }
             }
-            io.flush().await?;
+            within(self.patience, io.flush()).await?;
         }
     }
-}
 
-async fn send(mut blob: EncodedBlob, io: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
-    let head = Response {
-        status: Status::Sending,
-        size: blob.size(),
-    };
-    write(io, &head.encode()).await?;
-    while let Some(chunk) = poll_fn(|cx| blob.poll_chunk(cx)).await {
-        let (buffer, filled) = chunk?;
-        write(io, &buffer[..filled]).await?;
-        // Memory that has been touched is much cheaper than new memory.
-        blob.spare = Some(buffer);
+    async fn send(
+        &self,
+        mut sending: Sending,
+        io: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        let head = Response {
+            status: Status::Sending,
+            size: sending.size,
+        };
+        within(self.patience, io.write_all(&head.encode())).await?;
+        while let Some(chunk) = sending.chunks.next().await {
+            let (buffer, filled) = chunk?;
+            within(self.patience, io.write_all(&buffer[..filled])).await?;
+            sending.chunks.give_back(buffer);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
-async fn write(io: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
-    timeout(SEND_TIMEOUT, io.write_all(bytes))
+/// A blob that may be sent.
+struct Sending {
+    /// Bytes of the whole blob.
+    size: u64,
+    chunks: Chunks,
+    share: Share,
+}
+
+/// Waits for the other end to take something, but not for ever.
+async fn within(patience: Duration, taken: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    timeout(patience, taken)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-}
-
-/// A blob as it is read and encoded: a stream of chunks, each read while the one
-/// before it is sent.
-#[derive(Debug)]
-pub struct EncodedBlob {
-    size: u64,
-    /// A buffer that has been sent, for the chunk after next.
-    spare: Option<Vec<u8>>,
-    next: Option<JoinHandle<io::Result<Chunk>>>,
-}
-
-/// A buffer, and how much of it is filled.
-type Filled = (Vec<u8>, usize);
-
-impl EncodedBlob {
-    /// Bytes of the whole blob.
-    #[must_use]
-    pub const fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The next buffer and how much of it is filled. An empty blob has one empty
-    /// chunk, which still says its size.
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Filled>>> {
-        let Some(next) = &mut self.next else {
-            return Poll::Ready(None);
-        };
-        let joined = ready!(Pin::new(next).poll(cx));
-        self.next = None;
-        let chunk = match joined {
-            Ok(Ok(chunk)) => chunk,
-            Ok(Err(error)) => return Poll::Ready(Some(Err(error))),
-            Err(error) => return Poll::Ready(Some(Err(io::Error::other(error)))),
-        };
-        let spare = self.spare.take().unwrap_or_default();
-        self.next = chunk.rest.map(|rest| rest.next_chunk(spare));
-        Poll::Ready(Some(Ok((chunk.buffer, chunk.filled))))
-    }
-}
-
-impl Stream for EncodedBlob {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let chunk = ready!(self.poll_chunk(cx));
-        Poll::Ready(chunk.map(|chunk| {
-            let (mut buffer, filled) = chunk?;
-            buffer.truncate(filled);
-            Ok(buffer.into())
-        }))
-    }
-}
-
-/// What is needed to read on.
-struct Reading {
-    encoder: Encoder<File, File>,
-    chunk_bytes: usize,
-    _held: Held,
-    _place: OwnedSemaphorePermit,
-}
-
-#[derive(Debug)]
-struct Chunk {
-    buffer: Vec<u8>,
-    filled: usize,
-    rest: Option<Reading>,
-}
-
-impl fmt::Debug for Reading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reading").finish_non_exhaustive()
-    }
-}
-
-impl Reading {
-    fn next_chunk(mut self, mut buffer: Vec<u8>) -> JoinHandle<io::Result<Chunk>> {
-        tokio::task::spawn_blocking(move || {
-            if buffer.is_empty() {
-                buffer = vec![0; self.chunk_bytes];
-            }
-            let (filled, more) = self.encoder.fill(&mut buffer)?;
-            Ok(Chunk {
-                buffer,
-                filled,
-                rest: more.then_some(self),
-            })
-        })
-    }
 }

@@ -36,8 +36,9 @@ use crate::protocol::{Input, Summary, Table, roster::Known};
 pub(crate) const MAX_COMMANDS: usize = 256;
 /// Housekeeping, and the search for peers where there are few.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// How long the last words take to leave this process.
-const FAREWELL_TIME: Duration = Duration::from_millis(150);
+/// How long the last words take to leave this process, on a machine that is busy.
+/// Nothing tells when gossip has left, so that all of it is waited for.
+const FAREWELL_TIME: Duration = Duration::from_millis(500);
 
 /// What the handle asks of the actor.
 pub(crate) enum Command {
@@ -109,6 +110,8 @@ pub(crate) struct Actor {
     pub(crate) unbound: HashSet<ListenerId>,
     pub(crate) neighbours: HashMap<libp2p::PeerId, Neighbour>,
     pub(crate) strangers: HashMap<libp2p::PeerId, Stranger>,
+    /// Peers that have lost their trust, and until when they are kept out.
+    pub(crate) shunned: HashMap<libp2p::PeerId, Instant>,
     pub(crate) seeds: Seeds,
     pub(crate) waiters: Waiters,
     pub(crate) queries: Queries,
@@ -157,6 +160,7 @@ impl Actor {
             unbound: parts.unbound,
             neighbours: HashMap::new(),
             strangers: HashMap::new(),
+            shunned: HashMap::new(),
             seeds: parts.seeds,
             waiters: Waiters::default(),
             queries: Queries::default(),

@@ -1,5 +1,7 @@
 //! Between our ids and addresses and libp2p's. The only place that converts them.
 
+use std::net::IpAddr;
+
 use embermesh_crypto::ids::PeerId;
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
@@ -53,7 +55,11 @@ pub(crate) fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<libp2p::P
 pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
     address.iter().any(|part| match part {
         Protocol::Ip4(ip) => ip.is_loopback(),
-        Protocol::Ip6(ip) => ip.is_loopback(),
+        // Canonical, because an IPv4 address can be dressed as one of IPv6.
+        Protocol::Ip6(ip) => IpAddr::V6(ip).to_canonical().is_loopback(),
+        Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => {
+            name == "localhost" || name.ends_with(".localhost")
+        }
         _ => false,
     })
 }
@@ -62,15 +68,25 @@ pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
 fn is_unspecified(address: &Multiaddr) -> bool {
     address.iter().any(|part| match part {
         Protocol::Ip4(ip) => ip.is_unspecified(),
-        Protocol::Ip6(ip) => ip.is_unspecified(),
+        Protocol::Ip6(ip) => IpAddr::V6(ip).to_canonical().is_unspecified(),
         Protocol::Tcp(port) | Protocol::Udp(port) => port == 0,
         _ => false,
     })
 }
 
+/// Whether a process with these addresses, and these neighbours over loopback or not,
+/// is part of a mesh of this machine alone. Elsewhere a loopback address of another
+/// process leads back to this machine, and to whatever listens there.
+pub(crate) fn is_local<'a>(
+    own: impl IntoIterator<Item = &'a Multiaddr>,
+    neighbours_over_loopback: impl IntoIterator<Item = bool>,
+) -> bool {
+    own.into_iter().all(is_loopback) && neighbours_over_loopback.into_iter().all(|over| over)
+}
+
 /// The addresses of a peer that are worth dialling from here, without its id. A
-/// loopback address counts only where the peer was seen over loopback: elsewhere it
-/// would lead back to this machine.
+/// loopback address counts only where the peer was seen over loopback, or where this
+/// process [`is_local`]: elsewhere it would lead back to this machine.
 pub(crate) fn dialable(
     addresses: impl IntoIterator<Item = Multiaddr>,
     over_loopback: bool,
@@ -126,8 +142,26 @@ mod tests {
             dialable(both.clone(), false),
             addresses(&["/ip4/192.0.2.7/tcp/1"])
         );
+        let dressed = addresses(&[
+            "/ip6/::1/tcp/1",
+            "/ip6/::ffff:127.0.0.1/tcp/1",
+            "/dns4/localhost/tcp/1",
+            "/ip6/::ffff:0.0.0.0/tcp/1",
+        ]);
+        assert!(dialable(dressed, false).is_empty());
         assert_eq!(advertised(&[], &both), addresses(&["/ip4/192.0.2.7/tcp/1"]));
         assert_eq!(advertised(&[], &both[..1]), both[..1]);
+    }
+
+    #[test]
+    fn a_process_is_local_while_nothing_about_it_is_elsewhere() {
+        let own = addresses(&["/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/1"]);
+        assert!(is_local(&own, [true, true]));
+        assert!(is_local(&[], []));
+        assert!(!is_local(&own, [true, false]));
+        let wide = addresses(&["/ip4/127.0.0.1/tcp/1", "/ip4/192.0.2.7/tcp/1"]);
+        assert!(!is_local(&wide, []));
+        assert!(!is_local(&addresses(&["/dns/node.example/tcp/1"]), []));
     }
 
     #[test]

@@ -150,7 +150,9 @@ impl Behaviour {
         };
         Ok(Self {
             limits: connection_limits::Behaviour::new(connection_limits(&config.limits)),
-            memory: memory_connection_limits::Behaviour::with_max_bytes(config.limits.memory_bytes),
+            memory: memory_connection_limits::Behaviour::with_max_bytes(
+                usize::try_from(config.limits.memory.0).unwrap_or(usize::MAX),
+            ),
             strangers: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(identify_config(key, &config.network)),
             ping: ping::Behaviour::new(

@@ -1,7 +1,7 @@
 //! How the actor makes connections: to the peers to join through, to those of the
 //! table where few are connected, and to those that a caller asks for.
 
-use std::time::Instant;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use embermesh_crypto::ids::PeerId;
 use libp2p::{
@@ -42,26 +42,37 @@ impl Actor {
         if missing == 0 {
             return;
         }
+        let local = self.is_local();
         let strange = |advert: &&Known| {
             let peer = address::theirs(&advert.peer);
-            advert.peer != self.me
-                && !self.neighbours.contains_key(&peer)
-                && !advert.mesh_addresses.is_empty()
+            advert.peer != self.me && !self.neighbours.contains_key(&peer)
         };
-        let chosen: Vec<Known> = self
+        let reachable = |advert: &Known| {
+            let addresses = parse_advertised(&advert.mesh_addresses, local);
+            (!addresses.is_empty()).then(|| (address::theirs(&advert.peer), addresses))
+        };
+        let chosen = self
             .table
             .roster()
             .adverts()
             .filter(strange)
-            .choose_multiple(&mut self.rng, missing)
-            .into_iter()
-            .cloned()
-            .collect();
-        for advert in chosen {
-            let addresses = parse_advertised(&advert.mesh_addresses);
+            .filter_map(reachable)
+            .choose_multiple(&mut self.rng, missing);
+        for (peer, addresses) in chosen {
             // A peer that is gone is forgotten when its advert expires.
-            let _ = self.dial(address::theirs(&advert.peer), addresses);
+            let _ = self.dial(peer, addresses);
         }
+    }
+
+    /// Whether this process is part of a mesh of this machine alone.
+    pub(crate) fn is_local(&self) -> bool {
+        let own = self.external.iter().chain(&self.listening);
+        address::is_local(own, self.neighbours.values().map(|n| n.loopback))
+    }
+
+    /// Addresses or neighbours have changed: the handle filters adverts too.
+    pub(crate) fn show_whether_local(&self) {
+        self.shared.local.store(self.is_local(), Ordering::Relaxed);
     }
 
     pub(crate) fn connect(
@@ -128,10 +139,12 @@ impl Actor {
         }
     }
 
-    /// The addresses given, then those that the peer's advert names.
+    /// The addresses given, which a person or a caller has chosen, then those that the
+    /// peer's advert names.
     fn known_addresses(&self, peer: &PeerId, given: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        let local = self.is_local();
         let advert = self.table.roster().of(peer);
-        let advertised = advert.map(|advert| parse_advertised(&advert.mesh_addresses));
+        let advertised = advert.map(|advert| parse_advertised(&advert.mesh_addresses, local));
         address::dialable(
             given.into_iter().chain(advertised.into_iter().flatten()),
             true,

@@ -94,10 +94,10 @@ impl Actor {
     }
 
     fn distrust(&mut self, peer: PeerId, reason: Reason) {
-        tracing::warn!(%peer, %reason, "a peer sent what no honest peer sends; disconnected");
+        tracing::warn!(%peer, %reason, "a peer sent what no honest peer sends; turned away");
         self.shared
             .tell(MeshEvent::AdvertRejected { from: peer, reason });
-        let _ = self.swarm.disconnect_peer_id(address::theirs(&peer));
+        self.shun(address::theirs(&peer));
     }
 
     /// The exchange with a peer has ended.
@@ -132,6 +132,7 @@ impl Actor {
     pub(crate) fn addresses_changed(&mut self) {
         let all = address::dialable(self.external.iter().chain(&self.listening).cloned(), true);
         self.shared.set_addresses(&all, &self.me);
+        self.show_whether_local();
         if self.draft.is_some() {
             self.feed(Input::Change);
         }

@@ -130,7 +130,9 @@ impl Actor {
             loopback,
         });
         neighbour.loopback |= loopback;
-        if neighbour.confirmed {
+        let confirmed = neighbour.confirmed;
+        self.show_whether_local();
+        if confirmed {
             self.waiters.settle(&peer, &Ok(id));
         } else if let Some(refusal) = self.refusal_of(&peer) {
             self.waiters.settle(&peer, &Err(refusal));
@@ -141,6 +143,7 @@ impl Actor {
         let Some(neighbour) = self.neighbours.remove(&peer) else {
             return;
         };
+        self.show_whether_local();
         let unused = matches!(cause, Some(ConnectionError::KeepAliveTimeout));
         self.seeds.disconnected(&peer, unused, Instant::now());
         if neighbour.confirmed {

@@ -71,6 +71,9 @@ fn config(network: &NetworkName) -> Result<gossipsub::Config, gossipsub::ConfigB
         .protocol_id(format!("/embermesh/{network}/gossip/1"), Version::V1_1)
         // Off by default, and then everything is passed on before anybody looks.
         .validate_messages()
+        // Off by default, and then a process that has restarted holds its own former
+        // adverts against the honest peers that pass them on. The table knows its own.
+        .allow_self_origin(true)
         .validation_mode(ValidationMode::Strict)
         // By content, not by publisher and number: the same advert is the same
         // message whoever publishes it, so nobody can repeat it under a new name,
@@ -164,6 +167,7 @@ mod tests {
         thresholds().validate().unwrap();
         let config = config(&network).unwrap();
         assert!(config.validate_messages());
+        assert!(config.allow_self_origin());
         assert_eq!(
             config.max_transmit_size_for_topic(&topic(&network).hash()),
             MAX_MESSAGE_BYTES

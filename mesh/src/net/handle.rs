@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     AdvertDraft, Incoming, MeshError, MeshEvent, MeshStream, PeerView, Standing, actor::Command,
-    address, queries, shared::Shared, start, stream,
+    address, parse_advertised, queries, shared::Shared, start, stream,
 };
 use crate::{config::MeshConfig, protocol::Known};
 
@@ -179,7 +179,8 @@ impl Mesh {
     }
 
     /// Where a peer can be reached: from its advert, or from what it said when it
-    /// connected.
+    /// connected. Multiaddrs on loopback only in a mesh of this machine alone: another's
+    /// loopback is not ours.
     #[must_use]
     pub fn address_of(&self, peer: PeerId) -> Option<PeerAddress> {
         let advert = self.advert_of(&peer);
@@ -190,7 +191,11 @@ impl Mesh {
         };
         if let Some(advert) = advert {
             address.tls.clone_from(&advert.tls_addresses);
-            address.mesh.clone_from(&advert.mesh_addresses);
+            let local = self.inner.shared.local.load(Ordering::Relaxed);
+            address.mesh = parse_advertised(&advert.mesh_addresses, local)
+                .iter()
+                .map(ToString::to_string)
+                .collect();
         }
         if let Some(view) = self.inner.shared.peer(&peer)
             && address.mesh.is_empty()
@@ -220,18 +225,28 @@ impl Mesh {
     }
 
     /// Connects with a peer, at the addresses given and those that are known. Returns
-    /// at once when it is connected.
+    /// at once when it is connected. A malformed address is passed over.
     ///
     /// # Errors
-    /// When an address is malformed, none is known, or nobody answers.
+    /// When no address is known, or nobody answers. A malformed address is named where
+    /// there was no other.
     pub async fn connect(&self, peer: PeerId, multiaddrs: &[String]) -> Result<(), MeshError> {
-        let mut addresses = Vec::with_capacity(multiaddrs.len());
-        for text in multiaddrs.iter().take(address::MAX_ADDRESSES_PER_PEER) {
-            addresses.push(address::split_peer(address::parse(text)?).0);
+        let mut addresses = Vec::new();
+        let mut malformed = None;
+        for text in multiaddrs {
+            match address::parse(text) {
+                Ok(_) if addresses.len() >= address::MAX_ADDRESSES_PER_PEER => break,
+                Ok(address) => addresses.push(address::split_peer(address).0),
+                Err(error) => malformed = malformed.or(Some(error)),
+            }
         }
-        self.connect_to(Some(peer), addresses, &peer.to_string())
-            .await
-            .map(|_| ())
+        let connected = self
+            .connect_to(Some(peer), addresses, &peer.to_string())
+            .await;
+        match (connected, malformed) {
+            (Err(MeshError::NoAddress(_)), Some(malformed)) => Err(malformed),
+            (connected, _) => connected.map(|_| ()),
+        }
     }
 
     async fn connect_to(
@@ -266,7 +281,7 @@ impl Mesh {
     /// Like [`Mesh::open`], with addresses at which the peer may be found.
     ///
     /// # Errors
-    /// Those of [`Mesh::open`], and malformed addresses.
+    /// Those of [`Mesh::open`], and a malformed address where there is no other.
     pub async fn open_at(
         &self,
         peer: PeerId,

@@ -39,8 +39,10 @@ pub use event::{MeshEvent, PeerView, Standing};
 pub use handle::Mesh;
 pub use stream::{Incoming, MeshStream};
 
-/// The addresses of an advert that can be parsed. An advert is signed by its peer,
-/// which does not make sense of what is in it.
-fn parse_advertised(texts: &[String]) -> Vec<libp2p::Multiaddr> {
-    texts.iter().filter_map(|text| text.parse().ok()).collect()
+/// The addresses of an advert that can be parsed and are worth dialling from a process
+/// that is `local` or not. An advert is signed by its peer, which does not make sense
+/// of what is in it.
+fn parse_advertised(texts: &[String], local: bool) -> Vec<libp2p::Multiaddr> {
+    let parsed = texts.iter().filter_map(|text| text.parse().ok());
+    address::dialable(parsed, local)
 }

@@ -20,6 +20,8 @@ pub(crate) struct Shared {
     adverts: RwLock<BTreeMap<PeerId, Known>>,
     peers: RwLock<BTreeMap<PeerId, PeerView>>,
     addresses: RwLock<Vec<String>>,
+    /// This process is part of a mesh of this machine alone.
+    pub(crate) local: AtomicBool,
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) standing: watch::Sender<Standing>,
     events: broadcast::Sender<MeshEvent>,
@@ -32,6 +34,7 @@ impl Shared {
             adverts: RwLock::default(),
             peers: RwLock::default(),
             addresses: RwLock::default(),
+            local: AtomicBool::new(true),
             changes: watch::Sender::new(0),
             standing: watch::Sender::new(standing),
             events: broadcast::Sender::new(MAX_EVENTS),

@@ -41,6 +41,12 @@ impl Bucket {
         true
     }
 
+    /// The moment at which nothing is owed any more.
+    #[must_use]
+    pub fn full_at(&self) -> UnixMillis {
+        self.full_at
+    }
+
     /// Whether nothing is owed, so that forgetting the bucket changes nothing.
     #[must_use]
     pub fn is_full(&self, now: UnixMillis) -> bool {

@@ -9,17 +9,20 @@
 //! - [`own`] is the schedule of the own advert.
 //! - [`exchange`] keeps track of the tables asked for.
 //! - [`wire`] is the form of a table exchange on a stream.
+//! - [`forwarders`] bounds what is passed on in vain.
 //! - [`bucket`] bounds a rate.
 //!
 //! **Verdicts.** What every honest peer would refuse (a bad signature, another
 //! network, a life too long) is rejected, which costs its sender score. What
 //! honest peers can differ about, because their clocks or tables differ (expired,
-//! from the future, older than what is known), is ignored, which costs nothing.
+//! from the future, older than what is known), is ignored, which costs nothing up to
+//! a rate ([`forwarders::IGNORED_RATE`]), and trust beyond it.
 
 use std::time::Duration;
 
 pub mod bucket;
 pub mod exchange;
+pub mod forwarders;
 pub mod own;
 pub mod roster;
 mod table;

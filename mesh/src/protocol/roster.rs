@@ -4,7 +4,8 @@
 //! adverts gives the same roster, so that two peers that have heard the same
 //! agree without talking about it. Where two different adverts carry one number,
 //! the peer has cheated (or its key runs twice): neither is shown until a higher
-//! number comes, and both bytes together are the evidence.
+//! number comes, and both bytes together are the evidence. Two are enough: any more
+//! under the same number say nothing new.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,8 +47,10 @@ pub enum Merged {
     Same,
     /// A higher number of the same peer is held.
     Stale,
-    /// It contradicts what is held under the same number.
+    /// It contradicts what is held under the same number, and is the first to do so.
     Contradicts(Box<Equivocation>),
+    /// It is one more advert under a number that is disputed already.
+    Disputed,
     /// The roster is full of adverts that live longer.
     Full,
 }
@@ -92,18 +95,22 @@ impl Roster {
             if advert.bytes() == line.advert.bytes() {
                 return Merged::Same;
             }
-            let evidence = Equivocation {
-                peer,
-                sequence: advert.sequence,
-                first: Arc::clone(&line.advert),
-                second: Arc::clone(&advert),
+            let merged = if line.disputed {
+                Merged::Disputed
+            } else {
+                Merged::Contradicts(Box::new(Equivocation {
+                    peer,
+                    sequence: advert.sequence,
+                    first: Arc::clone(&line.advert),
+                    second: Arc::clone(&advert),
+                }))
             };
             line.disputed = true;
-            // Which of the two stays must not depend on which came first.
+            // Which of them stays must not depend on which came first.
             if advert.bytes() > line.advert.bytes() {
                 self.replace(advert, true);
             }
-            return Merged::Contradicts(Box::new(evidence));
+            return merged;
         }
         self.replace(advert, false);
         Merged::Newer(None)

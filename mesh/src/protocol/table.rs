@@ -14,6 +14,7 @@ use super::{
     CLOCK_SKEW, MAX_ADVERT_BYTES, MAX_ADVERTS, after,
     bucket::{Bucket, Rate},
     exchange::Exchanges,
+    forwarders::Forwarders,
     millis,
     own::{Schedule, Ticket},
     roster::{Equivocation, Known, Merged, Roster},
@@ -77,7 +78,7 @@ pub enum Input {
 pub enum Verdict {
     /// Pass it on.
     Accept,
-    /// Do not pass it on; nobody is to blame.
+    /// Do not pass it on; nobody is to blame, unless it happens too often.
     Ignore(Reason),
     /// Do not pass it on, and hold it against the peer that did.
     Reject(Reason),
@@ -119,6 +120,9 @@ pub enum Reason {
     /// It is our own, come back.
     #[error("it is our own advert")]
     Own,
+    /// Too much of what a peer passes on is ignored.
+    #[error("it passes on too much that is of no use")]
+    Useless,
 }
 
 impl From<StatementError> for Reason {
@@ -194,6 +198,7 @@ pub struct Table {
     /// What each author may still have passed on, for twice as many authors as the
     /// roster has lines; full buckets are forgotten.
     authors: BTreeMap<PeerId, Bucket>,
+    forwarders: Forwarders,
     wake_at: Option<UnixMillis>,
 }
 
@@ -214,6 +219,7 @@ impl Table {
             own: Schedule::default(),
             exchanges: Exchanges::default(),
             authors: BTreeMap::new(),
+            forwarders: Forwarders::default(),
             wake_at: None,
         }
     }
@@ -235,9 +241,15 @@ impl Table {
     pub fn handle(&mut self, input: Input, now: UnixMillis, rng: &mut dyn RngCore) -> Vec<Output> {
         let mut out = Vec::new();
         match input {
-            Input::Gossip { from: _, bytes } => {
+            Input::Gossip { from, bytes } => {
                 let verdict = self.gossip(bytes, now, &mut out);
                 out.push(Output::Verdict(verdict));
+                if matches!(verdict, Verdict::Ignore(_)) && self.forwarders.ignored(from, now) {
+                    out.push(Output::Distrust {
+                        peer: from,
+                        reason: Reason::Useless,
+                    });
+                }
             }
             Input::Connected(peer) => {
                 if self.exchanges.connected(peer, now) {
@@ -325,12 +337,16 @@ impl Table {
             Merged::Same => (Verdict::Accept, false),
             Merged::Stale => (Verdict::Ignore(Reason::Stale), false),
             Merged::Full => (Verdict::Ignore(Reason::Full), false),
-            // The peer that passes it on is not the one that signed it.
+            // The first contradiction is news that everybody must hear, or half the
+            // mesh would go on to believe the one advert and half the other. The peer
+            // that passes it on is not the one that signed it.
             Merged::Contradicts(evidence) => {
                 out.push(Output::Gone(peer));
                 out.push(Output::Equivocation(evidence));
-                (Verdict::Ignore(Reason::Contradiction), false)
+                (Verdict::Accept, true)
             }
+            // A cheat can sign any number of them.
+            Merged::Disputed => (Verdict::Ignore(Reason::Contradiction), false),
         }
     }
 
@@ -399,6 +415,7 @@ impl Table {
                 .map(Output::Gone),
         );
         self.authors.retain(|_, bucket| !bucket.is_full(now));
+        self.forwarders.forget_full(now);
         self.exchanges.forget_full(now);
         if let Some(peer) = self.exchanges.due(now, rng) {
             out.push(self.ask(peer));

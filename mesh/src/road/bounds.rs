@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-/// TLS handshakes, and first bytes waited for, at one time on one listener. Beyond
-/// it new connections wait in the kernel's backlog.
+/// TLS handshakes, and first bytes waited for, at one time on one listener. Beyond it
+/// each new connection takes the place of one that has been at it for long.
 pub const MAX_HANDSHAKES: usize = 256;
 /// How long a connection may take from its acceptance to its proven identity.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes with which a client begins HTTP/2 (RFC 9113, section 3.4).
+pub const PREFACE_BYTES: usize = 24;
+/// How long a gRPC connection or stream may take to send them. From then on HTTP/2's
+/// own pings find out whether anybody is there.
+pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections of one listener with a proven peer, over TLS, at one time.
 pub const MAX_TLS_CONNECTIONS: usize = 1024;
 /// Plaintext connections of one listener at one time: they serve probes, and must

@@ -19,8 +19,9 @@ use super::{
     Protocol, RoadError, RoadStream,
     bounds::{
         ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, MAX_BULK_CONNECTIONS, MAX_HANDSHAKES,
-        MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, TCP_KEEPALIVE,
+        MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, PREFACE_TIMEOUT, TCP_KEEPALIVE,
     },
+    handshakes::Handshakes,
     proof,
 };
 
@@ -130,7 +131,7 @@ struct Places {
 impl Acceptor {
     /// Accepts until it is cancelled.
     pub(crate) async fn run(self) {
-        let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+        let handshakes = Handshakes::new(MAX_HANDSHAKES);
         let this = Arc::new(self);
         let places = Arc::new(Places {
             tls: Arc::new(Semaphore::new(MAX_TLS_CONNECTIONS)),
@@ -141,19 +142,23 @@ impl Acceptor {
             let accepted = tokio::select! {
                 biased;
                 () = this.cancel.cancelled() => return,
-                accepted = this.accept(&handshakes) => accepted,
+                accepted = this.accept() => accepted,
             };
-            let Some((tcp, handshake)) = accepted else {
+            let Some((tcp, remote)) = accepted else {
                 continue;
             };
+            let handshake = handshakes.begin(remote.ip());
             let (worker, places) = (Arc::clone(&this), Arc::clone(&places));
             this.tracker.spawn(async move {
-                let remote = tcp.peer_addr().ok();
                 let greeting = Box::pin(worker.greet(tcp, &places));
                 let end = tokio::select! {
                     biased;
                     () = worker.cancel.cancelled() => return,
                     end = timeout(HANDSHAKE_TIMEOUT, greeting) => end,
+                    () = handshake.evicted() => {
+                        tracing::debug!(%remote, "gave up a handshake: another needs its place");
+                        return;
+                    }
                 };
                 drop(handshake);
                 match end {
@@ -161,17 +166,16 @@ impl Acceptor {
                         // The server is stopping when nobody takes it.
                         let _ = queue.send(stream).await;
                     }
-                    Ok(Err(error)) => tracing::debug!(?remote, %error, "refused a connection"),
-                    Err(_) => tracing::debug!(?remote, "a handshake took too long"),
+                    Ok(Err(error)) => tracing::debug!(%remote, %error, "refused a connection"),
+                    Err(_) => tracing::debug!(%remote, "a handshake took too long"),
                 }
             });
         }
     }
 
-    async fn accept(&self, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(places).acquire_owned().await.ok()?;
+    async fn accept(&self) -> Option<(TcpStream, SocketAddr)> {
         match self.listener.tcp.accept().await {
-            Ok((tcp, _)) => Some((tcp, place)),
+            Ok(accepted) => Some(accepted),
             Err(error) if is_of_one_connection(&error) => None,
             Err(error) => {
                 tracing::warn!(%error, pause = ?ACCEPT_PAUSE, "cannot accept connections");
@@ -198,7 +202,7 @@ impl Acceptor {
             }
             let place = take(&places.plain)?;
             let stream = RoadStream::plain(tcp).bound_to(place, self.cut.clone());
-            return Ok((stream, self.grpc.clone()));
+            return Ok((stream.awaiting_preface(PREFACE_TIMEOUT), self.grpc.clone()));
         }
         let stream = self.tls.accept(tcp).await?;
         let session = stream.get_ref().1;
@@ -217,9 +221,14 @@ impl Acceptor {
             ),
             _ => return Err(io::Error::other("the peer agreed on no protocol")),
         };
+        let is_grpc = session.alpn_protocol() == Some(Protocol::Grpc.alpn());
         let place = take(kind)?;
-        let stream = RoadStream::tls(TlsStream::Server(stream), peer);
-        Ok((stream.bound_to(place, self.cut.clone()), queue.clone()))
+        let mut stream =
+            RoadStream::tls(TlsStream::Server(stream), peer).bound_to(place, self.cut.clone());
+        if is_grpc {
+            stream = stream.awaiting_preface(PREFACE_TIMEOUT);
+        }
+        Ok((stream, queue.clone()))
     }
 
     const fn plaintext(&self) -> bool {

@@ -8,16 +8,18 @@
 //!
 //! The parts: `identity` makes the TLS settings out of a key, `proof` reads peer
 //! ids out of certificates; `dial` reaches a peer by either road, [`connect()`]
-//! makes a gRPC channel of it; `listen` accepts on the TCP port, [`serve()`] feeds
-//! what it and the mesh accept to tonic and to the blob service; [`Caller`] is what
-//! a handler learns of who asks; `bounds` names every limit. It leaves to others
-//! what a caller may do.
+//! makes a gRPC channel of it; `listen` accepts on the TCP port, `handshakes` sees to
+//! it that none of those who knock keeps the others out, [`serve()`] feeds what the
+//! port and the mesh accept to tonic and to the blob service; [`Caller`] is what a
+//! handler learns of who asks; `bounds` names every limit. It leaves to others what a
+//! caller may do.
 
 pub mod bounds;
 mod caller;
 mod connect;
 mod dial;
 mod error;
+mod handshakes;
 mod identity;
 mod listen;
 mod proof;

@@ -15,7 +15,7 @@ use super::{
         ACCEPTED_BACKLOG, ANSWER_TIMEOUT, CONNECTION_WINDOW, DRAIN_GRACE, HTTP2_PING_INTERVAL,
         HTTP2_PING_TIMEOUT, MAX_BULK_CONNECTIONS, MAX_CONCURRENT_STREAMS, MAX_FRAME_BYTES,
         MAX_HEADER_BYTES, MAX_LOCAL_ERROR_RESETS, MAX_MESH_CONNECTIONS, MAX_PENDING_RESETS,
-        STREAM_WINDOW,
+        PREFACE_TIMEOUT, STREAM_WINDOW,
     },
     listen::Acceptor,
 };
@@ -39,8 +39,8 @@ impl Serving {
         self.address
     }
 
-    /// Waits until the server has been told to stop and has stopped: connections are
-    /// let drain for [`DRAIN_GRACE`] and then cut.
+    /// Waits until the server has been told to stop and has stopped: no new request is
+    /// taken, those under way have [`DRAIN_GRACE`] to end, and are cut then.
     pub async fn ended(&self) {
         self.tracker.wait().await;
     }
@@ -85,18 +85,18 @@ pub fn serve(
     let address = listener.address();
     let (grpc, grpc_accepted) = mpsc::channel(ACCEPTED_BACKLOG);
     let (bulk, bulk_accepted) = mpsc::channel(ACCEPTED_BACKLOG);
-    let from_mesh = |streams: Option<Incoming>, queue: &mpsc::Sender<RoadStream>, places| {
+    let from_mesh = |streams: Option<Incoming>, queue: &mpsc::Sender<RoadStream>, protocol| {
         if let Some(streams) = streams {
             let (queue, cut) = (queue.clone(), cut.clone());
             tracker.spawn(
                 cancel
                     .clone()
-                    .run_until_cancelled_owned(forward(streams, queue, places, cut)),
+                    .run_until_cancelled_owned(forward(streams, queue, protocol, cut)),
             );
         }
     };
-    from_mesh(grpc_streams, &grpc, MAX_MESH_CONNECTIONS);
-    from_mesh(blob_streams, &bulk, MAX_BULK_CONNECTIONS);
+    from_mesh(grpc_streams, &grpc, Protocol::Grpc);
+    from_mesh(blob_streams, &bulk, Protocol::Blob);
     let acceptor = Acceptor {
         tls,
         listener,
@@ -124,16 +124,22 @@ pub fn serve(
 async fn forward(
     mut streams: Incoming,
     queue: mpsc::Sender<RoadStream>,
-    places: usize,
+    protocol: Protocol,
     cut: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(places));
+    let places = Arc::new(Semaphore::new(match protocol {
+        Protocol::Grpc => MAX_MESH_CONNECTIONS,
+        Protocol::Blob => MAX_BULK_CONNECTIONS,
+    }));
     while let Some(stream) = streams.next().await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             tracing::debug!(peer = %stream.peer(), "refused a stream: every place is taken");
             continue;
         };
-        let stream = RoadStream::mesh(stream).bound_to(place, cut.clone());
+        let mut stream = RoadStream::mesh(stream).bound_to(place, cut.clone());
+        if protocol == Protocol::Grpc {
+            stream = stream.awaiting_preface(PREFACE_TIMEOUT);
+        }
         if queue.send(stream).await.is_err() {
             return;
         }
@@ -152,9 +158,14 @@ async fn serve_bulk(
             let Some(peer) = stream.caller().peer else {
                 return;
             };
-            let serving = Box::pin(blobs.serve(peer, stream));
-            if let Some(Err(error)) = cancel.run_until_cancelled(serving).await {
-                tracing::debug!(%peer, %error, "a bulk connection ended");
+            let serving = Box::pin(blobs.serve(peer, stream, &cancel));
+            tokio::select! {
+                end = serving => if let Err(error) = end {
+                    tracing::debug!(%peer, %error, "a bulk connection ended");
+                },
+                () = drained_too_long(&cancel) => {
+                    tracing::warn!(%peer, grace = ?DRAIN_GRACE, "a bulk connection overran its grace and is cut");
+                }
             }
         });
     }

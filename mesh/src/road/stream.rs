@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use embermesh_crypto::ids::PeerId;
@@ -12,12 +13,13 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep},
 };
 use tokio_rustls::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use super::{Caller, RoadKind};
+use super::{Caller, RoadKind, bounds::PREFACE_BYTES};
 use crate::net::MeshStream;
 
 /// A two-way stream of bytes by one of the roads.
@@ -28,6 +30,14 @@ pub struct RoadStream {
     place: Option<OwnedSemaphorePermit>,
     /// Ends the stream when the server has waited long enough for it to drain.
     cut: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    /// What must still come before the stream may be quiet.
+    preface: Option<Preface>,
+}
+
+/// The first bytes of a stream, which must come in time.
+struct Preface {
+    missing: usize,
+    deadline: Pin<Box<Sleep>>,
 }
 
 enum Carrier {
@@ -68,6 +78,7 @@ impl RoadStream {
             caller: Caller { peer, road, remote },
             place: None,
             cut: None,
+            preface: None,
         }
     }
 
@@ -75,6 +86,16 @@ impl RoadStream {
     pub(crate) fn bound_to(mut self, place: OwnedSemaphorePermit, cut: CancellationToken) -> Self {
         self.place = Some(place);
         self.cut = Some(Box::pin(cut.cancelled_owned()));
+        self
+    }
+
+    /// Ends the stream unless the preface of HTTP/2 comes within this time: tonic would
+    /// wait for it for ever, and a place would be taken by nobody.
+    pub(crate) fn awaiting_preface(mut self, within: Duration) -> Self {
+        self.preface = Some(Preface {
+            missing: PREFACE_BYTES,
+            deadline: Box::pin(sleep(within)),
+        });
         self
     }
 
@@ -92,6 +113,24 @@ impl RoadStream {
         if cut {
             let stopped = io::Error::other("the server has stopped");
             return Err(stopped);
+        }
+        Ok(())
+    }
+
+    /// Counts what has come, or sees whether it comes too late.
+    fn poll_preface(&mut self, cx: &mut Context<'_>, read: Poll<usize>) -> io::Result<()> {
+        let Some(preface) = &mut self.preface else {
+            return Ok(());
+        };
+        match read {
+            Poll::Ready(bytes) => preface.missing = preface.missing.saturating_sub(bytes),
+            Poll::Pending if preface.deadline.as_mut().poll(cx).is_ready() => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Poll::Pending => {}
+        }
+        if preface.missing == 0 {
+            self.preface = None;
         }
         Ok(())
     }
@@ -139,7 +178,10 @@ impl AsyncRead for RoadStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.poll_cut(cx)?;
-        carried!(self, stream => stream.poll_read(cx, buffer))
+        let before = buffer.filled().len();
+        let read = carried!(self, stream => stream.poll_read(cx, buffer))?;
+        self.poll_preface(cx, read.map(|()| buffer.filled().len() - before))?;
+        read.map(Ok)
     }
 }
 
@@ -176,5 +218,53 @@ impl AsyncWrite for RoadStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         carried!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        time::timeout,
+    };
+
+    use super::*;
+
+    /// Far above what is measured, for a machine that is busy.
+    const WAIT: Duration = Duration::from_secs(40);
+
+    async fn pair() -> (TcpStream, RoadStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        (client.unwrap(), RoadStream::plain(server.unwrap().0))
+    }
+
+    #[tokio::test]
+    async fn without_its_preface_a_stream_ends() {
+        let (mut client, server) = pair().await;
+        let mut server = server.awaiting_preface(Duration::from_millis(50));
+        // All but one byte of it is not enough.
+        client.write_all(&[b'x'; PREFACE_BYTES - 1]).await.unwrap();
+        let mut read = Vec::new();
+        let end = timeout(WAIT, server.read_to_end(&mut read)).await.unwrap();
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn with_its_preface_a_stream_may_be_quiet() {
+        let (mut client, server) = pair().await;
+        let mut server = server.awaiting_preface(WAIT);
+        for half in [[b'x'; PREFACE_BYTES / 2]; 2] {
+            assert!(server.preface.is_some());
+            client.write_all(&half).await.unwrap();
+            let mut read = [0; PREFACE_BYTES / 2];
+            timeout(WAIT, server.read_exact(&mut read))
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        assert!(server.preface.is_none(), "nothing is waited for any more");
     }
 }

@@ -2,7 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::{collections::VecDeque, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use embermesh_crypto::{digest::Digest, ids::PeerId, keys::Keypair};
 use embermesh_mesh::{
@@ -18,7 +24,7 @@ use futures::{Stream, StreamExt as _};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, service::Routes};
@@ -36,6 +42,31 @@ pub(crate) async fn wait<T>(future: impl Future<Output = T>) -> T {
 /// An identity by number.
 pub(crate) fn identity(number: u8) -> Identity {
     Identity::new(Arc::new(Keypair::from_seed(&[number; 32]))).unwrap()
+}
+
+/// An address at which nobody listens: a port below 1024, which the system gives to
+/// nobody who asks for any.
+pub(crate) const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+/// A port that can be bound again and again while this lives. It is bound already and
+/// not listened on, so that the system gives it to nobody else.
+pub(crate) struct Reserved {
+    _socket: TcpSocket,
+    pub(crate) address: SocketAddr,
+}
+
+impl Reserved {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Without it nobody else could bind the port either.
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        Self {
+            _socket: socket,
+            address,
+        }
+    }
 }
 
 /// Bytes that do not repeat within a group.
@@ -195,6 +226,8 @@ pub(crate) struct Make {
     pub(crate) bootstrap: Option<Vec<String>>,
     pub(crate) no_blobs: bool,
     pub(crate) gate: Option<Arc<dyn BlobGate>>,
+    /// How long a reader of a blob may take nothing.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Peer {
@@ -216,7 +249,13 @@ impl Peer {
         let identity = identity(number);
         let (folder, store) = store(QUOTA);
         let gate = make.gate.unwrap_or_else(|| Arc::new(Open));
-        let blobs = (!make.no_blobs).then(|| BlobService::new(store.clone(), gate));
+        let blobs = (!make.no_blobs).then(|| {
+            let service = BlobService::new(store.clone(), gate);
+            match make.patience {
+                Some(patience) => service.with_patience(patience),
+                None => service,
+            }
+        });
         let mesh = match make.bootstrap {
             Some(bootstrap) => Some(mesh(number, &bootstrap).await),
             None => None,

@@ -10,7 +10,7 @@ use embermesh_crypto::{
     statement::{DeviceAdvert, DeviceKind, Role},
 };
 use embermesh_mesh::{AdvertDraft, Mesh, MeshConfig, MeshEvent, protocol::Known};
-use tokio::sync::broadcast;
+use tokio::{net::TcpSocket, sync::broadcast};
 use tokio_util::sync::CancellationToken;
 
 /// The end of every wait: far above what is measured, for a machine that is busy.
@@ -21,6 +21,27 @@ pub(crate) async fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(WAIT, future)
         .await
         .expect("it took too long")
+}
+
+/// A port that can be bound again and again while this lives. It is bound already and
+/// not listened on, so that the system gives it to nobody else.
+pub(crate) struct Reserved {
+    _socket: TcpSocket,
+    pub(crate) port: u16,
+}
+
+impl Reserved {
+    pub(crate) fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Without it nobody else could bind the port either.
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        Self {
+            _socket: socket,
+            port,
+        }
+    }
 }
 
 /// A key by number.

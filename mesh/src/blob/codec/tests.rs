@@ -50,6 +50,13 @@ fn decode(root: Hash, groups: &Groups, pieces: &[&[u8]]) -> Result<(Vec<u8>, u64
     Ok((out, bytes))
 }
 
+/// The length of an encoding, found by walking it.
+fn walked_bytes(groups: &Groups) -> u64 {
+    ResponseIter::new(tree(groups.size()), groups.chunks())
+        .map(|item| item_bytes(&item) as u64)
+        .sum()
+}
+
 #[test]
 fn the_encoding_is_bao() {
     for bytes in [
@@ -168,6 +175,18 @@ fn nothing_unchecked_comes_out() {
 }
 
 proptest! {
+    #[test]
+    fn the_length_is_known_without_a_walk(
+        size in 0u64..400 * G as u64,
+        asked in prop::collection::vec((0u64..400 * G as u64, 0u64..40 * G as u64), 1..9),
+    ) {
+        let all = Groups::all(size);
+        prop_assert_eq!(encoded_bytes(&all), walked_bytes(&all));
+        if let Some(groups) = Groups::covering(size, &asked) {
+            prop_assert_eq!(encoded_bytes(&groups), walked_bytes(&groups));
+        }
+    }
+
     #[test]
     fn any_ranges_in_any_pieces(
         bytes in 0usize..6 * G,

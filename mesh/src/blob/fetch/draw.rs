@@ -49,7 +49,11 @@ impl<'a> Fetch<'a> {
             trials: Vec::new(),
             progress,
         };
-        if let Some(size) = want.size.or_else(|| place.known_size(&want.digest)) {
+        let size = match want.size {
+            Some(size) => Some(size),
+            None => place.known_size(&want.digest).await,
+        };
+        if let Some(size) = size {
             fetch.open(size).await?;
         }
         Ok(fetch)
@@ -212,6 +216,10 @@ impl<'a> Fetch<'a> {
     /// Begins under the size that a holder claims, where the caller knows none. That
     /// it does not fit here is the claim's fault, not the store's.
     async fn open_claimed(&mut self, size: u64) -> Result<(), Ended> {
+        let free = self.place.free_bytes().await;
+        if free.is_some_and(|free| size > free) {
+            return Err(Ended::Holder(HolderFault::Oversize(size)));
+        }
         match self.open(size).await {
             Err(error) if error.is_full() => Err(Ended::Holder(HolderFault::Oversize(size))),
             other => other.map_err(Ended::Store),

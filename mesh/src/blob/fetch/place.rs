@@ -1,11 +1,12 @@
 //! Where a fetched blob is to be: a store, or a file of the caller's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use embermesh_crypto::digest::Digest;
 
 use crate::blob::{
     BlobStore, StoreError,
+    geometry::MAX_BLOB_BYTES,
     layout::{self, Pair},
     partial::Partial,
     store::blocking,
@@ -19,10 +20,29 @@ pub(super) enum Place {
 
 impl Place {
     /// The size under which a fetch was begun before.
-    pub(super) fn known_size(&self, digest: &Digest) -> Option<u64> {
+    pub(super) async fn known_size(&self, digest: &Digest) -> Option<u64> {
         match self {
             Self::Store(store) => store.partial_size(digest),
-            Self::File(_) => None,
+            Self::File(path) => {
+                // A partial has its whole length from its first moment on.
+                let data = Pair::beside(path, digest).data;
+                let length = tokio::fs::metadata(data).await.ok()?.len();
+                (1..=MAX_BLOB_BYTES).contains(&length).then_some(length)
+            }
+        }
+    }
+
+    /// Bytes that the disk has for a new blob, as far as that can be told. A store
+    /// has its quota instead, and may make room.
+    pub(super) async fn free_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Store(_) => None,
+            Self::File(path) => {
+                let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+                blocking(move || Ok(layout::free_bytes(&folder)))
+                    .await
+                    .ok()?
+            }
         }
     }
 
