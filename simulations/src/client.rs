@@ -1,7 +1,10 @@
 //! Who submits, and what it sees of its jobs: numbered events, from whichever
 //! node has the job, without a gap.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use embermesh_crypto::{Digest, JobId, Keypair, UnixMillis};
 use embermesh_index_server::state::{Assigned, Command, Submit};
@@ -14,14 +17,50 @@ use crate::{Violation, World, world::Happening};
 
 /// Attempts that each job may have.
 const ATTEMPTS: u32 = 8;
+/// Events that can overtake the one before them. Messages of one stream keep their
+/// order in production; here each has a delay of its own, and only the last step and
+/// the end are told at one moment.
+const MAX_OVERTAKING: u64 = 1;
 
 /// A client and its jobs.
 pub struct Client {
     /// Its key.
     pub keypair: Keypair,
-    /// The last event of each job that it saw.
-    pub seen: BTreeMap<JobId, u64>,
+    /// What it saw of each job.
+    pub seen: BTreeMap<JobId, Seen>,
     submits: u64,
+}
+
+/// The events of one job that a client saw.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The last event before which none is missing.
+    last: u64,
+    /// Events that came before their turn.
+    early: BTreeSet<u64>,
+}
+
+impl Seen {
+    /// The last event before which none is missing.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Takes an event, or says that too many are missing before it.
+    pub(crate) fn take(&mut self, seq: u64) -> bool {
+        if seq <= self.last {
+            return true;
+        }
+        if seq > self.last + 1 + MAX_OVERTAKING {
+            return false;
+        }
+        self.early.insert(seq);
+        while self.early.remove(&(self.last + 1)) {
+            self.last += 1;
+        }
+        true
+    }
 }
 
 impl Client {
@@ -33,23 +72,24 @@ impl Client {
         }
     }
 
-    /// An event arrives. One that was seen is passed over; one that leaves a
-    /// gap breaks the promise of the stream.
+    /// Events of one stream arrive, in order. Those that were seen are passed over; a
+    /// gap before one breaks the promise of the stream.
     ///
     /// # Errors
     /// [`Violation`] on a gap.
-    pub fn saw(&mut self, now: UnixMillis, job: JobId, seq: u64) -> Result<(), Violation> {
-        let last = self.seen.entry(job).or_default();
-        if seq > *last + 1 {
-            // Messages of one stream keep their order in production; here each
-            // has a delay of its own, so the window is one message wide.
-            if seq > *last + 2 {
-                let text = format!("job {job}: event {seq} after {last}");
+    pub fn saw(
+        &mut self,
+        now: UnixMillis,
+        job: JobId,
+        events: RangeInclusive<u64>,
+    ) -> Result<(), Violation> {
+        let seen = self.seen.entry(job).or_default();
+        for seq in events {
+            if !seen.take(seq) {
+                let text = format!("job {job}: event {seq} after {}", seen.last);
                 return Err(Violation::new(now, text));
             }
-            return Ok(());
         }
-        *last = seq.max(*last);
         Ok(())
     }
 }
@@ -115,5 +155,22 @@ impl World {
         if let Some(peer) = self.by_id.get(&assignment.node.peer).copied() {
             self.send(Happening::Present(peer, Box::new(assignment)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_may_overtake_one_and_a_hole_stays_a_hole() {
+        let mut seen = Seen::default();
+        assert!(seen.take(1) && seen.take(3));
+        assert_eq!(seen.last(), 1, "2 is missing");
+        assert!(!seen.take(4), "and may be missing no longer");
+        assert!(seen.take(2));
+        assert_eq!(seen.last(), 3);
+        assert!(seen.take(1) && seen.take(4));
+        assert_eq!(seen.last(), 4, "what was seen is passed over");
     }
 }

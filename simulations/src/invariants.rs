@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use embermesh_crypto::{Epoch, JobId, UnixMillis};
 use embermesh_job::lifecycle::JobState;
 
-use crate::World;
+use crate::{World, client::Seen, tasks::LAST_EVENT};
 
 /// An invariant that does not hold, with the command that shows it again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -171,6 +171,13 @@ impl World {
         for job in self.index.jobs() {
             if job.state != JobState::Succeeded {
                 return Err(self.violation(format!("job {} is {} in the end", job.id, job.state)));
+            }
+            let seen = self.client.seen.get(&job.id).map_or(0, Seen::last);
+            if seen != LAST_EVENT {
+                return Err(self.violation(format!(
+                    "job {} has {LAST_EVENT} events, and the client saw {seen}",
+                    job.id
+                )));
             }
         }
         Ok(())

@@ -23,6 +23,9 @@ pub struct Task {
     pub assignment: NodeAssignment,
     /// Steps done.
     pub step: u64,
+    /// The last event that the client was told, or has from the attempt before: the
+    /// node keeps what it cannot tell, and tells it when it can.
+    pub told: u64,
     /// The digest of the spec.
     pub spec: Digest,
 }

@@ -65,6 +65,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// # Errors
 /// The first invariant that does not hold, with the seed.
 pub fn run(scenario: Scenario) -> Result<Summary, Violation> {
+    play(scenario).map(|(_, summary)| summary)
+}
+
+/// Runs the scenario, and shows the world as it is in the end.
+fn play(scenario: Scenario) -> Result<(World, Summary), Violation> {
     let mut world = World::new(scenario.seed, scenario.nodes, Settings::default())?;
     let mut known = Known::new();
     for peer in 0..scenario.nodes {
@@ -91,7 +96,7 @@ pub fn run(scenario: Scenario) -> Result<Summary, Violation> {
     // The adverts of the dead lapse after five minutes at most.
     wait(&mut world, &mut known, |world| world.check_tables())?;
     let attempts: usize = world.index.jobs().map(|job| job.attempts.len()).sum();
-    Ok(Summary {
+    let summary = Summary {
         virtual_time: world.now.since(EPOCH),
         whole_table,
         recovery,
@@ -100,7 +105,8 @@ pub fn run(scenario: Scenario) -> Result<Summary, Violation> {
         fenced: world.counts.fenced,
         more_attempts: (attempts - scenario.jobs) as u64,
         trace: world.trace_hash(),
-    })
+    };
+    Ok((world, summary))
 }
 
 /// Lets time pass until `condition` holds; what must always hold is looked at
@@ -123,7 +129,7 @@ fn wait(
 
 impl World {
     /// A third of the nodes falls silent; the bootstrap peer is not spared.
-    pub(crate) fn kill_a_third(&mut self) {
+    pub(crate) fn kill_a_third(&mut self) -> Result<(), Violation> {
         let mut chosen: Vec<usize> = (0..self.peers.len()).collect();
         chosen.shuffle(&mut self.rng);
         chosen.truncate(self.peers.len() / 3);
@@ -136,11 +142,9 @@ impl World {
                 self.peers[peer].life += 1;
                 self.peers[peer].tasks.clear();
             }
-            // Its neighbours notice; a dead connection is no violation.
-            if let Err(unexpected) = self.disconnect(peer) {
-                debug_assert!(false, "{unexpected}");
-            }
+            self.disconnect(peer)?;
         }
+        Ok(())
     }
 
     /// A node that was cut off is back, and reports at once what it finished
@@ -159,5 +163,30 @@ impl World {
             self.finish(peer, job)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::Seen, tasks::LAST_EVENT};
+
+    #[test]
+    fn a_job_whose_last_event_the_client_missed_is_not_done() {
+        let scenario = Scenario {
+            seed: 3,
+            nodes: 9,
+            jobs: 4,
+        };
+        let (mut world, _) = play(scenario).unwrap();
+        world.check_all_done(scenario.jobs).unwrap();
+        let seen = world.client.seen.values_mut().next().unwrap();
+        *seen = Seen::default();
+        for seq in 1..LAST_EVENT {
+            assert!(seen.take(seq));
+        }
+        let missed = world.check_all_done(scenario.jobs).unwrap_err();
+        assert!(missed.to_string().contains("the client saw 40"), "{missed}");
+        assert!(missed.to_string().contains("--seed 3"), "{missed}");
     }
 }

@@ -24,6 +24,8 @@ use crate::{
 
 /// Steps of one job.
 pub(crate) const STEPS: u64 = 40;
+/// The number of a job's last event: one for each step, and the end.
+pub(crate) const LAST_EVENT: u64 = STEPS + 1;
 /// Steps between two checkpoints.
 pub(crate) const CHECKPOINT_EVERY: u64 = 5;
 /// The time of one step.
@@ -128,6 +130,7 @@ impl World {
             key,
             assignment: assignment.clone(),
             step,
+            told: step,
             spec: claims.spec,
         };
         node.tasks.insert(key.job, task);
@@ -136,6 +139,18 @@ impl World {
         self.slots_changed(peer)?;
         self.schedule(STEP, Happening::Step(peer, life, key.job));
         Ok(())
+    }
+
+    /// Tells the client what it was not told of a task yet, up to the event `last`.
+    fn tell(&mut self, peer: PeerIndex, job: JobId, last: u64) {
+        let Some(task) = self.peers[peer].tasks.get_mut(&job) else {
+            return;
+        };
+        let events = task.told + 1..=last;
+        if !events.is_empty() {
+            task.told = last;
+            self.send(Happening::Seen(job, events));
+        }
     }
 
     /// One step of a task: an event to the client, now and then a checkpoint.
@@ -150,9 +165,9 @@ impl World {
         };
         task.step = (task.step + 1).min(STEPS);
         let (key, step) = (task.key, task.step);
-        // A node that is cut off goes on working; nobody hears of it.
-        if alive && step < STEPS {
-            self.send(Happening::Seen(job, step));
+        // A node that is cut off goes on working; nobody hears of it until it is back.
+        if alive {
+            self.tell(peer, job, step);
         }
         if step >= STEPS {
             return self.finish(peer, job);
@@ -192,12 +207,13 @@ impl World {
             self.schedule(STEP, Happening::Step(peer, life, job));
             return Ok(());
         }
+        self.tell(peer, job, LAST_EVENT);
         let Some(task) = self.peers[peer].tasks.remove(&job) else {
             return Ok(());
         };
         let receipt = self.receipt(peer, &task)?;
         let event = Event {
-            seq: STEPS + 1,
+            seq: LAST_EVENT,
             epoch: task.key.epoch,
             at: self.now,
             kind: EventKind::Finished {

@@ -3,6 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    ops::RangeInclusive,
     sync::Arc,
     time::Duration,
 };
@@ -74,8 +75,9 @@ pub enum Happening {
     Step(PeerIndex, u32, JobId),
     /// A client submits its next job.
     Submit,
-    /// A numbered event reaches the client.
-    Seen(JobId, u64),
+    /// Numbered events reach the client, in order: what a node has to tell of a job
+    /// since it last could.
+    Seen(JobId, RangeInclusive<u64>),
     /// A third of the nodes dies, for good or for a while.
     Kill,
     /// A node that was silent for a while is back.
@@ -214,7 +216,10 @@ impl World {
             self.now = next.at;
             self.counts.happenings += 1;
             self.record(&next.what);
-            self.happen(next.what)?;
+            self.happen(next.what).map_err(|violation| Violation {
+                seed: Some(self.seed),
+                ..violation
+            })?;
         }
         self.now = until;
         Ok(())
@@ -234,11 +239,8 @@ impl World {
             Happening::Present(peer, assignment) => self.presented(peer, &assignment),
             Happening::Step(peer, life, job) => self.step(peer, life, job),
             Happening::Submit => self.submit(),
-            Happening::Seen(job, seq) => self.client.saw(self.now, job, seq),
-            Happening::Kill => {
-                self.kill_a_third();
-                Ok(())
-            }
+            Happening::Seen(job, events) => self.client.saw(self.now, job, events),
+            Happening::Kill => self.kill_a_third(),
             Happening::Revive(peer) => self.revive(peer),
         }
     }

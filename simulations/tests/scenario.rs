@@ -43,8 +43,8 @@ fn one_seed_gives_one_trace() {
 fn the_checker_sees_a_gap_and_names_the_moment() {
     let mut world = embermesh_simulations::World::new(1, 3, Default::default()).unwrap();
     let job = embermesh_crypto::JobId::v7(EPOCH, [1; 10]);
-    world.client.saw(EPOCH, job, 1).unwrap();
-    let gap = world.client.saw(EPOCH, job, 5).unwrap_err();
+    world.client.saw(EPOCH, job, 1..=1).unwrap();
+    let gap = world.client.saw(EPOCH, job, 5..=5).unwrap_err();
     assert!(gap.to_string().contains("event 5 after 1"), "{gap}");
     assert!(
         world.check_all_done(1).is_err(),
