@@ -134,12 +134,13 @@ impl Client {
     /// sent again by itself while the index cannot be reached.
     ///
     /// # Errors
-    /// When the index refuses it or cannot be reached for a while.
+    /// When it is not valid, or the index refuses it or cannot be reached for a while.
     pub async fn submit(
         &self,
         spec: &JobSpec,
         key: IdempotencyKey,
     ) -> Result<Submitted, ClientError> {
+        spec.validate()?;
         let Watched { job, assignment } = self
             .index()
             .submit(Bytes::from(spec.canonical()), key.0)

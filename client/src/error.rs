@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use embermesh_crypto::ids::{JobId, PeerId};
+use embermesh_job::spec::InvalidSpec;
 use embermesh_mesh::{
     blob::{FetchError, StoreError},
     road::RoadError,
@@ -118,6 +119,9 @@ pub enum ClientError {
         /// What is wrong.
         reason: String,
     },
+    /// The job cannot be submitted as it is.
+    #[error(transparent)]
+    Spec(#[from] InvalidSpec),
     /// A local input is not what the spec says.
     #[error("the input {} is not what was hashed for the job: it was changed meanwhile; submit again", .0.display())]
     InputChanged(PathBuf),

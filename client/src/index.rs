@@ -27,6 +27,10 @@ use crate::{
     view::{self, JobView, convert, present},
 };
 
+/// The most nodes that are taken from an index, so that one which never comes to
+/// the end of its list fills no memory.
+const MAX_NODES: usize = 100_000;
+
 type Stub = IndexClient<Channel>;
 
 /// What an index answers of a job that is watched.
@@ -261,15 +265,35 @@ impl IndexLink {
         Ok(jobs)
     }
 
+    /// The nodes that the index knows, by key; at most [`MAX_NODES`].
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeView>, ClientError> {
-        let answer = self
-            .again(|mut stub| async move { stub.list_nodes(v1::ListNodesRequest {}).await })
-            .await?;
-        answer
-            .nodes
-            .into_iter()
-            .map(|node| view::node(&self.name, node))
-            .collect()
+        let mut nodes = Vec::new();
+        let mut page_token = String::new();
+        while nodes.len() < MAX_NODES {
+            let request = v1::ListNodesRequest {
+                page_size: PAGE,
+                page_token: page_token.clone(),
+            };
+            let page = self
+                .again(|mut stub| {
+                    let request = request.clone();
+                    async move { stub.list_nodes(request).await }
+                })
+                .await?;
+            // A page that leads to itself, or on and on without a node, would never end.
+            let last = page.next_page_token.is_empty()
+                || page.next_page_token == page_token
+                || page.nodes.is_empty();
+            for node in page.nodes {
+                nodes.push(view::node(&self.name, node)?);
+            }
+            if last {
+                break;
+            }
+            page_token = page.next_page_token;
+        }
+        nodes.truncate(MAX_NODES);
+        Ok(nodes)
     }
 
     pub(crate) async fn cancel(&self, job: JobId) -> Result<JobView, ClientError> {

@@ -34,11 +34,18 @@ impl Sequence {
         if seq <= self.last {
             return Verdict::Repeat;
         }
-        if seq > self.last + 1 {
-            return Verdict::Hole(self.last + 1, seq - 1);
+        // It is larger than the last one, which therefore has a next.
+        let next = self.last + 1;
+        if seq > next {
+            return Verdict::Hole(next, seq - 1);
         }
         self.last = seq;
         Verdict::Show
+    }
+
+    /// Whether nothing is missing before `seq`.
+    pub(crate) const fn reaches(&self, seq: u64) -> bool {
+        seq <= self.last.saturating_add(1)
     }
 
     /// Gives up what is missing up to and with `to`.
@@ -60,6 +67,16 @@ mod tests {
             .filter(|seq| sequence.hear(*seq) == Verdict::Show)
             .collect();
         assert_eq!(shown, [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn the_largest_number_is_one_too() {
+        let mut sequence = Sequence::after(u64::MAX);
+        assert_eq!(sequence.hear(u64::MAX), Verdict::Repeat);
+        assert!(sequence.reaches(u64::MAX));
+        let mut sequence = Sequence::after(1);
+        assert_eq!(sequence.hear(u64::MAX), Verdict::Hole(2, u64::MAX - 1));
+        assert!(sequence.reaches(2) && !sequence.reaches(3));
     }
 
     #[test]

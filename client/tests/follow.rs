@@ -2,14 +2,14 @@
 
 mod support;
 
-use embermesh_client::{ClientError, Side, Update};
+use embermesh_client::{ClientError, Side, Sources, Update};
 use embermesh_job::event::Outcome;
 use embermesh_proto::v1::JobState;
 use support::{
-    Asked::{Attach, Run},
+    Asked::{Attach, Cancel, Has, Put, Run},
     PATIENCE,
-    Say::{Break, Event, Finished, Hang, Refuse, Spent},
-    Script, Server, Shown, all, client, follow, next, numbers,
+    Say::{AwaitPut, Break, Event, Finished, Hang, Refuse, Spent},
+    Script, Server, Shown, all, client, follow, follow_with, next, numbers,
 };
 use tonic::service::Routes;
 
@@ -154,6 +154,47 @@ async fn an_issuer_that_is_not_known_yet_is_tried_again_and_a_wrong_client_is_no
     assert_eq!(error.refusal(), Some("wrong_client"));
     assert!(follow.next().await.is_none(), "an error is the last word");
     assert_eq!(script.asked(), [Run, Run, Attach(1)]);
+}
+
+#[tokio::test]
+async fn inputs_come_beside_the_stream_of_a_task_that_has_begun() {
+    let shown = Shown::new(43);
+    let index = shown.serve("127.0.0.1:0").await;
+    let script = Script::new([vec![Event(1, 1), AwaitPut, Finished(2, 1)]]);
+    let node = Server::node(44, &script).await;
+    shown.assign(&node, 1);
+    let mut sources = Sources::default();
+    sources.add_bytes(&b"pixels"[..]);
+    let said = all(follow_with(&index, shown.job, sources).await).await;
+    assert_eq!(numbers(&said), [1, 2]);
+    assert_eq!(script.asked(), [Run, Has(1), Put(6)]);
+    let told = |update: &Update| matches!(update, Update::Uploading { size: 6, .. });
+    assert!(said.iter().any(told));
+}
+
+#[tokio::test]
+async fn a_job_whose_input_is_gone_is_cancelled() {
+    let shown = Shown::new(45);
+    let index = shown.serve("127.0.0.1:0").await;
+    let script = Script::new([vec![Event(1, 1), Hang]]);
+    let node = Server::node(46, &script).await;
+    shown.assign(&node, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pixels");
+    std::fs::write(&path, b"pixels").unwrap();
+    let mut sources = Sources::default();
+    sources.add_file(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let mut follow = follow_with(&index, shown.job, sources).await;
+    let error = loop {
+        match tokio::time::timeout(PATIENCE, follow.next()).await.unwrap() {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("it ended without an error"),
+        }
+    };
+    assert!(matches!(error, ClientError::Io { .. }), "{error}");
+    assert!(script.asked().contains(&Cancel));
 }
 
 #[tokio::test]

@@ -4,9 +4,14 @@ use bytes::Bytes;
 use embermesh_crypto::ids::Epoch;
 use embermesh_job::{address::BlobRef, assignment::NodeAssignment, event::RunUpdate};
 use embermesh_mesh::road::RoadKind;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
-use crate::{Client, ClientError, Sources, Update, node::UpdateStream, upload};
+use crate::{
+    Client, ClientError, Sources, Update,
+    node::{NodeLink, UpdateStream},
+    upload,
+};
 
 /// What this side can give to a node.
 pub(super) struct Gifts {
@@ -21,12 +26,15 @@ pub(super) struct Gifts {
 /// A stream that stands.
 pub(super) struct Attempt {
     stream: UpdateStream,
+    /// The inputs on their way to the node, until they are there.
+    upload: Option<BoxFuture<'static, Result<(), ClientError>>>,
     pub(super) road: RoadKind,
 }
 
 impl Attempt {
-    /// Connects, brings the inputs that the node lacks, and starts the task, or joins
-    /// it where it has been started.
+    /// Connects, and starts the task, or joins it where it has been started. The
+    /// inputs that the node lacks go beside the stream: a task that has begun keeps
+    /// its lease however long they take.
     pub(super) async fn open(
         client: &Client,
         assignment: &NodeAssignment,
@@ -35,36 +43,69 @@ impl Attempt {
         tell: &mpsc::Sender<Result<Update, ClientError>>,
     ) -> Result<Self, ClientError> {
         let link = client.node(&assignment.node).await?;
+        let stream = join(&link, assignment, gifts, after).await?;
         let road = link.road;
-        upload::upload(&link, &assignment.token, &gifts.sources, Some(tell)).await?;
-        // Every attempt after the first is started by order of the index.
-        if let Some(spec) = gifts
-            .spec
-            .clone()
-            .filter(|_| assignment.epoch == Epoch::FIRST)
-        {
-            match link.run(assignment, spec, &gifts.holders).await {
-                Ok(stream) => {
-                    gifts.spec = None;
-                    return Ok(Self { stream, road });
-                }
-                // The answer to an earlier try was lost: the task runs.
-                Err(error) if error.refusal() == Some("replayed") => gifts.spec = None,
-                Err(error) => return Err(error),
-            }
-        }
-        let stream = link.attach(assignment, after).await?;
-        Ok(Self { stream, road })
+        let (sources, token) = (gifts.sources.clone(), assignment.token.clone());
+        let tell = tell.clone();
+        let upload =
+            Box::pin(async move { upload::upload(&link, &token, &sources, Some(&tell)).await });
+        Ok(Self {
+            stream,
+            upload: Some(upload),
+            road,
+        })
     }
 
-    /// The next update.
+    /// The next update. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<RunUpdate, ClientError> {
-        self.stream
-            .next()
-            .await?
-            .ok_or_else(|| ClientError::Unreachable {
-                what: "the node".to_owned(),
-                reason: "it closed the stream".to_owned(),
-            })
+        loop {
+            let uploaded = async {
+                match &mut self.upload {
+                    Some(upload) => upload.await,
+                    None => std::future::pending().await,
+                }
+            };
+            // The stream first: a node that ends the attempt says why, and the
+            // upload only fails with it.
+            tokio::select! {
+                biased;
+                update = self.stream.next() => {
+                    return update?.ok_or_else(|| ClientError::Unreachable {
+                        what: "the node".to_owned(),
+                        reason: "it closed the stream".to_owned(),
+                    });
+                }
+                uploaded = uploaded => {
+                    self.upload = None;
+                    uploaded?;
+                }
+            }
+        }
     }
+}
+
+/// Starts the task, or joins it.
+async fn join(
+    link: &NodeLink,
+    assignment: &NodeAssignment,
+    gifts: &mut Gifts,
+    after: u64,
+) -> Result<UpdateStream, ClientError> {
+    // Every attempt after the first is started by order of the index.
+    if let Some(spec) = gifts
+        .spec
+        .clone()
+        .filter(|_| assignment.epoch == Epoch::FIRST)
+    {
+        match link.run(assignment, spec, &gifts.holders).await {
+            Ok(stream) => {
+                gifts.spec = None;
+                return Ok(stream);
+            }
+            // The answer to an earlier try was lost: the task runs.
+            Err(error) if error.refusal() == Some("replayed") => gifts.spec = None,
+            Err(error) => return Err(error),
+        }
+    }
+    link.attach(assignment, after).await
 }

@@ -66,6 +66,8 @@ pub(super) struct Follower {
     /// When the index said that the job is over.
     over_since: Option<Instant>,
     told_queued: Option<JobView>,
+    /// Whether anything was shown since the stream last broke.
+    moved: bool,
 }
 
 impl Follower {
@@ -97,6 +99,7 @@ impl Follower {
             last_contact: Instant::now(),
             over_since: None,
             told_queued: None,
+            moved: false,
         }
     }
 
@@ -147,7 +150,11 @@ impl Follower {
                     Some("expired" | "revoked" | "not_yet_valid")
                 );
                 if !error.is_transient() {
+                    self.abandon(&error).await;
                     return Err(error);
+                }
+                if std::mem::take(&mut self.moved) {
+                    *next_wait = waits();
                 }
                 if renewable && let Ok(fresh) = self.client.index().renew(self.job, Epoch(0)).await
                 {
@@ -170,6 +177,16 @@ impl Follower {
             }
         }
         Ok(true)
+    }
+
+    /// Cancels a job whose inputs this side cannot give: nobody else can.
+    async fn abandon(&self, error: &ClientError) {
+        let held = self.held.borrow().clone();
+        if matches!(error, ClientError::InputChanged(_) | ClientError::Io { .. })
+            && let Err(error) = self.client.cancel(self.job, held).await
+        {
+            tracing::debug!(%error, "a job without its inputs was not cancelled");
+        }
     }
 
     /// Waits for news of the index, or for `bound`. Gives up when neither side has
@@ -252,9 +269,11 @@ impl Follower {
         let after = self.sequence.last();
         let opening = Attempt::open(&self.client, assignment, &mut self.gifts, after, &out);
         let mut opening = Box::pin(opening);
+        let last_words = self.over_since.map(|since| since + LAST_WORDS);
         let mut attempt = loop {
             tokio::select! {
                 opened = &mut opening => break opened?,
+                () = until(last_words) => return Err(Stop::News),
                 () = self.index.changed() => {
                     if self.index.newer_than(assignment.epoch).is_some() || self.index.is_over() {
                         return Err(Stop::News);
@@ -279,9 +298,7 @@ impl Follower {
                         return Err(Stop::News);
                     }
                 }
-                () = sleep_until(last_words.unwrap_or_else(Instant::now)), if last_words.is_some() => {
-                    return Err(Stop::News);
-                }
+                () = until(last_words) => return Err(Stop::News),
                 fresh = renewal.due() => match fresh {
                     Ok(fresh) => {
                         renewal = Renewal::of(&self.client, &fresh);
@@ -349,6 +366,7 @@ impl Follower {
             return Box::pin(self.show_event(event)).await;
         }
         self.heals = 0;
+        self.moved = true;
         if let EventKind::Artifact(artifact) = &event.kind
             && !self.artifacts.contains(artifact)
         {
@@ -389,7 +407,7 @@ impl Follower {
             .over_since
             .is_some_and(|since| since.elapsed() >= LAST_WORDS);
         let complete = match &job.finished {
-            Some(finished) => finished.seq <= self.sequence.last() + 1,
+            Some(finished) => self.sequence.reaches(finished.seq),
             None => true,
         };
         late || complete || self.held.borrow().is_none()
@@ -437,6 +455,14 @@ impl Follower {
         } else {
             Err(Stop::Done)
         }
+    }
+}
+
+/// Waits until then; forever without a time.
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use embermesh_client::{Client, Follow, Options, Start, Update};
+use embermesh_client::{Client, Follow, Options, Sources, Start, Update};
 use embermesh_crypto::{
     Keypair,
     digest::Digest,
@@ -43,6 +43,8 @@ pub(crate) enum Say {
     Spent,
     /// The stream breaks.
     Break,
+    /// Nothing more is said until an input was brought.
+    AwaitPut,
     /// Nothing more is said, and the stream stays open.
     Hang,
     /// The call itself is refused with this word.
@@ -54,6 +56,11 @@ pub(crate) enum Say {
 pub(crate) enum Asked {
     Run,
     Attach(u64),
+    /// Which of this many inputs it has; it has none.
+    Has(usize),
+    /// To keep an input of this many bytes, all of which came.
+    Put(u64),
+    Cancel,
 }
 
 /// A node with one script for each stream that is asked for; the last one is
@@ -62,6 +69,7 @@ pub(crate) enum Asked {
 pub(crate) struct Script {
     streams: Arc<Mutex<VecDeque<Vec<Say>>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    puts: Arc<watch::Sender<u64>>,
 }
 
 impl Script {
@@ -69,7 +77,12 @@ impl Script {
         Self {
             streams: Arc::new(Mutex::new(streams.into_iter().collect())),
             asked: Arc::default(),
+            puts: Arc::default(),
         }
+    }
+
+    fn note(&self, asked: Asked) {
+        self.asked.lock().unwrap().push(asked);
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
@@ -77,7 +90,7 @@ impl Script {
     }
 
     fn next(&self, asked: Asked) -> Result<Boxed<v1::RunUpdate>, Status> {
-        self.asked.lock().unwrap().push(asked);
+        self.note(asked);
         let script = {
             let mut streams = self.streams.lock().unwrap();
             if streams.len() > 1 {
@@ -94,7 +107,16 @@ impl Script {
             return Err(status);
         }
         let hangs = matches!(script.last(), Some(Say::Hang));
-        let said = stream::iter(script.into_iter().filter_map(update));
+        let puts = self.puts.subscribe();
+        let said = stream::iter(script).filter_map(move |say| {
+            let mut puts = puts.clone();
+            async move {
+                if matches!(say, Say::AwaitPut) {
+                    puts.wait_for(|puts| *puts > 0).await.unwrap();
+                }
+                update(say)
+            }
+        });
         Ok(if hangs {
             said.chain(stream::pending()).boxed()
         } else {
@@ -139,7 +161,7 @@ fn update(say: Say) -> Option<Result<v1::RunUpdate, Status>> {
             })),
         })),
         Say::Break => Some(Err(Status::unavailable("broken by the script"))),
-        Say::Hang | Say::Refuse(_) => None,
+        Say::AwaitPut | Say::Hang | Say::Refuse(_) => None,
     }
 }
 
@@ -295,10 +317,16 @@ fn job_of(job: JobId, state: v1::JobState, epoch: u64) -> v1::Job {
 
 /// Follows the job from the beginning, as whoever submitted it.
 pub(crate) async fn follow(index: &Server, job: JobId) -> Follow {
+    follow_with(index, job, Sources::default()).await
+}
+
+/// The same, with inputs that the node lacks.
+pub(crate) async fn follow_with(index: &Server, job: JobId, sources: Sources) -> Follow {
     client(index).await.follow(
         job,
         Start {
             spec: Some(Bytes::from_static(b"spec")),
+            sources,
             ..Start::default()
         },
     )
@@ -456,7 +484,9 @@ impl node_server::Node for Script {
         &self,
         _: Request<v1::ControlRequest>,
     ) -> Result<Response<v1::ControlResponse>, Status> {
-        nothing()
+        self.note(Asked::Cancel);
+        let state = v1::JobState::Cancelled.into();
+        Ok(Response::new(v1::ControlResponse { state }))
     }
 
     async fn adjust(
@@ -498,16 +528,29 @@ impl node_server::Node for Script {
 
     async fn put_blob(
         &self,
-        _: Request<tonic::Streaming<v1::PutBlobRequest>>,
+        request: Request<tonic::Streaming<v1::PutBlobRequest>>,
     ) -> Result<Response<v1::PutBlobResponse>, Status> {
-        nothing()
+        use v1::put_blob_request::Part;
+        let mut parts = request.into_inner();
+        let mut size = 0;
+        while let Some(part) = parts.message().await? {
+            if let Some(Part::Data(data)) = part.part {
+                size += data.len() as u64;
+            }
+        }
+        self.note(Asked::Put(size));
+        self.puts.send_modify(|puts| *puts += 1);
+        Ok(Response::new(v1::PutBlobResponse { stored: true }))
     }
 
     async fn has_blobs(
         &self,
-        _: Request<v1::HasBlobsRequest>,
+        request: Request<v1::HasBlobsRequest>,
     ) -> Result<Response<v1::HasBlobsResponse>, Status> {
-        nothing()
+        let asked = request.get_ref().digests.len();
+        self.note(Asked::Has(asked));
+        let has = vec![false; asked];
+        Ok(Response::new(v1::HasBlobsResponse { has }))
     }
 
     async fn keep_blobs(
