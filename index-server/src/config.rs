@@ -24,6 +24,14 @@ pub const DEFAULT_METRICS_PORT: u16 = 9420;
 /// machine looks like the death of a node.
 const MIN_LEASE_MS: u64 = 50;
 
+/// The longest lease, interval or grace, in milliseconds: what takes a day to be
+/// noticed is not noticed.
+const MAX_LEASE_MS: u64 = 24 * 3_600 * 1_000;
+
+/// The most streams of jobs' changes at once: each holds memory and a connection
+/// carries few of them.
+const MAX_WATCHES: u64 = 1_000_000;
+
 /// The longest life of a token, in seconds, which crypto enforces.
 const MAX_TOKEN_LIFETIME_S: u64 = embermesh_crypto::token::MAX_LIFETIME_S;
 
@@ -67,6 +75,8 @@ pub struct MeshSection {
     pub external: Vec<String>,
     /// Finds peers on the local network by multicast DNS.
     pub mdns: bool,
+    /// How much of this process other peers of the mesh can take up.
+    pub limits: embermesh_mesh::Limits,
 }
 
 /// Where Prometheus scrapes.
@@ -146,18 +156,28 @@ impl IndexConfig {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let leases = &self.leases;
         let issuer = &self.issuer;
-        at_least("leases.lease_ms", leases.lease_ms, MIN_LEASE_MS)?;
-        at_least(
-            "leases.heartbeat_interval_ms",
-            leases.heartbeat_interval_ms,
-            1,
-        )?;
-        at_least(
-            "leases.assign_grace_ms",
-            leases.assign_grace_ms,
-            MIN_LEASE_MS,
-        )?;
-        if leases.heartbeat_interval_ms * 2 > leases.lease_ms {
+        for (key, value, least) in [
+            ("leases.lease_ms", leases.lease_ms, MIN_LEASE_MS),
+            (
+                "leases.heartbeat_interval_ms",
+                leases.heartbeat_interval_ms,
+                1,
+            ),
+            (
+                "leases.assign_grace_ms",
+                leases.assign_grace_ms,
+                MIN_LEASE_MS,
+            ),
+            (
+                "leases.reregistration_grace_ms",
+                leases.reregistration_grace_ms,
+                0,
+            ),
+        ] {
+            at_least(key, value, least)?;
+            at_most(key, value, MAX_LEASE_MS)?;
+        }
+        if leases.heartbeat_interval_ms > leases.lease_ms / 2 {
             return Err(InvalidConfig::OutOfRange {
                 key: "leases.heartbeat_interval_ms",
                 value: leases.heartbeat_interval_ms,
@@ -165,17 +185,18 @@ impl IndexConfig {
             });
         }
         at_least("issuer.token_lifetime_s", issuer.token_lifetime_s, 1)?;
-        if issuer.token_lifetime_s > MAX_TOKEN_LIFETIME_S {
-            return Err(InvalidConfig::OutOfRange {
-                key: "issuer.token_lifetime_s",
-                value: issuer.token_lifetime_s,
-                must: format!("at most {MAX_TOKEN_LIFETIME_S}"),
-            });
-        }
+        at_most(
+            "issuer.token_lifetime_s",
+            issuer.token_lifetime_s,
+            MAX_TOKEN_LIFETIME_S,
+        )?;
         at_least("issuer.rotate_after_s", issuer.rotate_after_s, 60)?;
         at_least("issuer.key_set_lifetime_s", issuer.key_set_lifetime_s, 60)?;
         at_least("limits.open_jobs", self.limits.open_jobs as u64, 1)?;
-        at_least("limits.nodes", self.limits.nodes as u64, 1)
+        at_least("limits.nodes", self.limits.nodes as u64, 1)?;
+        let connections = self.mesh.limits.connections.into();
+        at_least("mesh.limits.connections", connections, 1)?;
+        at_most("limits.watches", self.limits.watches as u64, MAX_WATCHES)
     }
 
     /// What the state machine needs of it.
@@ -205,6 +226,17 @@ fn at_least(key: &'static str, value: u64, least: u64) -> Result<(), InvalidConf
             key,
             value,
             must: format!("at least {least}"),
+        });
+    }
+    Ok(())
+}
+
+fn at_most(key: &'static str, value: u64, most: u64) -> Result<(), InvalidConfig> {
+    if value > most {
+        return Err(InvalidConfig::OutOfRange {
+            key,
+            value,
+            must: format!("at most {most}"),
         });
     }
     Ok(())
@@ -241,6 +273,7 @@ impl Default for MeshSection {
             bootstrap: Vec::new(),
             external: Vec::new(),
             mdns: false,
+            limits: embermesh_mesh::Limits::default(),
         }
     }
 }
@@ -293,4 +326,69 @@ impl Default for LimitSection {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Change = fn(&mut IndexConfig);
+
+    /// What is said of a configuration with one change.
+    fn refused(change: impl Fn(&mut IndexConfig)) -> String {
+        let mut config = IndexConfig::default();
+        config.validate().unwrap();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn numbers_without_end_are_refused_with_their_key_and_bound() {
+        let day = MAX_LEASE_MS.to_string();
+        let cases: [(Change, &str, &str); 6] = [
+            (
+                |config| config.leases.heartbeat_interval_ms = u64::MAX,
+                "leases.heartbeat_interval_ms",
+                &day,
+            ),
+            (
+                |config| config.leases.lease_ms = u64::MAX,
+                "leases.lease_ms",
+                &day,
+            ),
+            (
+                |config| config.leases.assign_grace_ms = u64::MAX,
+                "leases.assign_grace_ms",
+                &day,
+            ),
+            (
+                |config| config.leases.reregistration_grace_ms = u64::MAX,
+                "leases.reregistration_grace_ms",
+                &day,
+            ),
+            (
+                |config| config.limits.watches = usize::MAX,
+                "limits.watches",
+                "1000000",
+            ),
+            (
+                |config| config.issuer.token_lifetime_s = u64::MAX,
+                "issuer.token_lifetime_s",
+                "600",
+            ),
+        ];
+        for (change, key, bound) in cases {
+            let said = refused(change);
+            assert!(said.contains(key) && said.contains(bound), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_lease_has_room_for_two_heartbeats() {
+        let said = refused(|config| {
+            config.leases.heartbeat_interval_ms = config.leases.lease_ms / 2 + 1;
+        });
+        assert!(said.contains("leases.heartbeat_interval_ms"), "{said}");
+        assert!(said.contains("half of leases.lease_ms"), "{said}");
+    }
 }

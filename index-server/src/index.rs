@@ -106,10 +106,11 @@ impl Index {
             metrics.clone(),
         )
         .await?;
+        // It ends when it is told to, after all that uses it, or with its last handle.
         let mesh = Mesh::start(
             Arc::clone(&keypair),
             mesh_config(&config),
-            cancel.child_token(),
+            CancellationToken::new(),
         )
         .await?;
         let parts = service::Parts {
@@ -117,6 +118,7 @@ impl Index {
             reader,
             mesh: mesh.clone(),
             watches: config.limits.watches,
+            writable: actor.writable(),
             cancel: cancel.clone(),
         };
         let address = listener.address();
@@ -124,9 +126,7 @@ impl Index {
             listener,
             &Identity::new(Arc::clone(&keypair))?,
             Some(&mesh),
-            service::routes(parts)
-                .await
-                .map_err(IndexError::Reflection)?,
+            service::routes(parts).map_err(IndexError::Reflection)?,
             None,
             cancel.clone(),
         )?;
@@ -266,7 +266,7 @@ fn mesh_config(config: &IndexConfig) -> MeshConfig {
         bootstrap: config.mesh.bootstrap.clone(),
         mdns: config.mesh.mdns,
         kad_server: true,
-        ..MeshConfig::default()
+        limits: config.mesh.limits.clone(),
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) struct Commit {
     task: JoinHandle<(Store, Result<(), StoreError>)>,
     group: Group,
     began: Instant,
+    probe: bool,
 }
 
 /// An answer that waits for its commit.
@@ -61,6 +62,8 @@ pub(super) struct Ended {
     pub(super) result: Result<(), StoreError>,
     pub(super) group: Group,
     pub(super) took: Duration,
+    /// True when nothing was to be made durable, only the store to be tried.
+    pub(super) probe: bool,
 }
 
 /// Hands the store to a task that makes `writes` durable.
@@ -73,6 +76,21 @@ pub(super) fn commit(mut store: Store, writes: Writes, group: Group) -> Phase {
         task,
         group,
         began: Instant::now(),
+        probe: false,
+    })
+}
+
+/// Hands the store to a task that finds out whether it can be written.
+pub(super) fn probe(mut store: Store) -> Phase {
+    let task = tokio::spawn(async move {
+        let result = store.probe().await;
+        (store, result)
+    });
+    Phase::Committing(Commit {
+        task,
+        group: Group::default(),
+        began: Instant::now(),
+        probe: true,
     })
 }
 
@@ -87,6 +105,7 @@ pub(super) async fn ended(phase: &mut Phase) -> Ended {
             result,
             group: std::mem::take(&mut commit.group),
             took: commit.began.elapsed(),
+            probe: commit.probe,
         },
         // Only a panic ends the task early: nothing aborts it.
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),

@@ -12,8 +12,10 @@ mod error;
 mod group;
 mod handle;
 mod orders;
+mod outcome;
 mod run;
 mod watches;
+mod writable;
 
 #[cfg(test)]
 mod tests;

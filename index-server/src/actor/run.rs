@@ -1,18 +1,23 @@
-//! The actor's loop: take what is queued, apply, commit once, answer.
+//! The actor's loop: take what is queued, apply it, commit once. What becomes of
+//! a commit is in `outcome`.
 
 use std::{sync::Arc, time::Duration};
 
 use embermesh_crypto::{keys::Keypair, time::UnixMillis};
-use embermesh_job::event::Outcome;
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CallFailed, GROUP, Handle, MESSAGES_QUEUED, Message,
+    GROUP, Handle, MESSAGES_QUEUED, Message,
     clock::Clock,
-    group::{Ended, Group, Pending, Phase, commit, ended},
+    group::{Group, Pending, Phase, ended, probe},
     orders::OrderStreams,
+    outcome::restore,
     watches::Watches,
+    writable::Writable,
 };
 use crate::{
     metrics::{CommandCounts, Metrics},
@@ -24,21 +29,19 @@ use crate::{
 /// noticed even when nothing is due.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
 
-/// How long to wait before the next try after the store has failed.
-const FAILURE_PAUSE: Duration = Duration::from_millis(100);
-
 /// The task that owns the state.
 pub(crate) struct Actor {
-    settings: Settings,
-    identity: Arc<Keypair>,
-    state: State,
-    entropy: Entropy,
-    clock: Clock,
+    pub(super) settings: Settings,
+    pub(super) identity: Arc<Keypair>,
+    pub(super) state: State,
+    pub(super) entropy: Entropy,
+    pub(super) clock: Clock,
     messages: mpsc::Receiver<Message>,
-    orders: OrderStreams,
-    watches: Watches,
-    metrics: Metrics,
-    counts: CommandCounts,
+    pub(super) orders: OrderStreams,
+    pub(super) watches: Watches,
+    pub(super) writable: Writable,
+    pub(super) metrics: Metrics,
+    pub(super) counts: CommandCounts,
 }
 
 impl Actor {
@@ -52,14 +55,8 @@ impl Actor {
         metrics: Metrics,
     ) -> Result<(Self, Store, Handle), StoreError> {
         let mut clock = Clock::start();
-        let mut state = restore(
-            &settings,
-            &identity,
-            &mut store,
-            clock.read().now,
-            &mut entropy,
-        )
-        .await?;
+        let mut state =
+            restore(&settings, &identity, &mut store, clock.read(), &mut entropy).await?;
         store.commit(&state.take_writes()).await?;
         let (sender, messages) = mpsc::channel(MESSAGES_QUEUED);
         let actor = Self {
@@ -71,10 +68,16 @@ impl Actor {
             messages,
             orders: OrderStreams::new(metrics.clone()),
             watches: Watches::default(),
+            writable: Writable::new(),
             counts: CommandCounts::new(metrics.clone()),
             metrics,
         };
         Ok((actor, store, Handle::new(sender)))
+    }
+
+    /// Whether the store can be written, from now on.
+    pub(crate) fn writable(&self) -> watch::Receiver<bool> {
+        self.writable.watch()
     }
 
     /// Runs until cancelled, or until the store can neither be written nor read.
@@ -91,13 +94,13 @@ impl Actor {
         let mut phase = Phase::Idle(store);
         loop {
             phase = match phase {
+                Phase::Idle(store) if self.writable.probe_is_due() => probe(store),
                 Phase::Idle(store) if group.begun => {
                     self.begin_commit(store, std::mem::take(&mut group))
                 }
                 phase => phase,
             };
-            let reading = self.clock.read();
-            let due = self.state.next_tick().since(reading.now).min(LONGEST_SLEEP);
+            let due = self.next_turn(&phase);
             let room = GROUP - group.pending.len().min(GROUP);
             tokio::select! {
                 biased;
@@ -127,6 +130,19 @@ impl Actor {
         Ok(())
     }
 
+    /// How long until there is something to do that nobody asks for.
+    fn next_turn(&mut self, phase: &Phase) -> Duration {
+        let now = self.clock.read();
+        if self.clock.leapt() {
+            return Duration::ZERO;
+        }
+        let due = self.state.next_tick().since(now).min(LONGEST_SLEEP);
+        match (phase, self.writable.until_probe()) {
+            (Phase::Idle(_), Some(probe)) => due.min(probe),
+            _ => due,
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn metrics(&self) -> Metrics {
         self.metrics.clone()
@@ -134,11 +150,10 @@ impl Actor {
 
     /// Applies what was taken from the queue, and what is due.
     fn turn(&mut self, taken: &mut Vec<Message>, group: &mut Group) {
-        let reading = self.clock.read();
-        let now = reading.now;
+        let now = self.clock.read();
         group.begun = true;
-        if reading.leapt {
-            tracing::warn!("the clock leapt; every lease is extended");
+        if self.clock.take_leap() {
+            tracing::warn!("the clock leapt; every lease is counted anew");
             self.by_itself(Command::Grace, now, &mut group.outputs);
         }
         if self.state.next_tick() <= now {
@@ -152,45 +167,6 @@ impl Actor {
         self.metrics
             .nodes_live
             .set(self.state.registry().live() as f64);
-    }
-
-    /// Starts to make a group durable. A group that changed nothing is let out at
-    /// once: all that it saw has been committed.
-    fn begin_commit(&mut self, store: Store, group: Group) -> Phase {
-        let writes = self.state.take_writes();
-        if writes.is_empty() {
-            self.let_out(group);
-            return Phase::Idle(store);
-        }
-        self.metrics
-            .batch_commands
-            .record(group.pending.len() as f64);
-        commit(store, writes, group)
-    }
-
-    /// Lets out what has become durable, or refuses it and all that was applied
-    /// on top of it.
-    async fn end_commit(&mut self, ended: Ended, next: &mut Group) -> Result<Phase, StoreError> {
-        let Ended {
-            mut store,
-            result,
-            group,
-            took,
-        } = ended;
-        match result {
-            Ok(()) => {
-                self.metrics.commits.increment(1);
-                self.metrics.commit_seconds.record(took);
-                self.let_out(group);
-            }
-            Err(error) => {
-                self.metrics.commit_failures.increment(1);
-                let mut pending = group.pending;
-                pending.append(&mut std::mem::take(next).pending);
-                self.give_up(error, pending, &mut store).await?;
-            }
-        }
-        Ok(Phase::Idle(store))
     }
 
     fn take(
@@ -251,121 +227,4 @@ impl Actor {
             tracing::error!(kind, %error, "the index refused itself");
         }
     }
-
-    /// What was committed may be told.
-    fn let_out(
-        &mut self,
-        Group {
-            outputs, pending, ..
-        }: Group,
-    ) {
-        for (node, order) in outputs.orders {
-            self.orders.push(&node, order);
-        }
-        for order in &outputs.broadcast {
-            self.orders.broadcast(order);
-        }
-        for job in &outputs.changed {
-            self.watches.changed(job);
-        }
-        for (_, outcome) in &outputs.ended {
-            self.metrics.job_ended(match outcome {
-                Outcome::Succeeded => "succeeded",
-                Outcome::Failed => "failed",
-                Outcome::Cancelled => "cancelled",
-            });
-        }
-        for answer in pending {
-            self.answer(answer);
-        }
-    }
-
-    fn answer(&mut self, pending: Pending) {
-        match pending {
-            Pending::Reply {
-                answer,
-                result,
-                kind,
-                asked_at,
-            } => {
-                self.counts
-                    .count(kind, if result.is_ok() { "done" } else { "refused" });
-                self.metrics.command_seconds.record(asked_at.elapsed());
-                // A caller that has gone does not need the answer.
-                let _ = answer.send(result.map_err(CallFailed::Refused));
-            }
-            Pending::Orders {
-                node,
-                answer,
-                result,
-            } => {
-                let opened = result.map(|reply| {
-                    let stream = self.orders.open(node);
-                    if let Reply::Orders(waiting) = reply {
-                        for order in waiting {
-                            self.orders.push(&node, order);
-                        }
-                    }
-                    stream
-                });
-                let _ = answer.send(opened.map_err(CallFailed::Refused));
-            }
-        }
-    }
-
-    /// The group could not be made durable: everyone hears why, and the state is
-    /// what the store has. An error is returned only when it cannot be read.
-    async fn give_up(
-        &mut self,
-        error: StoreError,
-        pending: Vec<Pending>,
-        store: &mut Store,
-    ) -> Result<(), StoreError> {
-        tracing::error!(%error, "a transaction failed; its callers are refused");
-        let error = Arc::new(error);
-        let failed = || CallFailed::Store(Arc::clone(&error));
-        for answer in pending {
-            match answer {
-                Pending::Reply { answer, kind, .. } => {
-                    self.counts.count(kind, "store_failed");
-                    let _ = answer.send(Err(failed()));
-                }
-                Pending::Orders { answer, .. } => {
-                    let _ = answer.send(Err(failed()));
-                }
-            }
-        }
-        sleep(FAILURE_PAUSE).await;
-        let now = self.clock.read().now;
-        let restored = restore(
-            &self.settings,
-            &self.identity,
-            store,
-            now,
-            &mut self.entropy,
-        )
-        .await?;
-        let given_up = std::mem::replace(&mut self.state, restored);
-        self.state.keep_nodes_of(given_up);
-        Ok(())
-    }
-}
-
-/// The state as the store has it.
-async fn restore(
-    settings: &Settings,
-    identity: &Arc<Keypair>,
-    store: &mut Store,
-    now: UnixMillis,
-    entropy: &mut Entropy,
-) -> Result<State, StoreError> {
-    let snapshot = store.load().await?;
-    State::restore(
-        settings.clone(),
-        Arc::clone(identity),
-        snapshot,
-        now,
-        entropy,
-    )
-    .map_err(|error| StoreError::bad_row("statements", error))
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use embermesh_crypto::{digest::Digest, ids::JobId, keys::Keypair, time::UnixMillis};
+use embermesh_crypto::{digest::Digest, ids::JobId, keys::Keypair};
 use embermesh_job::{
     model::{Layer, Model, Op},
     spec::{Dataset, Input, JobSpec, Limits, Optimizer, Requirements, Train, Work},
@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     metrics::Metrics,
-    state::{Entropy, Settings, State, Submit},
+    state::{Entropy, Settings, Submit},
     store::Store,
 };
+
+mod one_group;
 
 fn key(n: u8) -> Arc<Keypair> {
     Arc::new(Keypair::from_seed(&[n; 32]))
@@ -64,20 +66,10 @@ fn submit(n: u128) -> Command {
     }))
 }
 
-async fn start(path: &Path, full: bool) -> (Actor, Store, Handle) {
-    let mut store = Store::open(path, key(1).peer_id()).await.unwrap();
-    // The keys are written first, so that a full disk meets a working index.
-    let settings = Settings::default();
-    let mut entropy = Entropy::from_seed([3; 32]);
-    if full {
-        let snapshot = store.load().await.unwrap();
-        let now = UnixMillis::now();
-        let mut state =
-            State::restore(settings.clone(), key(1), snapshot, now, &mut entropy).unwrap();
-        store.commit(&state.take_writes()).await.unwrap();
-        store.leave_no_room(true).await;
-    }
-    Actor::start(settings, key(1), store, entropy, Metrics::new())
+async fn start(path: &Path) -> (Actor, Store, Handle) {
+    let store = Store::open(path, key(1).peer_id()).await.unwrap();
+    let entropy = Entropy::from_seed([3; 32]);
+    Actor::start(Settings::default(), key(1), store, entropy, Metrics::new())
         .await
         .unwrap()
 }
@@ -101,13 +93,19 @@ async fn stored(path: &Path) -> BTreeSet<JobId> {
         .collect()
 }
 
+/// How often the actor is dropped.
+const ROUNDS: u64 = 20;
+
+/// How many submits are acknowledged before it is, each time.
+const ACKNOWLEDGED: usize = 8;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_the_actor_being_dropped_at_any_moment() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index.db");
     let mut acknowledged = BTreeSet::new();
-    for round in 0..20u64 {
-        let (actor, store, handle) = start(&path, false).await;
+    for round in 0..ROUNDS {
+        let (actor, store, handle) = start(&path).await;
         let running = tokio::spawn(actor.run(store, CancellationToken::new()));
         let (told, mut heard) = mpsc::channel(10_000);
         for submitter in 0..8u128 {
@@ -129,20 +127,19 @@ async fn what_was_acknowledged_survives_the_actor_being_dropped_at_any_moment() 
             });
         }
         drop((handle, told));
-        // Any moment will do; a different one each round.
-        sleep(Duration::from_micros(1_000 + round * 1_700)).await;
+        for _ in 0..ACKNOWLEDGED {
+            acknowledged.insert(heard.recv().await.expect("a submit is acknowledged"));
+        }
+        // Any moment after that will do; a different one each round.
+        sleep(Duration::from_micros(round * 1_700)).await;
         running.abort();
         let _ = running.await;
         while let Some(job) = heard.recv().await {
             acknowledged.insert(job);
         }
     }
+    assert!(acknowledged.len() >= ROUNDS as usize * ACKNOWLEDGED);
     let stored = stored(&path).await;
-    assert!(
-        acknowledged.len() > 100,
-        "only {} submits were made",
-        acknowledged.len()
-    );
     let lost: Vec<_> = acknowledged.difference(&stored).collect();
     assert!(
         lost.is_empty(),
@@ -152,40 +149,68 @@ async fn what_was_acknowledged_survives_the_actor_being_dropped_at_any_moment() 
     );
 }
 
+/// Submits jobs until one is refused; what was accepted, and the refusal.
+async fn fill(handle: &Handle, accepted: &mut BTreeSet<JobId>) -> CallFailed {
+    for n in 0..1_000 {
+        match submit_one(handle, n).await {
+            Ok(job) => accepted.insert(job),
+            Err(failed) => return failed,
+        };
+    }
+    panic!("the disk is full")
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_and_the_index_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index.db");
-    let (actor, store, handle) = start(&path, true).await;
+    // The keys are written with the start, so that a full disk meets a working index.
+    let (actor, store, handle) = start(&path).await;
+    let room = store.room();
+    let mut writable = actor.writable();
     let cancel = CancellationToken::new();
     let running = tokio::spawn(actor.run(store, cancel.clone()));
-    let mut refused = None;
+    room.leave_none(true);
     let mut accepted = BTreeSet::new();
-    for n in 0..200 {
-        match submit_one(&handle, n).await {
-            Ok(job) => {
-                accepted.insert(job);
-            }
-            Err(failed) => {
-                refused = Some(failed);
-                break;
-            }
-        }
+    // Twice, because the writer makes its connection anew after the first time.
+    for _ in 0..2 {
+        let refused = fill(&handle, &mut accepted).await;
+        assert!(matches!(refused, CallFailed::Store(_)));
+        assert!(refused.to_string().contains("no space left"), "{refused}");
+        assert!(!*writable.borrow_and_update());
     }
-    let refused = refused.expect("the disk is full");
-    assert!(matches!(refused, CallFailed::Store(_)));
-    assert!(refused.to_string().contains("no space left"), "{refused}");
     // Reads go on, and see nothing that was refused.
-    let Reply::Jobs(jobs) = handle
-        .call(Command::Show {
-            jobs: accepted.iter().copied().collect(),
-        })
-        .await
-        .unwrap()
-    else {
+    let show = Command::Show {
+        jobs: accepted.iter().copied().collect(),
+    };
+    let Reply::Jobs(jobs) = handle.call(show).await.unwrap() else {
         panic!()
     };
     assert_eq!(jobs.len(), accepted.len());
+    // Nobody calls, and the index finds out by itself that there is room again.
+    room.leave_none(false);
+    writable.wait_for(|writable| *writable).await.unwrap();
+    for n in 2_000..2_010 {
+        accepted.insert(submit_one(&handle, n).await.unwrap());
+    }
+    cancel.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(stored(&path).await, accepted);
+}
+
+#[tokio::test]
+async fn the_index_goes_on_at_once_when_a_call_finds_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("index.db");
+    let (actor, store, handle) = start(&path).await;
+    let room = store.room();
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn(actor.run(store, cancel.clone()));
+    room.leave_none(true);
+    let mut accepted = BTreeSet::new();
+    fill(&handle, &mut accepted).await;
+    room.leave_none(false);
+    accepted.insert(submit_one(&handle, 2_000).await.unwrap());
     cancel.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(stored(&path).await, accepted);
@@ -195,7 +220,7 @@ async fn a_full_disk_refuses_and_the_index_goes_on_when_there_is_room() {
 async fn many_submits_share_one_transaction() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("index.db");
-    let (actor, store, handle) = start(&path, false).await;
+    let (actor, store, handle) = start(&path).await;
     // They queue up before the actor takes its first turn.
     let calls: Vec<_> = (0..100)
         .map(|n| {

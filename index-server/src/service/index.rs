@@ -241,12 +241,13 @@ impl index_server::Index for IndexService {
         request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
         Caller::peer_of(&request)?;
-        let Reply::Nodes(nodes) = self.call(Command::Nodes).await? else {
+        let (after, size) = parse::node_page(request.get_ref())?;
+        // One more than a page holds tells whether there is another.
+        let most = size as usize + 1;
+        let Reply::Nodes(nodes) = self.call(Command::Nodes { after, most }).await? else {
             return Err(mismatch());
         };
-        Ok(Response::new(v1::ListNodesResponse {
-            nodes: nodes.into_iter().map(render::node).collect(),
-        }))
+        Ok(Response::new(render::nodes(nodes.into_iter(), size)))
     }
 
     async fn get_key_set(

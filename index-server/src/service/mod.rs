@@ -1,6 +1,7 @@
 //! The gRPC face: parse, one call, render. Nothing is decided here but who may
 //! not speak at all.
 
+mod health;
 mod index;
 mod parse;
 mod registry;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 
 use embermesh_mesh::Mesh;
 use embermesh_proto::v1::{self, index_server::IndexServer, registry_server::RegistryServer};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::{server::NamedService, service::Routes};
+use tonic_health::pb::health_server::HealthServer;
 
-use self::{index::IndexService, registry::RegistryService};
+use self::{health::HealthService, index::IndexService, registry::RegistryService};
 use crate::{actor::Handle, store::Reader};
 
 /// The largest request, in bytes: a spec at its bound and room around it.
@@ -32,12 +34,25 @@ pub(crate) struct Parts {
     pub(crate) mesh: Mesh,
     /// The most streams of jobs' changes at once.
     pub(crate) watches: usize,
+    /// Whether the store can be written.
+    pub(crate) writable: watch::Receiver<bool>,
     /// Ends every stream.
     pub(crate) cancel: CancellationToken,
 }
 
+/// The services that do the index's work.
+const SERVICES: &[&str] = &[
+    <IndexServer<IndexService> as NamedService>::NAME,
+    <RegistryServer<RegistryService> as NamedService>::NAME,
+];
+
+const HEALTH: &str = tonic_health::pb::health_server::SERVICE_NAME;
+const REFLECTION_V1: &str = tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME;
+const REFLECTION_V1_ALPHA: &str =
+    tonic_reflection::pb::v1alpha::server_reflection_server::SERVICE_NAME;
+
 /// Everything that the port serves.
-pub(crate) async fn routes(parts: Parts) -> Result<Routes, tonic_reflection::server::Error> {
+pub(crate) fn routes(parts: Parts) -> Result<Routes, tonic_reflection::server::Error> {
     let index = IndexServer::new(IndexService {
         handle: parts.handle.clone(),
         reader: parts.reader,
@@ -49,23 +64,29 @@ pub(crate) async fn routes(parts: Parts) -> Result<Routes, tonic_reflection::ser
     let registry = RegistryServer::new(RegistryService {
         handle: parts.handle,
         mesh: parts.mesh,
-        cancel: parts.cancel,
+        cancel: parts.cancel.clone(),
     })
     .max_decoding_message_size(MAX_REQUEST)
     .max_encoding_message_size(MAX_ANSWER);
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<IndexServer<IndexService>>().await;
-    health
-        .set_serving::<RegistryServer<RegistryService>>()
-        .await;
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
+    let health = HealthServer::new(HealthService {
+        services: SERVICES,
+        writable: parts.writable,
+        cancel: parts.cancel,
+    });
+    // The descriptors have every service of the package, also those that others
+    // serve: only what is mounted here is named.
+    let reflection = |itself: &str| {
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        SERVICES
+            .iter()
+            .chain(&[HEALTH, itself])
+            .fold(builder, |builder, name| builder.with_service_name(*name))
     };
     Ok(Routes::new(index)
         .add_service(registry)
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?))
+        .add_service(health)
+        .add_service(reflection(REFLECTION_V1).build_v1()?)
+        .add_service(reflection(REFLECTION_V1_ALPHA).build_v1alpha()?))
 }

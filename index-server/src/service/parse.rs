@@ -21,10 +21,10 @@ use crate::{
     store::JobFilter,
 };
 
-/// Jobs on a page when the client does not say.
+/// Jobs or nodes on a page when the client does not say.
 const DEFAULT_PAGE: u32 = 50;
 
-/// The most jobs on a page.
+/// The most jobs or nodes on a page.
 const MAX_PAGE: u32 = 500;
 
 /// The most states in a filter.
@@ -69,16 +69,7 @@ pub(super) fn job_filter(request: v1::ListJobsRequest) -> Result<JobFilter, Stat
         "" => None,
         text => Some(text.parse().map_err(|error| invalid("page_token", error))?),
     };
-    let size = match request.page_size {
-        0 => DEFAULT_PAGE,
-        size if size <= MAX_PAGE => size,
-        size => {
-            return Err(invalid(
-                "page_size",
-                format!("{size} is more than {MAX_PAGE}"),
-            ));
-        }
-    };
+    let size = page_size(request.page_size)?;
     let states = request
         .states()
         .map(|state| state.try_into().map_err(|error| invalid("states", error)))
@@ -88,6 +79,26 @@ pub(super) fn job_filter(request: v1::ListJobsRequest) -> Result<JobFilter, Stat
         before,
         size,
     })
+}
+
+/// Which nodes a list wants: those after a key, and how many on the page.
+pub(super) fn node_page(request: &v1::ListNodesRequest) -> Result<(Option<PeerId>, u32), Status> {
+    let after = match request.page_token.as_str() {
+        "" => None,
+        text => Some(wire::peer("page_token", text).map_err(malformed)?),
+    };
+    Ok((after, page_size(request.page_size)?))
+}
+
+fn page_size(asked: u32) -> Result<u32, Status> {
+    match asked {
+        0 => Ok(DEFAULT_PAGE),
+        size if size <= MAX_PAGE => Ok(size),
+        size => Err(invalid(
+            "page_size",
+            format!("{size} is more than {MAX_PAGE}"),
+        )),
+    }
 }
 
 pub(super) fn advert(bytes: Bytes) -> Result<Signed<Advert>, Status> {

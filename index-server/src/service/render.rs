@@ -1,10 +1,8 @@
 //! From the state machine's words to the wire.
 
-use bytes::Bytes;
 use embermesh_crypto::time::UnixMillis;
 use embermesh_job::wire::JobView;
 use embermesh_proto::v1;
-use prost::Message as _;
 
 use crate::state::{Assigned, JobSnapshot, NodeEntry, Pulse, Welcome};
 
@@ -49,29 +47,41 @@ pub(super) fn job(snapshot: JobSnapshot) -> v1::Job {
     view.into()
 }
 
-/// Jobs in a list go without what only one job's page shows.
+/// A page of jobs, which go without what only one job's page shows.
 pub(super) fn page(jobs: impl Iterator<Item = JobSnapshot>, size: u32) -> v1::ListJobsResponse {
-    let mut page = v1::ListJobsResponse::default();
-    let mut bytes = 0;
-    for snapshot in jobs {
-        let mut job = job(snapshot);
-        job.spec = Bytes::new();
-        job.journal = Vec::new();
-        job.passed_over = Vec::new();
-        bytes += job.encoded_len();
-        let full =
-            page.jobs.len() >= size as usize || (bytes > PAGE_BYTES && !page.jobs.is_empty());
-        if full {
-            page.next_page_token = page
-                .jobs
-                .last()
-                .map(|last| last.id.clone())
-                .unwrap_or_default();
-            return page;
-        }
-        page.jobs.push(job);
+    let (jobs, more) = cut(jobs.map(job), size);
+    let last = jobs.last().filter(|_| more);
+    v1::ListJobsResponse {
+        next_page_token: last.map(|job| job.id.clone()).unwrap_or_default(),
+        jobs,
     }
-    page
+}
+
+/// A page of nodes.
+pub(super) fn nodes(nodes: impl Iterator<Item = NodeEntry>, size: u32) -> v1::ListNodesResponse {
+    let (nodes, more) = cut(nodes.map(node), size);
+    let last = nodes.last().filter(|_| more);
+    v1::ListNodesResponse {
+        next_page_token: last
+            .and_then(|node| Some(node.address.as_ref()?.peer_id.clone()))
+            .unwrap_or_default(),
+        nodes,
+    }
+}
+
+/// As many items as a page holds, in number and in bytes, and whether any is left
+/// over. There is always one at least, so that a list comes to its end.
+fn cut<T: prost::Message>(items: impl Iterator<Item = T>, size: u32) -> (Vec<T>, bool) {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        bytes += item.encoded_len();
+        if page.len() >= size as usize || (bytes > PAGE_BYTES && !page.is_empty()) {
+            return (page, true);
+        }
+        page.push(item);
+    }
+    (page, false)
 }
 
 pub(super) fn watched(assigned: Assigned) -> v1::WatchJobResponse {
@@ -81,7 +91,7 @@ pub(super) fn watched(assigned: Assigned) -> v1::WatchJobResponse {
     }
 }
 
-pub(super) fn node(entry: NodeEntry) -> v1::NodeInfo {
+fn node(entry: NodeEntry) -> v1::NodeInfo {
     v1::NodeInfo {
         address: Some(entry.address.into()),
         live: entry.live,
@@ -119,5 +129,41 @@ pub(super) fn pulse(pulse: Pulse, now: UnixMillis) -> v1::HeartbeatResponse {
         register: pulse.register,
         key_set_sequence: pulse.key_set_sequence,
         revocation_sequence: pulse.revocation_sequence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use embermesh_crypto::keys::Keypair;
+    use embermesh_job::address::PeerAddress;
+    use prost::Message as _;
+
+    use super::*;
+
+    fn entry(n: u8) -> NodeEntry {
+        NodeEntry {
+            address: PeerAddress {
+                peer: Keypair::from_seed(&[n; 32]).peer_id(),
+                tls: Vec::new(),
+                mesh: Vec::new(),
+            },
+            live: true,
+            last_seen_ms: 1,
+            advert: Bytes::from(vec![n; 100_000]),
+            running: 0,
+            registered: true,
+        }
+    }
+
+    #[test]
+    fn a_page_of_nodes_stays_below_what_a_client_takes_and_says_where_it_ended() {
+        let page = nodes((0..100).map(entry), 500);
+        assert!(page.encoded_len() <= PAGE_BYTES);
+        assert!(page.nodes.len() > 20, "{}", page.nodes.len());
+        let last = page.nodes.last().unwrap().address.as_ref().unwrap();
+        assert_eq!(page.next_page_token, last.peer_id);
+        let page = nodes((0..10).map(entry), 10);
+        assert_eq!((page.nodes.len(), page.next_page_token.as_str()), (10, ""));
     }
 }

@@ -51,7 +51,8 @@ fn code_of(refused: &Refused) -> Code {
         | Refused::ClientQueueFull { .. }
         | Refused::SpecsFull { .. }
         | Refused::TooManyNodes { .. }
-        | Refused::TooManyIssuerKeys { .. } => Code::ResourceExhausted,
+        | Refused::TooManyIssuerKeys { .. }
+        | Refused::TooManyRevocations { .. } => Code::ResourceExhausted,
         Refused::KeyReused { .. } => Code::AlreadyExists,
         Refused::NotAssigned { .. }
         | Refused::StaleEpoch { .. }

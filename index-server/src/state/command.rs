@@ -1,5 +1,7 @@
 //! What the state machine can be asked, and what it answers.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use bytes::Bytes;
 use embermesh_crypto::{
     digest::Digest,
@@ -47,7 +49,8 @@ pub struct TaskHeartbeat {
 pub enum Command {
     /// Take on a job.
     Submit(Box<Submit>),
-    /// Show jobs that are in memory; the others are left out.
+    /// Show jobs that are in memory as a list has them: without spec, journal and
+    /// the reasons of placement. The others are left out.
     Show {
         /// Which.
         jobs: Vec<JobId>,
@@ -92,8 +95,13 @@ pub enum Command {
     },
     /// The signed key set.
     KeySet,
-    /// Every node known.
-    Nodes,
+    /// Some of the nodes known, in the order of their keys.
+    Nodes {
+        /// Only those after this one.
+        after: Option<PeerId>,
+        /// At most so many.
+        most: usize,
+    },
     /// A node introduces itself.
     Register {
         /// The caller's proven key.
@@ -128,9 +136,11 @@ pub enum Command {
     },
     /// Adverts that came by gossip.
     Adverts(Vec<Verified<Advert>>),
+    /// The round trips to all nodes that there is a connection to measure on.
+    RoundTrips(BTreeMap<PeerId, Duration>),
     /// Time has passed.
     Tick,
-    /// The clock leapt, or the index was away: nobody is to be punished.
+    /// The clock leapt, forwards or back: nobody is to be punished.
     Grace,
 }
 
@@ -147,12 +157,13 @@ impl Command {
             Self::Revoke { .. } => "revoke",
             Self::RotateIssuerKey { .. } => "rotate_issuer_key",
             Self::KeySet => "key_set",
-            Self::Nodes => "nodes",
+            Self::Nodes { .. } => "nodes",
             Self::Register { .. } => "register",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Orders { .. } => "orders",
             Self::Report { .. } => "report",
             Self::Adverts(_) => "adverts",
+            Self::RoundTrips(_) => "round_trips",
             Self::Tick => "tick",
             Self::Grace => "grace",
         }

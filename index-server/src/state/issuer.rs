@@ -1,12 +1,12 @@
-//! The keys that sign assignments, the signed set that tells nodes which they
-//! are, and the revocation that voids tokens before their time.
+//! The keys that sign assignments, and the signed set that tells nodes which they
+//! are. Tokens that are void before their time are in `revoked`.
 //!
 //! There is always a *next* key, published before it signs anything, so that a
 //! rotation never makes a token that a node cannot know yet. An old key's secret
 //! is dropped at once; its public half stays in the set until the last token
 //! that it signed has expired.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use embermesh_crypto::{
     ids::{PeerId, TokenId},
@@ -18,12 +18,13 @@ use embermesh_crypto::{
 
 use super::{
     Entropy, Refused, Settings,
+    revoked::{RevocationWrites, Revoked, Withdrawn},
     settings::{CLOCK_SKEW, ISSUER_KEYS_KEPT},
 };
 
-/// The most token ids that one revocation names. Past it, every token issued so
-/// far is voided at once by raising the revocation epoch.
-const TOKENS_NAMED: usize = 1_024;
+/// The longest that a token is good for, with the skew that nodes allow.
+const LONGEST_TOKEN: Duration =
+    Duration::from_secs(token::MAX_LIFETIME_S).saturating_add(CLOCK_SKEW);
 
 /// What a key of the set does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,8 +61,17 @@ pub struct IssuerSnapshot {
     pub key_set: Option<Signed<KeySet>>,
     /// The newest revocation, as signed.
     pub revocation: Option<Signed<Revocation>>,
-    /// Withdrawn tokens, with when they expire by themselves.
-    pub revoked: BTreeMap<TokenId, UnixMillis>,
+    /// The tokens that are withdrawn.
+    pub revoked: BTreeMap<TokenId, Withdrawn>,
+}
+
+/// The keys as they are after a change: there are few, so all are written.
+#[derive(Clone, Debug)]
+pub struct KeysSnapshot {
+    /// Every key of the set.
+    pub keys: Vec<IssuerKey>,
+    /// The newest key set, as signed.
+    pub key_set: Signed<KeySet>,
 }
 
 /// The issuer: keys, set and revocation, all of them signed and current.
@@ -71,11 +81,10 @@ pub struct Issuer {
     keys: Vec<IssuerKey>,
     key_set: Signed<KeySet>,
     key_set_sequence: u64,
+    /// When the key set was signed.
+    signed_at: UnixMillis,
     key_set_renewal: UnixMillis,
-    revocation: Option<Signed<Revocation>>,
-    revocation_sequence: u64,
-    min_epoch: u64,
-    revoked: BTreeMap<TokenId, UnixMillis>,
+    revoked: Revoked,
 }
 
 impl Issuer {
@@ -88,9 +97,7 @@ impl Issuer {
         now: UnixMillis,
         entropy: &mut Entropy,
     ) -> Result<(Self, bool), StatementError> {
-        let revocation = snapshot.revocation.as_ref().map(Signed::open).transpose()?;
-        let revocation_sequence = revocation.as_ref().map_or(0, |r| r.sequence);
-        let min_epoch = revocation.as_ref().map_or(0, |r| r.min_epoch);
+        let revoked = Revoked::restore(snapshot.revocation, snapshot.revoked)?;
         let mut keys = snapshot.keys;
         let mut made = false;
         for role in [KeyRole::Current, KeyRole::Next] {
@@ -104,7 +111,10 @@ impl Issuer {
             .map(|signed| Ok((signed.open()?, signed)))
             .transpose()?;
         let (key_set, key_set_sequence, signed_at) = match kept {
-            Some((content, signed)) if !made => (signed, content.sequence, content.issued_at),
+            // A set of a time to come is of a clock that was set back since.
+            Some((content, signed)) if !made && content.issued_at <= now => {
+                (signed, content.sequence, content.issued_at)
+            }
             kept => {
                 let sequence = kept.map_or(0, |(content, _)| content.sequence) + 1;
                 made = true;
@@ -115,12 +125,10 @@ impl Issuer {
         let issuer = Self {
             key_set,
             key_set_sequence,
+            signed_at,
             key_set_renewal: signed_at.saturating_add(settings.key_set_lifetime / 2),
             keys,
-            revocation_sequence,
-            min_epoch,
-            revocation: snapshot.revocation,
-            revoked: snapshot.revoked,
+            revoked,
             identity,
         };
         Ok((issuer, made))
@@ -146,19 +154,19 @@ impl Issuer {
     /// The newest revocation, if anything was ever withdrawn.
     #[must_use]
     pub fn revocation(&self) -> Option<&Signed<Revocation>> {
-        self.revocation.as_ref()
+        self.revoked.statement()
     }
 
     /// The number of the newest revocation, 0 when there is none.
     #[must_use]
     pub fn revocation_sequence(&self) -> u64 {
-        self.revocation_sequence
+        self.revoked.sequence()
     }
 
     /// The revocation epoch that new tokens carry.
     #[must_use]
     pub fn revocation_epoch(&self) -> u64 {
-        self.min_epoch
+        self.revoked.min_epoch()
     }
 
     /// The key that signs, as tokens name it.
@@ -204,7 +212,7 @@ impl Issuer {
         now: UnixMillis,
         entropy: &mut Entropy,
     ) -> bool {
-        self.revoked.retain(|_, expires_at| *expires_at > now);
+        self.revoked.expire(now);
         if now < self.next_due(settings) {
             return false;
         }
@@ -252,40 +260,50 @@ impl Issuer {
         Ok(self.renew_set(settings, now)?)
     }
 
-    /// Withdraws tokens until they expire by themselves.
+    /// Brings the keys and their set back to a clock that was set back: nodes
+    /// whose clocks are right believe none of a time to come. Returns whether the
+    /// set is a new one.
+    pub(super) fn set_back(&mut self, settings: &Settings, now: UnixMillis) -> bool {
+        self.signed_at > now && self.renew_set(settings, now).is_ok()
+    }
+
+    /// Withdraws a client's tokens until they expire by themselves. Returns
+    /// whether there is anything new to tell.
     pub(super) fn revoke(
         &mut self,
+        client: PeerId,
         tokens: impl IntoIterator<Item = TokenId>,
         expires_at: UnixMillis,
         now: UnixMillis,
-    ) -> Result<&Signed<Revocation>, StatementError> {
-        self.revoked.retain(|_, expires_at| *expires_at > now);
-        self.revoked
-            .extend(tokens.into_iter().map(|token| (token, expires_at)));
-        if self.revoked.len() > TOKENS_NAMED {
-            self.min_epoch += 1;
-            self.revoked.clear();
-        }
-        self.revocation_sequence += 1;
-        let statement = Revocation {
-            index: self.identity.peer_id(),
-            sequence: self.revocation_sequence,
-            issued_at: now,
-            min_epoch: self.min_epoch,
-            tokens: self.revoked.keys().copied().collect(),
+    ) -> Result<bool, Refused> {
+        let withdrawn = Withdrawn {
+            expires_at,
+            client: Some(client),
         };
-        let signed = statement::sign(&statement, &self.identity)?;
-        Ok(self.revocation.insert(signed))
+        self.revoked.add(tokens, withdrawn, &self.identity, now)
     }
 
-    /// What the store must keep.
+    /// What changed about the withdrawn tokens since this was last asked.
+    pub(super) fn take_revocation_writes(&mut self) -> Option<RevocationWrites> {
+        self.revoked.take_writes()
+    }
+
+    /// What the store must keep of the keys.
+    pub(super) fn keys_snapshot(&self) -> KeysSnapshot {
+        KeysSnapshot {
+            keys: self.keys.clone(),
+            key_set: self.key_set.clone(),
+        }
+    }
+
+    /// All that the store keeps.
     #[must_use]
     pub fn snapshot(&self) -> IssuerSnapshot {
         IssuerSnapshot {
             keys: self.keys.clone(),
             key_set: Some(self.key_set.clone()),
-            revocation: self.revocation.clone(),
-            revoked: self.revoked.clone(),
+            revocation: self.revoked.statement().cloned(),
+            revoked: self.revoked.tokens().clone(),
         }
     }
 
@@ -302,6 +320,7 @@ impl Issuer {
             settings,
             now,
         )?;
+        self.signed_at = now;
         self.key_set_renewal = now.saturating_add(settings.key_set_lifetime / 2);
         Ok(())
     }
@@ -332,8 +351,14 @@ fn sign_set(
 ) -> Result<Signed<KeySet>, StatementError> {
     let expires_at = now.saturating_add(settings.key_set_lifetime);
     keys.retain(|key| key.role != KeyRole::Old || key.not_after > now);
-    for key in keys.iter_mut().filter(|key| key.role != KeyRole::Old) {
-        key.not_after = expires_at.saturating_add(settings.token_lifetime);
+    for key in keys.iter_mut() {
+        // Both bounds only matter after the clock was set back: the key is here
+        // now, and no token that it signed by this clock lives any longer.
+        key.not_before = key.not_before.min(now);
+        key.not_after = match key.role {
+            KeyRole::Old => key.not_after.min(now.saturating_add(LONGEST_TOKEN)),
+            _ => expires_at.saturating_add(settings.token_lifetime),
+        };
     }
     let listed = keys.iter().map(|key| statement::IssuerKey {
         key: key.peer,

@@ -1,4 +1,4 @@
-//! Time: leases that lapse, keys that age, adverts that expire.
+//! Time: leases that lapse, keys that age, clocks that leap.
 
 use std::time::Duration;
 
@@ -37,39 +37,57 @@ impl State {
             self.retries.remove(&(at, id));
             self.place(id, now, entropy, out);
         }
+        self.walk_on(now, entropy, out);
         if self.issuer.tick(&self.settings, now, entropy) {
             self.publish_key_set(out);
         }
-        self.registry.forget_expired(now);
+        Reply::Done
+    }
+
+    /// The clock leapt, forwards or back: the new time is the one to go on with.
+    /// Nobody is punished, nothing waits for a time that has gone with the old
+    /// clock, and nodes whose clocks are right can use what is signed from now on.
+    pub(super) fn leap(&mut self, now: UnixMillis, out: &mut Outputs) -> Reply {
+        self.grace(now);
+        if self.issuer.set_back(&self.settings, now) {
+            self.publish_key_set(out);
+        }
         Reply::Done
     }
 
     /// Gives every node a full lease and the time to register again: the index
     /// was away, or the clock leapt, and that is no node's fault.
-    pub(super) fn grace(&mut self, now: UnixMillis) -> Reply {
-        let until = now
-            .saturating_add(self.settings.lease)
-            .saturating_add(self.settings.reregistration_grace);
-        self.extend_leases(until);
-        Reply::Done
+    pub(super) fn grace(&mut self, now: UnixMillis) {
+        self.registry.grace(&self.settings, now);
+        self.extend_leases(now);
+        let again = now.saturating_add(self.settings.heartbeat_interval);
+        let retries = std::mem::take(&mut self.retries).into_iter();
+        self.retries = retries.map(|(at, id)| (at.min(again), id)).collect();
     }
 
-    fn extend_leases(&mut self, until: UnixMillis) {
+    /// No lease ends before its node had the time to speak, and none is longer
+    /// than the longest that is given now: that one is of a clock that was set back.
+    fn extend_leases(&mut self, now: UnixMillis) {
+        let until = |lease: Duration| {
+            now.saturating_add(lease)
+                .saturating_add(self.settings.reregistration_grace)
+        };
+        let (soonest, latest) = (until(self.settings.lease), until(self.first_lease(true)));
         for (_, id) in std::mem::take(&mut self.leases) {
             let attempt = self
                 .jobs
                 .get_mut(&id)
                 .and_then(|record| record.job.attempts.last_mut());
             if let Some(attempt) = attempt {
-                attempt.lease_until = until;
-                self.leases.insert((until, id));
+                attempt.lease_until = attempt.lease_until.clamp(soonest, latest);
+                self.leases.insert((attempt.lease_until, id));
             }
         }
     }
 
     /// The key set changed: keep it and tell every node.
     pub(super) fn publish_key_set(&mut self, out: &mut Outputs) {
-        self.writes.issuer = Some(self.issuer.snapshot());
+        self.writes.keys = Some(self.issuer.keys_snapshot());
         out.broadcast
             .push(Order::KeySet(self.key_set_bytes().to_vec()));
     }

@@ -3,7 +3,8 @@
 //! reads no clock, so the very code that runs in production runs in a simulation.
 //!
 //! - [`registry`]: the nodes, and what is free on each.
-//! - [`issuer`]: the keys that sign assignments.
+//! - [`issuer`]: the keys that sign assignments; `revoked`: the tokens that are void.
+//! - `ids`: the order of submits.
 //! - [`command`], [`effects`]: the words in and out.
 //! - [`writes`]: what must be durable before any of it is told to anyone.
 //! - `submit`, `placing`, `owner`, `nodes`, `reports`, `leases`: what each command
@@ -17,6 +18,7 @@ pub mod command;
 pub mod effects;
 mod entropy;
 mod idempotency;
+mod ids;
 pub mod issuer;
 mod leases;
 mod nodes;
@@ -27,6 +29,7 @@ mod refused;
 pub mod registry;
 mod reports;
 mod restore;
+mod revoked;
 pub mod settings;
 mod submit;
 mod tokens;
@@ -57,13 +60,16 @@ pub use self::{
     command::{Assigned, Command, NodeEntry, Pulse, Reply, Submit, TaskHeartbeat, Welcome},
     effects::{Effects, Outputs},
     entropy::Entropy,
-    issuer::{IssuerKey, IssuerSnapshot, KeyRole},
+    issuer::{IssuerKey, IssuerSnapshot, KeyRole, KeysSnapshot},
     refused::Refused,
+    revoked::{RevocationWrites, Withdrawn},
     settings::Settings,
     view::{JobSnapshot, PassedOver},
     writes::{LoadedJob, RememberedSubmit, Snapshot, StoredJob, StoredNode, StoredReceipt, Writes},
 };
-use self::{idempotency::Idempotency, issuer::Issuer, record::Record, registry::Registry};
+use self::{
+    idempotency::Idempotency, ids::JobIds, issuer::Issuer, record::Record, registry::Registry,
+};
 
 /// Everything that the index knows.
 #[derive(Debug)]
@@ -73,11 +79,11 @@ pub struct State {
     jobs: BTreeMap<JobId, Record>,
     /// Jobs that have ended, oldest first, to forget them in that order.
     ended: VecDeque<JobId>,
-    /// Jobs that wait for a node. Ids begin with a time, so this is their order.
+    ids: JobIds,
+    /// Jobs that wait for a node. Ids rise, so this is the order of submits.
     queue: BTreeSet<JobId>,
-    /// Where the next pass of placement begins, when the last one did not reach
-    /// the end of the queue.
-    queue_from: Option<JobId>,
+    /// The job that the walk along the queue comes to next, while it is under way.
+    walk: Option<JobId>,
     /// When each attempt's lease lapses.
     leases: BTreeSet<(UnixMillis, JobId)>,
     /// When each queued job that only failed nodes fit may go to one of them.
@@ -88,12 +94,16 @@ pub struct State {
     idempotency: Idempotency,
     registry: Registry,
     issuer: Issuer,
-    /// True when a node or a slot has become free since the last pass.
+    /// True when a node or a slot has become free since the last walk along the
+    /// queue began.
     placing_due: bool,
     /// Jobs to write at the next commit.
     dirty: BTreeSet<JobId>,
     /// Everything else to write at the next commit.
     writes: Writes,
+    /// Rows of nodes that a failed commit left other than they are; written with
+    /// the next commit that there is anyway.
+    owed: BTreeMap<PeerId, Option<StoredNode>>,
 }
 
 impl State {
@@ -114,7 +124,10 @@ impl State {
     /// Does what a command asks.
     pub fn handle(&mut self, command: Command, now: UnixMillis, entropy: &mut Entropy) -> Effects {
         let mut out = Outputs::default();
-        self.registry.expire(now);
+        // After a leap of the clock nobody is dead before the leases are mended.
+        if !matches!(command, Command::Grace) {
+            self.registry.expire(now);
+        }
         let reply = match command {
             Command::Submit(submit) => self.submit(*submit, now, entropy, &mut out),
             Command::Show { jobs } => Ok(self.show(&jobs)),
@@ -124,7 +137,7 @@ impl State {
             Command::Revoke { job, caller } => self.revoke(job, caller, now, entropy, &mut out),
             Command::RotateIssuerKey { caller } => self.rotate(caller, now, entropy, &mut out),
             Command::KeySet => Ok(self.key_set()),
-            Command::Nodes => Ok(self.list_nodes(now)),
+            Command::Nodes { after, most } => Ok(self.list_nodes(after, most, now)),
             Command::Register { node, advert } => self.register(node, advert, now),
             Command::Heartbeat {
                 node,
@@ -135,11 +148,13 @@ impl State {
             Command::Orders { node } => self.pending_orders(node, now),
             Command::Report { node, key, report } => self.report(node, key, report, now, &mut out),
             Command::Adverts(adverts) => Ok(self.gossip(&adverts, now)),
+            Command::RoundTrips(round_trips) => Ok(self.measured(&round_trips)),
             Command::Tick => Ok(self.tick(now, entropy, &mut out)),
-            Command::Grace => Ok(self.grace(now)),
+            Command::Grace => Ok(self.leap(now, &mut out)),
         };
-        if self.placing_due {
-            self.place_waiting(now, entropy, &mut out);
+        self.place_when_due(now, entropy, &mut out);
+        for peer in self.registry.take_forgotten() {
+            self.writes.nodes.insert(peer, None);
         }
         Effects {
             reply,
@@ -147,13 +162,18 @@ impl State {
         }
     }
 
-    /// When [`Command::Tick`] is next needed, at the latest.
+    /// When [`Command::Tick`] is next needed, at the latest. A walk along the
+    /// queue that is under way is due at any time.
     #[must_use]
     pub fn next_tick(&self) -> UnixMillis {
+        if self.walk.is_some() {
+            return UnixMillis(0);
+        }
         let jobs = [self.leases.first(), self.retries.first()];
         jobs.into_iter()
             .flatten()
             .map(|(at, _)| *at)
+            .chain(self.registry.next_due())
             .fold(self.issuer.next_due(&self.settings), Ord::min)
     }
 
@@ -164,6 +184,12 @@ impl State {
         for id in std::mem::take(&mut self.dirty) {
             if let Some(record) = self.jobs.get_mut(&id) {
                 writes.jobs.push(record.hand_over());
+            }
+        }
+        writes.revocation = self.issuer.take_revocation_writes();
+        if !writes.is_empty() {
+            for (peer, row) in std::mem::take(&mut self.owed) {
+                writes.nodes.entry(peer).or_insert(row);
             }
         }
         self.forget_ended();

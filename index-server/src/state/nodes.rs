@@ -1,6 +1,9 @@
 //! What nodes tell the index, and what it tells them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use embermesh_crypto::{
@@ -29,7 +32,7 @@ impl State {
             seen_at: now,
         };
         self.hear_advert(node, advert, 0, now)?;
-        self.writes.nodes.insert(node, kept);
+        self.writes.nodes.insert(node, Some(kept));
         self.placing_due = true;
         Ok(Reply::Welcome(Box::new(Welcome {
             key_set: self.key_set_bytes(),
@@ -96,7 +99,8 @@ impl State {
         Ok(Reply::Pulse(Box::new(pulse)))
     }
 
-    /// What a node that opens its stream of orders has not taken up yet.
+    /// What a node that opens its stream of orders has not taken up yet: attempts
+    /// to stop, and attempts to run.
     pub(super) fn pending_orders(&self, node: PeerId, now: UnixMillis) -> Result<Reply, Refused> {
         let known = self.registry.node(&node).filter(|node| node.registered);
         let known = known.ok_or(Refused::NotRegistered(node))?;
@@ -105,6 +109,8 @@ impl State {
             self.revocation_bytes()
                 .map(|bytes| Order::Revocation(bytes.to_vec())),
         );
+        // What it was told to stop comes first: it frees the slots for the rest.
+        orders.extend(known.stopping().map(|key| Order::Cancel(*key)));
         let waiting = known.tasks.iter().filter(|id| {
             let attempt = self.jobs.get(id).and_then(Record::running);
             attempt.is_some_and(|attempt| attempt.started.is_none())
@@ -124,30 +130,31 @@ impl State {
         Reply::Done
     }
 
-    /// Every node known, by key.
-    pub(super) fn list_nodes(&self, now: UnixMillis) -> Reply {
-        let mut nodes: Vec<NodeEntry> = self
-            .registry
-            .nodes()
-            .map(|node| {
-                let peer = node.content.peer;
-                let heard_of = !node.registered && node.content.expires_at > now;
-                NodeEntry {
-                    address: PeerAddress {
-                        peer,
-                        tls: node.content.tls_addresses.clone(),
-                        mesh: node.content.mesh_addresses.clone(),
-                    },
-                    live: heard_of || self.registry.is_live(&peer),
-                    last_seen_ms: node.last_seen.0,
-                    advert: Bytes::copy_from_slice(node.advert.bytes()),
-                    running: u32::try_from(node.tasks.len()).unwrap_or(u32::MAX),
-                    registered: node.registered,
-                }
-            })
-            .collect();
-        nodes.sort_unstable_by_key(|node| node.address.peer);
-        Reply::Nodes(nodes)
+    /// Round trips to nodes, as they were measured elsewhere.
+    pub(super) fn measured(&mut self, round_trips: &BTreeMap<PeerId, Duration>) -> Reply {
+        self.registry.measured(round_trips);
+        Reply::Done
+    }
+
+    /// At most so many of the nodes whose keys follow `after`, by key.
+    pub(super) fn list_nodes(&self, after: Option<PeerId>, most: usize, now: UnixMillis) -> Reply {
+        let nodes = self.registry.nodes_after(after).take(most).map(|node| {
+            let peer = node.content.peer;
+            let heard_of = !node.registered && node.content.expires_at > now;
+            NodeEntry {
+                address: PeerAddress {
+                    peer,
+                    tls: node.content.tls_addresses.clone(),
+                    mesh: node.content.mesh_addresses.clone(),
+                },
+                live: heard_of || self.registry.is_live(&peer),
+                last_seen_ms: node.last_seen.0,
+                advert: Bytes::copy_from_slice(node.advert.bytes()),
+                running: u32::try_from(node.tasks.len()).unwrap_or(u32::MAX),
+                registered: node.registered,
+            }
+        });
+        Reply::Nodes(nodes.collect())
     }
 
     /// Whether a node runs an attempt that counts.
@@ -200,20 +207,20 @@ impl State {
         {
             self.placing_due = true;
         }
-        // The store keeps where a node is, not how busy it is.
         if self.registry.node(&node).map(where_to) != before {
             let kept = StoredNode {
                 advert: stored,
                 peer: node,
                 seen_at: now,
             };
-            self.writes.nodes.insert(node, kept);
+            self.writes.nodes.insert(node, Some(kept));
         }
         Ok(())
     }
 }
 
-fn where_to(node: &super::registry::Node) -> (Vec<String>, Vec<String>) {
+/// What the store keeps of a node: where it is, not how busy.
+pub(super) fn where_to(node: &super::registry::Node) -> (Vec<String>, Vec<String>) {
     (
         node.content.tls_addresses.clone(),
         node.content.mesh_addresses.clone(),

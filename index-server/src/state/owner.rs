@@ -7,10 +7,7 @@ use embermesh_crypto::{
 };
 use embermesh_job::{lifecycle::Input, order::Order};
 
-use super::{
-    Assigned, Entropy, JobSnapshot, Outputs, Refused, Reply, State, record::Record,
-    tokens::token_id,
-};
+use super::{Assigned, Entropy, Outputs, Refused, Reply, State, record::Record, tokens::token_id};
 
 impl State {
     /// The job, with its assignment for its owner when the attempt is news.
@@ -86,24 +83,31 @@ impl State {
         out: &mut Outputs,
     ) -> Result<Reply, Refused> {
         let record = self.owned(id, caller)?;
+        // No token is signed for an attempt that is over, so some time after its
+        // end there is nothing left to void.
         let tokens: Vec<_> = record
             .job
             .attempts
             .iter()
+            .filter(|attempt| {
+                let ended = attempt.ended.as_ref();
+                ended.is_none_or(|end| self.token_horizon(end.at) > now)
+            })
             .map(|attempt| attempt.token_id)
             .collect();
         let running = record.running().is_some();
         let expires_at = self.token_horizon(now);
-        let signed = self.issuer.revoke(tokens, expires_at, now)?;
-        let bytes = Bytes::copy_from_slice(signed.bytes());
-        self.writes.issuer = Some(self.issuer.snapshot());
+        let news = self.issuer.revoke(caller, tokens, expires_at, now)?;
         if running && let Some(record) = self.jobs.get_mut(&id) {
             if let Some(attempt) = record.job.attempts.last_mut() {
                 attempt.token_id = token_id(entropy);
             }
             self.dirty.insert(id);
         }
-        out.broadcast.push(Order::Revocation(bytes.to_vec()));
+        let bytes = self.revocation_bytes().unwrap_or_default();
+        if news {
+            out.broadcast.push(Order::Revocation(bytes.to_vec()));
+        }
         Ok(Reply::Statement(bytes))
     }
 
@@ -138,12 +142,9 @@ impl State {
     }
 
     /// The jobs that are in memory, of those asked for.
-    pub(super) fn show(&self, jobs: &[JobId]) -> Reply {
-        let found: Vec<JobSnapshot> = jobs
-            .iter()
-            .filter_map(|id| self.snapshot(*id).ok())
-            .collect();
-        Reply::Jobs(found)
+    pub(super) fn show(&mut self, jobs: &[JobId]) -> Reply {
+        let found = jobs.iter().filter_map(|id| self.summary(*id));
+        Reply::Jobs(found.collect())
     }
 
     pub(super) fn record(&self, id: JobId) -> Result<&Record, Refused> {

@@ -1,5 +1,5 @@
-//! Which job goes where: the queue is walked in order of submits, and each job
-//! is given to the best node that `job::place` finds for it.
+//! Which job goes where: the queue is walked in order of submits, a pass at a
+//! time, and each job is given to the best node that `job::place` finds for it.
 
 use std::ops::Bound;
 
@@ -16,33 +16,57 @@ use embermesh_job::{
 use super::{Entropy, Outputs, State, settings::PLACEMENTS_PER_PASS, tokens::token_id};
 
 impl State {
-    /// Places what waits, as far as there are slots for it.
-    pub(super) fn place_waiting(
+    /// Begins a walk along the queue when something has become free. One that is
+    /// under way comes to its end first: otherwise what becomes free all the time
+    /// would keep it at the front, where there may be jobs that no node fits.
+    pub(super) fn place_when_due(
         &mut self,
         now: UnixMillis,
         entropy: &mut Entropy,
         out: &mut Outputs,
     ) {
-        self.placing_due = false;
-        let from = self
-            .queue_from
-            .take()
-            .map_or(Bound::Unbounded, Bound::Included);
+        if self.placing_due && self.walk.is_none() {
+            self.placing_due = false;
+            self.pass(Bound::Unbounded, now, entropy, out);
+        }
+    }
+
+    /// Takes the walk that is under way one pass further.
+    pub(super) fn walk_on(&mut self, now: UnixMillis, entropy: &mut Entropy, out: &mut Outputs) {
+        if let Some(next) = self.walk.take() {
+            self.pass(Bound::Included(next), now, entropy, out);
+        }
+    }
+
+    /// Places what waits, as far as there are slots for it and a pass reaches.
+    /// Without slots the walk is over, and the next one begins with whoever has
+    /// waited longest.
+    fn pass(
+        &mut self,
+        from: Bound<JobId>,
+        now: UnixMillis,
+        entropy: &mut Entropy,
+        out: &mut Outputs,
+    ) {
         let mut turn: Vec<JobId> = self
             .queue
             .range((from, Bound::Unbounded))
             .take(PLACEMENTS_PER_PASS + 1)
             .copied()
             .collect();
-        // More than one pass can hold: the next one goes on from here.
-        if turn.len() > PLACEMENTS_PER_PASS {
-            self.queue_from = turn.pop();
-        }
+        let next = if turn.len() > PLACEMENTS_PER_PASS {
+            turn.pop()
+        } else {
+            None
+        };
         for id in turn {
             if self.registry.free_slots() == 0 {
                 return;
             }
             self.place(id, now, entropy, out);
+        }
+        if self.registry.free_slots() > 0 {
+            self.walk = next;
         }
     }
 
@@ -86,8 +110,11 @@ impl State {
     fn choose(&mut self, id: JobId, tie_break: u64, now: UnixMillis) -> Option<PeerId> {
         let record = self.jobs.get(&id)?;
         let tried = record.tried();
+        // An end that is still to come was written down under a clock that has
+        // been set back since, and says nothing about how long ago it was.
         let again_at = record
             .last_ended()
+            .filter(|at| *at <= now)
             .map(|at| at.saturating_add(self.settings.heartbeat_interval));
         let fresh = self.best(id, &tried, tie_break);
         if fresh.is_some() || tried.is_empty() {

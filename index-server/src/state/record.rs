@@ -124,6 +124,14 @@ impl Record {
         nodes
     }
 
+    /// A copy of the job without its journal, which may be long.
+    pub(super) fn without_journal(&mut self) -> Job {
+        let kept = std::mem::take(&mut self.job.journal);
+        let job = self.job.clone();
+        self.job.journal = kept;
+        job
+    }
+
     /// The job for the store, with the journal entries that it lacks.
     pub(super) fn hand_over(&mut self) -> StoredJob {
         let journal: Vec<_> = self
@@ -136,11 +144,7 @@ impl Record {
         if let Some(last) = journal.last() {
             self.journal_written = last.number;
         }
-        // The journal is not copied with the rest: it may be long, and the store
-        // only lacks the end of it.
-        let kept = std::mem::take(&mut self.job.journal);
-        let mut job = self.job.clone();
-        self.job.journal = kept;
+        let mut job = self.without_journal();
         StoredJob {
             latest: job.latest.take(),
             finished: job.finished.take(),

@@ -125,6 +125,16 @@ pub enum Refused {
         /// The bound.
         most: usize,
     },
+    /// One client withdraws tokens faster than they expire.
+    #[error(
+        "this key has withdrawn {live} tokens that have not expired yet, and {most} is the most; try again when some have"
+    )]
+    TooManyRevocations {
+        /// How many there are.
+        live: usize,
+        /// The bound.
+        most: usize,
+    },
     /// There is no key to sign with.
     #[error("the index has no issuer key; restart it")]
     NoIssuerKey,

@@ -13,6 +13,7 @@ use embermesh_job::{
     event::{Event, EventKind, Outcome},
     lifecycle::Input,
     order::Report,
+    wire::MAX_TEXT,
 };
 
 use super::{
@@ -21,8 +22,17 @@ use super::{
     settings::{HOLDERS_KEPT, INPUTS_REPORTED},
 };
 
-/// The longest code and message of a failure that are kept, in characters.
-const FAILURE_TEXT: usize = 1_024;
+/// The longest code of a failure that is kept, in bytes: a word.
+const FAILURE_CODE: usize = 64;
+
+/// The longest message of a failure that is kept, in bytes.
+const FAILURE_MESSAGE: usize = 2_048;
+
+/// What the lifecycle writes around the two, in bytes, and some more.
+const FAILURE_FRAME: usize = 256;
+
+// The whole becomes one text, which whoever reads a job must accept.
+const _: () = assert!(FAILURE_CODE + FAILURE_MESSAGE + FAILURE_FRAME <= MAX_TEXT);
 
 impl State {
     /// Takes a report.
@@ -59,8 +69,8 @@ impl State {
             Report::AttemptFailed { code, message } => {
                 let input = Input::AttemptFailed {
                     epoch: key.epoch,
-                    code: shorten(code),
-                    message: shorten(message),
+                    code: shorten(code, FAILURE_CODE),
+                    message: shorten(message, FAILURE_MESSAGE),
                 };
                 self.step(key.job, input, now, out)?;
             }
@@ -226,9 +236,8 @@ impl State {
     }
 }
 
-fn shorten(text: String) -> String {
-    if text.len() <= FAILURE_TEXT {
-        return text;
-    }
-    text.chars().take(FAILURE_TEXT).collect()
+/// A text of at most `most` bytes, cut between two characters.
+fn shorten(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
 }

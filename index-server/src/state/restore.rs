@@ -9,9 +9,11 @@ use embermesh_crypto::{keys::Keypair, statement::StatementError, time::UnixMilli
 use embermesh_job::spec::JobSpec;
 
 use super::{
-    Entropy, LoadedJob, Settings, Snapshot, State, Writes,
+    Entropy, LoadedJob, Settings, Snapshot, State, StoredNode, Writes,
     idempotency::Idempotency,
+    ids::JobIds,
     issuer::Issuer,
+    nodes::where_to,
     record::{OpenSpec, Record},
     registry::Registry,
 };
@@ -29,9 +31,10 @@ pub(super) fn restore(
     let mut state = State {
         settings,
         jobs: BTreeMap::new(),
+        ids: JobIds::default(),
         ended: VecDeque::new(),
         queue: BTreeSet::new(),
-        queue_from: None,
+        walk: None,
         leases: BTreeSet::new(),
         retries: BTreeSet::new(),
         open: BTreeMap::new(),
@@ -41,16 +44,13 @@ pub(super) fn restore(
         placing_due: false,
         dirty: BTreeSet::new(),
         writes: Writes {
-            issuer: made.then(|| issuer.snapshot()),
+            keys: made.then(|| issuer.keys_snapshot()),
             ..Writes::default()
         },
         issuer,
+        owed: BTreeMap::new(),
     };
-    for node in snapshot.nodes {
-        state
-            .registry
-            .remember(node.advert, node.seen_at, &state.settings);
-    }
+    state.take_up_nodes(snapshot.nodes);
     for submit in snapshot.idempotency {
         state.idempotency.remember(submit);
     }
@@ -62,9 +62,27 @@ pub(super) fn restore(
 }
 
 impl State {
+    /// Nodes, as far as there is room for them: those heard of last come first.
+    /// A row that means nothing any more is deleted, so that the table never
+    /// holds what the registry does not.
+    fn take_up_nodes(&mut self, mut nodes: Vec<StoredNode>) {
+        nodes.sort_unstable_by_key(|node| std::cmp::Reverse(node.seen_at));
+        for StoredNode {
+            advert,
+            peer,
+            seen_at,
+        } in nodes
+        {
+            if !self.registry.remember(advert, seen_at, &self.settings) {
+                self.writes.nodes.insert(peer, None);
+            }
+        }
+    }
+
     fn take_up(&mut self, loaded: LoadedJob) {
         let LoadedJob { stored, spec } = loaded;
         let id = stored.job.id;
+        self.ids.seen(&id);
         let (idempotency, submitted_at, updated_at) =
             (stored.idempotency, stored.submitted_at, stored.updated_at);
         let job = stored.into_job();
@@ -107,16 +125,31 @@ impl State {
     }
 
     /// Keeps the nodes of a state that had to be given up because it could not
-    /// be made durable: they are alive, whatever the disk says.
+    /// be made durable: they are alive, whatever the disk says. What the store
+    /// has otherwise is mended with the next commit.
     pub fn keep_nodes_of(&mut self, given_up: Self) {
-        let mut registry = given_up.registry;
-        registry.clear_tasks();
+        let stored = std::mem::replace(&mut self.registry, given_up.registry);
+        self.registry.clear_tasks();
         for (id, record) in &self.jobs {
             if let Some(node) = record.standing().node {
-                registry.take(&node, *id);
+                self.registry.take(&node, *id);
             }
         }
-        self.registry = registry;
+        let forgotten = stored.nodes().map(|node| node.content.peer);
+        for peer in forgotten.filter(|peer| self.registry.node(peer).is_none()) {
+            self.owed.insert(peer, None);
+        }
+        for node in self.registry.nodes().filter(|node| node.registered) {
+            let peer = node.content.peer;
+            if stored.node(&peer).map(where_to) != Some(where_to(node)) {
+                let row = StoredNode {
+                    advert: node.advert.clone(),
+                    peer,
+                    seen_at: node.last_seen,
+                };
+                self.owed.insert(peer, Some(row));
+            }
+        }
         self.placing_due = true;
     }
 }

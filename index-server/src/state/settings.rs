@@ -16,19 +16,28 @@ pub const ENDED_JOBS_KEPT: usize = 2_048;
 pub const IDEMPOTENCY_KEYS_KEPT: usize = 262_144;
 
 /// The most queued jobs looked at in one pass of placement. A longer queue is
-/// walked by turns, so that jobs no node fits cannot hide those behind them.
+/// walked in several, so that commands do not wait for the whole of it.
 pub const PLACEMENTS_PER_PASS: usize = 1_024;
 
 /// The most nodes named in the reasons that a waiting job shows.
 pub const PASSED_OVER_SHOWN: usize = 64;
 
-/// The most nodes whose addresses outlive a restart.
-pub const NODES_KEPT: usize = 10_000;
-
 /// The most issuer keys that are known at once: the one that signs, the next
 /// one, and the old ones whose tokens have not expired. A rotation that would
 /// exceed it is refused.
 pub const ISSUER_KEYS_KEPT: usize = 16;
+
+/// The most tokens of one client that are withdrawn and have not expired by
+/// themselves. A revocation that is full voids everybody's tokens, and no single
+/// client may bring that about.
+pub const REVOCATIONS_PER_CLIENT: usize = 64;
+
+// One call withdraws the tokens of every attempt of a job.
+const _: () = assert!(REVOCATIONS_PER_CLIENT >= embermesh_job::spec::MAX_ATTEMPTS as usize);
+
+/// Nodes whose round trips differ by less than this are equally near: what is
+/// measured wavers, and equals are to share the load.
+pub const ROUND_TRIP_STEP: Duration = Duration::from_millis(10);
 
 /// The most checkpoint or input holders kept per blob.
 pub const HOLDERS_KEPT: usize = 8;

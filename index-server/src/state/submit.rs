@@ -23,7 +23,7 @@ impl State {
             return self.submitted_before(job, spec == submit.digest, now);
         }
         self.check_room(&submit)?;
-        let id = JobId::v7(now, entropy.bytes());
+        let id = self.ids.next(now, entropy);
         let job = Job::new(
             id,
             submit.spec.name.clone(),
@@ -55,7 +55,10 @@ impl State {
         self.dirty.insert(id);
         self.queue.insert(id);
         out.changed.insert(id);
-        self.place(id, now, entropy, out);
+        // While the queue is being walked, those who waited come first.
+        if self.walk.is_none() {
+            self.place(id, now, entropy, out);
+        }
         self.assigned_reply(id, now)
     }
 

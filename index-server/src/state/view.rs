@@ -1,5 +1,6 @@
 //! A job as it is shown. The reasons why it waits are worked out when it is
-//! looked at, so they are never older than the question.
+//! looked at, so they are never older than the question; a list does without
+//! them, because they cost a placement for each job.
 
 use bytes::Bytes;
 use embermesh_crypto::{
@@ -9,6 +10,9 @@ use embermesh_crypto::{
 use embermesh_job::lifecycle::{Job, JobState};
 
 use super::{Refused, State, settings::PASSED_OVER_SHOWN};
+
+/// Why every job waits while there is nobody to run it.
+const NO_NODE: &str = "no live node is registered";
 
 /// A node that a waiting job was not given to, and why.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,9 +36,9 @@ pub struct JobSnapshot {
     pub updated_at: UnixMillis,
     /// Why it waits, for people; empty when it does not.
     pub reason: String,
-    /// Why each node was passed over, while it waits.
+    /// Why each node was passed over, while it waits; empty in a list.
     pub passed_over: Vec<PassedOver>,
-    /// The canonical spec, where it is in memory.
+    /// The canonical spec, where it is in memory; not in a list.
     pub spec: Option<Bytes>,
 }
 
@@ -50,7 +54,7 @@ impl State {
         };
         let reason = match (waits, self.registry.live(), passed_over.len()) {
             (false, ..) => String::new(),
-            (true, 0, _) => "no live node is registered".to_owned(),
+            (true, 0, _) => NO_NODE.to_owned(),
             (true, _, 0) => "waits for its turn".to_owned(),
             (true, _, n) => format!("no node fits now; {n} passed over"),
         };
@@ -61,6 +65,30 @@ impl State {
             reason,
             passed_over,
             spec: record.open.as_ref().map(|open| open.canonical.clone()),
+        })
+    }
+
+    /// A job as a list shows it.
+    pub(super) fn summary(&mut self, id: JobId) -> Option<JobSnapshot> {
+        let live = self.registry.live();
+        let record = self.jobs.get_mut(&id)?;
+        let reason = match (record.job.state, live) {
+            (JobState::Queued, 0) => NO_NODE.to_owned(),
+            (JobState::Queued, _) => "waits for a node".to_owned(),
+            _ => record
+                .job
+                .journal
+                .last()
+                .map(|entry| entry.reason.clone())
+                .unwrap_or_default(),
+        };
+        Some(JobSnapshot {
+            job: record.without_journal(),
+            submitted_at: record.submitted_at,
+            updated_at: record.updated_at,
+            reason,
+            passed_over: Vec::new(),
+            spec: None,
         })
     }
 

@@ -15,7 +15,7 @@ use embermesh_job::{
     lifecycle::{Job, JournalEntry},
 };
 
-use super::IssuerSnapshot;
+use super::{IssuerSnapshot, KeysSnapshot, RevocationWrites};
 
 /// A job as the store keeps it.
 #[derive(Clone, Debug)]
@@ -70,10 +70,12 @@ pub struct Writes {
     pub specs: Vec<(JobId, Bytes)>,
     /// New receipts.
     pub receipts: Vec<StoredReceipt>,
-    /// Nodes that registered or said something new.
-    pub nodes: BTreeMap<PeerId, StoredNode>,
-    /// The issuer, when anything about it changed.
-    pub issuer: Option<IssuerSnapshot>,
+    /// Nodes that registered or moved, and none for those that were forgotten.
+    pub nodes: BTreeMap<PeerId, Option<StoredNode>>,
+    /// The issuer's keys and their set, when anything about them changed.
+    pub keys: Option<KeysSnapshot>,
+    /// What changed about the tokens that are withdrawn.
+    pub revocation: Option<RevocationWrites>,
 }
 
 impl Writes {
@@ -84,7 +86,8 @@ impl Writes {
             && self.specs.is_empty()
             && self.receipts.is_empty()
             && self.nodes.is_empty()
-            && self.issuer.is_none()
+            && self.keys.is_none()
+            && self.revocation.is_none()
     }
 }
 

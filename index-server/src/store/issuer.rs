@@ -1,4 +1,5 @@
-//! The issuer's rows: few, and written as a whole.
+//! The issuer's rows: the keys are few and written as a whole, of the withdrawn
+//! tokens only what is new.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,22 +13,22 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::{
     StoreError,
-    rows::{integer, number},
+    rows::{self, integer, number},
 };
-use crate::state::{IssuerKey, IssuerSnapshot, KeyRole};
+use crate::state::{IssuerKey, IssuerSnapshot, KeyRole, KeysSnapshot, RevocationWrites, Withdrawn};
 
 const KEY_SET: &str = "key_set";
 const REVOCATION: &str = "revocation";
 
-/// Replaces everything about the issuer.
-pub(super) async fn write(
+/// Replaces the keys and their set.
+pub(super) async fn write_keys(
     tx: &mut SqliteConnection,
-    issuer: &IssuerSnapshot,
+    snapshot: &KeysSnapshot,
 ) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM issuer_keys")
         .execute(&mut *tx)
         .await?;
-    for key in &issuer.keys {
+    for key in &snapshot.keys {
         let secret = key
             .keypair
             .as_ref()
@@ -41,28 +42,50 @@ pub(super) async fn write(
             .execute(&mut *tx)
             .await?;
     }
-    let statements = [
-        (KEY_SET, issuer.key_set.as_ref().map(Signed::bytes)),
-        (REVOCATION, issuer.revocation.as_ref().map(Signed::bytes)),
-    ];
-    for (kind, bytes) in statements {
-        let Some(bytes) = bytes else { continue };
-        sqlx::query("INSERT INTO statements (kind, bytes) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET bytes = excluded.bytes")
-            .bind(kind)
-            .bind(bytes)
-            .execute(&mut *tx)
-            .await?;
-    }
-    sqlx::query("DELETE FROM revoked_tokens")
+    write_statement(tx, KEY_SET, snapshot.key_set.bytes()).await
+}
+
+/// Adds the tokens that were withdrawn, and deletes those that need not be named
+/// any more.
+pub(super) async fn write_revocation(
+    tx: &mut SqliteConnection,
+    revocation: &RevocationWrites,
+) -> Result<(), sqlx::Error> {
+    let void_by = if revocation.all_void {
+        i64::MAX
+    } else {
+        integer(revocation.expired_by.0)
+    };
+    sqlx::query("DELETE FROM revoked_tokens WHERE expires_at <= ?")
+        .bind(void_by)
         .execute(&mut *tx)
         .await?;
-    for (token, expires_at) in &issuer.revoked {
-        sqlx::query("INSERT INTO revoked_tokens (token, expires_at) VALUES (?, ?)")
-            .bind(token.0.as_slice())
-            .bind(integer(expires_at.0))
-            .execute(&mut *tx)
-            .await?;
-    }
+    let added: Vec<_> = revocation.added.iter().collect();
+    rows::insert(
+        &mut *tx,
+        "INSERT INTO revoked_tokens (token, expires_at, client) ",
+        " ON CONFLICT (token) DO NOTHING",
+        &added,
+        |row, (token, withdrawn)| {
+            row.push_bind(token.0.to_vec())
+                .push_bind(integer(withdrawn.expires_at.0))
+                .push_bind(withdrawn.client.map(|client| client.as_bytes().to_vec()));
+        },
+    )
+    .await?;
+    write_statement(tx, REVOCATION, revocation.statement.bytes()).await
+}
+
+async fn write_statement(
+    tx: &mut SqliteConnection,
+    kind: &str,
+    bytes: &[u8],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO statements (kind, bytes) VALUES (?, ?) ON CONFLICT (kind) DO UPDATE SET bytes = excluded.bytes")
+        .bind(kind)
+        .bind(bytes)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -93,24 +116,37 @@ pub(super) async fn load(
             not_after: UnixMillis(number(row.try_get("not_after").map_err(failed)?)),
         });
     }
-    let rows = sqlx::query("SELECT token, expires_at FROM revoked_tokens")
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let mut revoked = BTreeMap::new();
-    for row in rows {
-        let token: Vec<u8> = row.try_get("token").map_err(failed)?;
-        let token = <[u8; 16]>::try_from(token.as_slice())
-            .map_err(|_| StoreError::bad_row("revoked_tokens", "a token id is not 16 bytes"))?;
-        let expires_at = number(row.try_get("expires_at").map_err(failed)?);
-        revoked.insert(TokenId(token), UnixMillis(expires_at));
-    }
     Ok(IssuerSnapshot {
         keys,
         key_set: statement(connection, KEY_SET, failed).await?,
         revocation: statement(connection, REVOCATION, failed).await?,
-        revoked,
+        revoked: revoked(connection, failed).await?,
     })
+}
+
+async fn revoked(
+    connection: &mut SqliteConnection,
+    failed: &impl Fn(sqlx::Error) -> StoreError,
+) -> Result<BTreeMap<TokenId, Withdrawn>, StoreError> {
+    let rows = sqlx::query("SELECT token, expires_at, client FROM revoked_tokens")
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    rows.iter()
+        .map(|row| {
+            let token: Vec<u8> = row.try_get("token").map_err(failed)?;
+            let token = <[u8; 16]>::try_from(token.as_slice())
+                .map_err(|_| StoreError::bad_row("revoked_tokens", "a token id is not 16 bytes"))?;
+            let client: Option<Vec<u8>> = row.try_get("client").map_err(failed)?;
+            let withdrawn = Withdrawn {
+                expires_at: UnixMillis(number(row.try_get("expires_at").map_err(failed)?)),
+                client: client
+                    .map(|bytes| peer(&bytes, "revoked_tokens"))
+                    .transpose()?,
+            };
+            Ok((TokenId(token), withdrawn))
+        })
+        .collect()
 }
 
 async fn statement<T: Statement>(

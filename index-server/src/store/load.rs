@@ -20,7 +20,7 @@ use super::{
 };
 use crate::state::{
     LoadedJob, RememberedSubmit, Snapshot, StoredJob, StoredNode,
-    settings::{ENDED_JOBS_KEPT, IDEMPOTENCY_KEYS_KEPT, NODES_KEPT},
+    settings::{ENDED_JOBS_KEPT, IDEMPOTENCY_KEYS_KEPT},
 };
 
 /// Everything, oldest first.
@@ -207,15 +207,6 @@ async fn nodes(
     connection: &mut SqliteConnection,
     failed: &impl Fn(sqlx::Error) -> StoreError,
 ) -> Result<Vec<StoredNode>, StoreError> {
-    // Nodes come and go for years: only those seen last are kept.
-    sqlx::query(
-        "DELETE FROM nodes WHERE peer NOT IN \
-         (SELECT peer FROM nodes ORDER BY seen_at DESC, peer LIMIT ?)",
-    )
-    .bind(limit(NODES_KEPT))
-    .execute(&mut *connection)
-    .await
-    .map_err(failed)?;
     let rows = sqlx::query("SELECT peer, advert, seen_at FROM nodes ORDER BY peer")
         .fetch_all(connection)
         .await

@@ -15,6 +15,8 @@ mod rows;
 mod write;
 
 #[cfg(test)]
+mod room;
+#[cfg(test)]
 mod tests;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +26,8 @@ use embermesh_storage::database::Writer;
 
 pub use self::error::StoreError;
 pub(crate) use self::reader::{JobFilter, Reader};
+#[cfg(test)]
+pub(crate) use self::room::Room;
 use crate::state::{Snapshot, Writes};
 
 /// The writing end of the database.
@@ -32,6 +36,8 @@ pub struct Store {
     path: PathBuf,
     writer: Writer,
     reader: Reader,
+    #[cfg(test)]
+    room: Room,
 }
 
 impl Store {
@@ -46,6 +52,8 @@ impl Store {
             path: path.to_owned(),
             writer,
             reader: Reader::new(path.to_owned(), readers),
+            #[cfg(test)]
+            room: Room::default(),
         })
     }
 
@@ -70,8 +78,33 @@ impl Store {
         if writes.is_empty() {
             return Ok(());
         }
-        let committed = write::commit(&mut self.writer, writes).await;
-        committed.map_err(|source| StoreError::from_sqlx(&self.path, source))
+        let committed = async {
+            let mut tx = self.writer.begin().await?;
+            #[cfg(test)]
+            self.room.bound(&mut tx).await?;
+            write::write(&mut tx, writes).await?;
+            tx.commit().await
+        };
+        committed
+            .await
+            .map_err(|source| StoreError::from_sqlx(&self.path, source))
+    }
+
+    /// Finds out whether anything can be written, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// When nothing can be.
+    pub(crate) async fn probe(&mut self) -> Result<(), StoreError> {
+        let probed = async {
+            let mut tx = self.writer.begin().await?;
+            #[cfg(test)]
+            self.room.bound(&mut tx).await?;
+            write::probe(&mut tx).await?;
+            tx.commit().await
+        };
+        probed
+            .await
+            .map_err(|source| StoreError::from_sqlx(&self.path, source))
     }
 
     /// Folds the log into the database and closes both.
@@ -82,18 +115,9 @@ impl Store {
         }
     }
 
-    /// Lets the database grow no further, as a full disk does, or lifts that.
+    /// The disk, as a test has it.
     #[cfg(test)]
-    pub(crate) async fn leave_no_room(&mut self, full: bool) {
-        let used: i64 = sqlx::query_scalar("PRAGMA page_count")
-            .fetch_one(self.writer.connection())
-            .await
-            .unwrap();
-        let most = if full { used } else { i64::from(u32::MAX) };
-        let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {most}"));
-        sqlx::query(sql)
-            .execute(self.writer.connection())
-            .await
-            .unwrap();
+    pub(crate) fn room(&self) -> Room {
+        self.room.clone()
     }
 }

@@ -1,16 +1,18 @@
 //! One transaction: everything that a group of commands changed.
 
-use embermesh_storage::database::Writer;
+use embermesh_crypto::ids::PeerId;
 use sqlx::SqliteConnection;
 
 use super::{body, issuer, rows, rows::integer};
 use crate::state::{StoredJob, StoredNode, StoredReceipt, Writes};
 
-/// Writes all of it, or nothing.
-pub(super) async fn commit(writer: &mut Writer, writes: &Writes) -> Result<(), sqlx::Error> {
-    let mut tx = writer.begin().await?;
+/// How much a probe writes, in bytes: more than a small group of commands does.
+const PROBE_BYTES: u32 = 64 << 10;
+
+/// Writes all of it into a transaction.
+pub(super) async fn write(tx: &mut SqliteConnection, writes: &Writes) -> Result<(), sqlx::Error> {
     rows::insert(
-        &mut tx,
+        tx,
         "INSERT INTO specs (job, bytes) ",
         " ON CONFLICT (job) DO NOTHING",
         &writes.specs,
@@ -20,14 +22,34 @@ pub(super) async fn commit(writer: &mut Writer, writes: &Writes) -> Result<(), s
         },
     )
     .await?;
-    write_jobs(&mut tx, &writes.jobs).await?;
-    write_receipts(&mut tx, &writes.receipts).await?;
-    let nodes: Vec<_> = writes.nodes.values().collect();
-    write_nodes(&mut tx, &nodes).await?;
-    if let Some(issuer) = &writes.issuer {
-        issuer::write(&mut tx, issuer).await?;
+    write_jobs(tx, &writes.jobs).await?;
+    write_receipts(tx, &writes.receipts).await?;
+    let kept: Vec<_> = writes.nodes.values().flatten().collect();
+    write_nodes(tx, &kept).await?;
+    for (peer, row) in &writes.nodes {
+        if row.is_none() {
+            delete_node(tx, peer).await?;
+        }
     }
-    tx.commit().await
+    if let Some(keys) = &writes.keys {
+        issuer::write_keys(tx, keys).await?;
+    }
+    if let Some(revocation) = &writes.revocation {
+        issuer::write_revocation(tx, revocation).await?;
+    }
+    Ok(())
+}
+
+/// Writes something for its own sake, and takes it back: whether there is room.
+pub(super) async fn probe(tx: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO meta (key, value) VALUES ('probe', zeroblob(?))")
+        .bind(PROBE_BYTES)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("DELETE FROM meta WHERE key = 'probe'")
+        .execute(tx)
+        .await?;
+    Ok(())
 }
 
 async fn write_jobs(tx: &mut SqliteConnection, jobs: &[StoredJob]) -> Result<(), sqlx::Error> {
@@ -108,4 +130,12 @@ async fn write_nodes(tx: &mut SqliteConnection, nodes: &[&StoredNode]) -> Result
         },
     )
     .await
+}
+
+async fn delete_node(tx: &mut SqliteConnection, peer: &PeerId) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM nodes WHERE peer = ?")
+        .bind(peer.as_bytes().as_slice())
+        .execute(tx)
+        .await?;
+    Ok(())
 }

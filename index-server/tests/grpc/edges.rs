@@ -2,7 +2,7 @@
 
 use std::{fs, net::TcpListener};
 
-use embermesh_index_server::IndexError;
+use embermesh_index_server::{IndexConfig, IndexError};
 use embermesh_proto::v1::{
     self, JobState, index_client::IndexClient, registry_client::RegistryClient,
 };
@@ -22,7 +22,10 @@ async fn a_caller_without_a_key_is_told_what_is_missing() {
     let refused = index.submit(submit).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert!(refused.message().contains("TLS"), "{}", refused.message());
-    let refused = index.list_nodes(v1::ListNodesRequest {}).await.unwrap_err();
+    let refused = index
+        .list_nodes(v1::ListNodesRequest::default())
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     let heartbeat = RegistryClient::new(channel)
         .heartbeat(v1::HeartbeatRequest::default())
@@ -186,6 +189,49 @@ async fn lists_come_in_pages_newest_first() {
 }
 
 #[tokio::test]
+async fn nodes_come_in_pages_by_key() {
+    let world = World::start().await;
+    let mut expected = Vec::new();
+    for n in 1..=5 {
+        let node = world.peer(n).await;
+        node.register(1).await;
+        expected.push(node.id());
+    }
+    expected.sort_unstable();
+    let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+    let client = world.peer(100).await;
+    let list = |page_size, page_token: &str| {
+        let request = v1::ListNodesRequest {
+            page_size,
+            page_token: page_token.to_owned(),
+        };
+        let mut index = client.index.clone();
+        async move { index.list_nodes(request).await }
+    };
+    let (mut seen, mut pages, mut token) = (Vec::new(), 0, String::new());
+    loop {
+        let page = list(2, &token).await.unwrap().into_inner();
+        assert!(page.nodes.len() <= 2);
+        pages += 1;
+        let peers = page.nodes.into_iter().filter_map(|node| node.address);
+        seen.extend(peers.map(|address| address.peer_id));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((seen, pages), (expected.clone(), 3));
+    let all = list(0, "").await.unwrap().into_inner();
+    assert_eq!((all.nodes.len(), all.next_page_token.as_str()), (5, ""));
+    for (size, token, field) in [(501, "", "page_size"), (1, "nobody", "page_token")] {
+        let refused = list(size, token).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains(field), "{refused}");
+    }
+    world.index.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn ports_and_folders_in_use_are_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -261,14 +307,28 @@ async fn ports_and_folders_in_use_are_named() {
 #[tokio::test]
 async fn numbers_that_cannot_work_name_their_key() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = support::config(dir.path());
-    config.leases.heartbeat_interval_ms = config.leases.lease_ms;
-    let refused = support::start(config, &support::key(1))
-        .await
-        .err()
-        .unwrap();
-    assert!(
-        refused.to_string().contains("leases.heartbeat_interval_ms"),
-        "{refused}"
-    );
+    let interval = "leases.heartbeat_interval_ms";
+    let cases: [(fn(&mut IndexConfig), &str); 3] = [
+        (
+            |config| config.leases.heartbeat_interval_ms = config.leases.lease_ms,
+            interval,
+        ),
+        (
+            |config| config.leases.heartbeat_interval_ms = u64::MAX,
+            interval,
+        ),
+        (
+            |config| config.limits.watches = usize::MAX,
+            "limits.watches",
+        ),
+    ];
+    for (change, key) in cases {
+        let mut config = support::config(dir.path());
+        change(&mut config);
+        let refused = support::start(config, &support::key(1))
+            .await
+            .err()
+            .unwrap();
+        assert!(refused.to_string().contains(key), "{refused}");
+    }
 }

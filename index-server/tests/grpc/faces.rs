@@ -17,7 +17,7 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::support::{PATIENCE, World, key};
+use crate::support::{PATIENCE, World, key, next};
 
 #[tokio::test]
 async fn health_is_told_to_anyone() {
@@ -34,7 +34,22 @@ async fn health_is_told_to_anyone() {
 }
 
 #[tokio::test]
-async fn both_versions_of_reflection_name_the_services() {
+async fn whoever_watches_health_hears_of_the_stop_and_does_not_hold_it_up() {
+    let world = World::start().await;
+    let mut health = HealthClient::new(world.plain().await);
+    let request = HealthCheckRequest {
+        service: "embermesh.v1.Index".to_owned(),
+    };
+    let mut watched = health.watch(request).await.unwrap().into_inner();
+    assert_eq!(next(&mut watched).await.status(), ServingStatus::Serving);
+    let stopping = tokio::spawn(world.index.stop());
+    assert_eq!(next(&mut watched).await.status(), ServingStatus::NotServing);
+    assert!(watched.message().await.unwrap().is_none());
+    stopping.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn both_versions_of_reflection_name_what_is_served_and_nothing_else() {
     let world = World::start().await;
     let channel = world.plain().await;
     macro_rules! services {
@@ -64,17 +79,16 @@ async fn both_versions_of_reflection_name_the_services() {
             }
         }};
     }
-    for services in [services!(v1), services!(v1alpha)] {
-        for name in [
+    for (version, mut services) in [("v1", services!(v1)), ("v1alpha", services!(v1alpha))] {
+        services.sort_unstable();
+        let itself = format!("grpc.reflection.{version}.ServerReflection");
+        let expected = [
             "embermesh.v1.Index",
             "embermesh.v1.Registry",
             "grpc.health.v1.Health",
-        ] {
-            assert!(
-                services.iter().any(|service| service == name),
-                "{services:?}"
-            );
-        }
+            &itself,
+        ];
+        assert_eq!(services, expected);
     }
     world.index.stop().await.unwrap();
 }
@@ -139,7 +153,7 @@ async fn a_peer_that_joins_through_the_index_is_heard_of() {
             let nodes = client
                 .index
                 .clone()
-                .list_nodes(v1::ListNodesRequest {})
+                .list_nodes(v1::ListNodesRequest::default())
                 .await
                 .unwrap();
             let found = nodes.into_inner().nodes.into_iter().find(|entry| {

@@ -37,7 +37,8 @@ async fn a_job_from_submit_to_receipt() {
     let world = World::start().await;
     let (client, node) = (world.peer(1).await, world.peer(2).await);
     let welcome = node.register(1).await;
-    assert_eq!(welcome.lease_ms, 600);
+    assert_eq!(welcome.lease_ms, world.config.leases.lease_ms);
+    let alive = node.keep_alive(Vec::new());
     let submitted = client.submit("digits").await;
     let assignment = submitted.assignment.expect("a node is free");
     let job = submitted.job.unwrap();
@@ -75,6 +76,8 @@ async fn a_job_from_submit_to_receipt() {
     assert_eq!(first.assignment.unwrap().epoch, 1);
     let key = task(&assignment);
     node.started(key).await;
+    drop(alive);
+    let _alive = node.keep_alive(vec![key]);
     let mut update = next(&mut watch).await;
     while update.job.as_ref().unwrap().state() != JobState::Running {
         update = next(&mut watch).await;
@@ -127,6 +130,7 @@ async fn a_waiting_job_is_placed_when_a_node_comes() {
     assert!(next(&mut watch).await.assignment.is_none());
     next(&mut strangers).await;
     node.register(1).await;
+    let _alive = node.keep_alive(Vec::new());
     let placed = next(&mut watch).await;
     assert_eq!(placed.assignment.unwrap().epoch, 1);
     assert!(
@@ -138,7 +142,12 @@ async fn a_waiting_job_is_placed_when_a_node_comes() {
 
 #[tokio::test]
 async fn a_dead_nodes_task_is_ordered_elsewhere_with_its_checkpoint() {
-    let world = World::start().await;
+    // Nobody waits long for a node that is dead.
+    let world = World::with(|config| {
+        config.leases.lease_ms = 600;
+        config.leases.assign_grace_ms = 5_000;
+    })
+    .await;
     let (client, dies, lives) = (
         world.peer(1).await,
         world.peer(2).await,
@@ -205,10 +214,12 @@ async fn a_running_job_outlives_a_restart_of_the_index() {
     let assignment = submitted.assignment.unwrap();
     let key = task(&assignment);
     node.started(key).await;
+    let alive = node.keep_alive(vec![key]);
     // A loss that is no number must not keep the index from starting again.
     assert!(node.report(key, support::diverged(key)).await.unwrap());
     let waiting = client.submit("waits").await;
     assert!(waiting.assignment.is_none());
+    alive.end().await;
 
     let world = world.restart().await;
     let (client, node) = (world.peer(1).await, world.peer(2).await);
@@ -230,6 +241,7 @@ async fn a_running_job_outlives_a_restart_of_the_index() {
     assert_eq!(again.assignment.unwrap().epoch, 1);
 
     node.register(1).await;
+    let alive = node.keep_alive(vec![key]);
     let report = node.finished(key, client.id(), &spec("long"));
     assert!(node.report(key, report).await.unwrap());
     let mut watch = client.watch(&waiting.job.unwrap().id).await;
@@ -242,6 +254,7 @@ async fn a_running_job_outlives_a_restart_of_the_index() {
         placed.epoch, 1,
         "the freed slot went to the job that waited"
     );
+    alive.end().await;
 
     let world = world.restart().await;
     let client = world.peer(1).await;
@@ -261,6 +274,7 @@ async fn a_running_job_is_cancelled_by_an_order() {
     let assignment = client.submit("cancelled").await.assignment.unwrap();
     let key = task(&assignment);
     node.started(key).await;
+    let _alive = node.keep_alive(vec![key]);
     let request = v1::CancelJobRequest {
         job_id: assignment.job_id.clone(),
     };
@@ -298,6 +312,7 @@ async fn what_is_the_owners_is_only_the_owners() {
     );
     node.register(1).await;
     let assignment = client.submit("mine").await.assignment.unwrap();
+    let _alive = node.keep_alive(vec![task(&assignment)]);
     let job_id = assignment.job_id.clone();
     let mut theirs = stranger.index.clone();
     let refused = theirs

@@ -40,7 +40,8 @@ pub(crate) struct World {
     pub(crate) index: RunningIndex,
 }
 
-/// A configuration on free ports with short times.
+/// A configuration on free ports. Its times are long beside what a test takes, so
+/// that nothing lapses because the machine is busy.
 pub(crate) fn config(dir: &Path) -> IndexConfig {
     let mut config = IndexConfig {
         data_dir: dir.join("index"),
@@ -49,10 +50,10 @@ pub(crate) fn config(dir: &Path) -> IndexConfig {
     };
     config.mesh.listen = vec!["/ip4/127.0.0.1/tcp/0".to_owned()];
     config.metrics.listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    config.leases.lease_ms = 600;
+    config.leases.lease_ms = 10_000;
     config.leases.heartbeat_interval_ms = 100;
-    config.leases.assign_grace_ms = 5_000;
-    config.leases.reregistration_grace_ms = 400;
+    config.leases.assign_grace_ms = 10_000;
+    config.leases.reregistration_grace_ms = 10_000;
     config
 }
 
@@ -298,6 +299,14 @@ impl Peer {
 
 /// Ends heartbeats.
 pub(crate) struct AliveGuard(tokio::task::JoinHandle<()>);
+
+impl AliveGuard {
+    /// The same, and waits until the last one has been given up.
+    pub(crate) async fn end(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
 
 impl Drop for AliveGuard {
     fn drop(&mut self) {

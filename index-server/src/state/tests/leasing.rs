@@ -183,6 +183,188 @@ fn a_leap_of_the_clock_punishes_nobody() {
 }
 
 #[test]
+fn a_leap_of_the_clock_leaves_the_nodes_alive() {
+    for leap in [3_600_000, -3_600_000] {
+        let mut world = World::new();
+        world.register(&key(1), 1);
+        world.now = UnixMillis(world.now.0.saturating_add_signed(leap));
+        world.handle(Command::Grace).unwrap();
+        assert_eq!(world.state.registry().live(), 1, "{leap}");
+        world.wait(LEASE - Duration::from_millis(1));
+        assert_eq!(world.state.registry().live(), 1, "{leap}");
+        world.wait(Duration::from_millis(1));
+        assert_eq!(world.state.registry().live(), 0, "{leap}");
+    }
+}
+
+#[test]
+fn a_clock_set_back_freezes_no_lease() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 2);
+    let unpresented = world.submit(spec("b")).unwrap().job.job.id;
+    let runs = running(&mut world, &node);
+    world.now = UnixMillis(world.now.0 - 3_600_000);
+    world.handle(Command::Grace).unwrap();
+    let grace = settings().reregistration_grace;
+    world.wait(LEASE + grace - Duration::from_millis(1));
+    assert_eq!(
+        world.state_of(runs),
+        JobState::Running,
+        "nobody is punished"
+    );
+    world.wait(Duration::from_millis(1));
+    assert_eq!(world.state_of(runs), JobState::Queued);
+    assert_eq!(world.state_of(unpresented), JobState::Queued);
+}
+
+#[test]
+fn a_clock_set_back_freezes_no_retry() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 1);
+    let job = world.submit(spec("a")).unwrap().job.job.id;
+    let failed = Report::AttemptFailed {
+        code: "busy".to_owned(),
+        message: String::new(),
+    };
+    world.report(&node, task(job, 1), failed).unwrap();
+    assert_eq!(world.state_of(job), JobState::Queued);
+    world.now = UnixMillis(world.now.0 - 3_600_000);
+    world.handle(Command::Grace).unwrap();
+    world.wait(settings().heartbeat_interval);
+    assert_eq!(world.state_of(job), JobState::Assigned);
+}
+
+#[test]
+fn a_leap_of_the_clock_shortens_no_lease() {
+    let mut world = World::with(Settings {
+        assign_grace: Duration::from_secs(60),
+        ..settings()
+    });
+    let node = key(1);
+    world.register(&node, 2);
+    let jobs = [
+        world.submit(spec("a")).unwrap().job.job.id,
+        running(&mut world, &node),
+    ];
+    let leases =
+        |world: &World| jobs.map(|job| world.state.job(&job).unwrap().attempts[0].lease_until);
+    let before = leases(&world);
+    world.now = world.now.saturating_add(Duration::from_secs(5));
+    world.handle(Command::Grace).unwrap();
+    assert_eq!(leases(&world), before);
+}
+
+#[test]
+fn an_idle_index_notices_who_is_dead_and_forgets_who_is_gone() {
+    let mut world = World::new();
+    let began = world.now;
+    world.register(&key(1), 1);
+    // Only what the state machine itself asks for wakes it.
+    world.now = world.state.next_tick();
+    assert_eq!(world.now, began.saturating_add(LEASE));
+    world.handle(Command::Tick).unwrap();
+    assert_eq!(world.state.registry().live(), 0);
+    assert_eq!(world.state.registry().len(), 1);
+    world.now = world.state.next_tick();
+    assert_eq!(world.now, began.saturating_add(Duration::from_secs(300)));
+    world.handle(Command::Tick).unwrap();
+    assert!(world.state.registry().is_empty());
+    assert!(world.heartbeat(&key(1), &[]).register);
+}
+
+#[test]
+fn a_full_registry_makes_room_for_who_speaks_but_not_at_the_cost_of_the_living() {
+    let mut world = World::with(Settings {
+        nodes: 2,
+        ..settings()
+    });
+    world.register(&key(1), 1);
+    world.register(&key(2), 1);
+    let advert = world.advert(&key(3), 1, 1, 1);
+    let heard_of = advert.open().unwrap();
+    let third = Command::Register {
+        node: key(3).peer_id(),
+        advert,
+    };
+    let refused = world.handle(third).unwrap_err();
+    assert!(matches!(refused, Refused::TooManyNodes { most: 2 }));
+    world.now = world.now.saturating_add(LEASE);
+    // Hearsay is no reason to forget anyone.
+    world.handle(Command::Adverts(vec![heard_of])).unwrap();
+    assert!(world.state.registry().node(&key(3).peer_id()).is_none());
+    world.register(&key(3), 1);
+    world.register(&key(4), 1);
+    assert_eq!(world.state.registry().len(), 2);
+    assert_eq!(world.state.registry().live(), 2);
+    assert!(world.heartbeat(&key(1), &[]).register);
+}
+
+#[test]
+fn nodes_that_are_gone_leave_their_places() {
+    let mut world = World::new();
+    for n in 1..=20 {
+        world.register(&key(n), 1);
+        world.now = world.now.saturating_add(Duration::from_secs(60));
+    }
+    // An advert is good for five minutes, and so is the memory of who made it.
+    assert_eq!(world.state.registry().len(), 5);
+}
+
+#[test]
+fn a_node_whose_clock_is_far_ahead_is_forgotten_too() {
+    let mut world = World::new();
+    world.now = world.now.saturating_add(Duration::from_secs(1 << 30));
+    let advert = world.advert(&key(1), 1, 1, 1);
+    world.now = UnixMillis(world.now.0 - (1_000 << 30));
+    let register = Command::Register {
+        node: key(1).peer_id(),
+        advert,
+    };
+    world.handle(register).unwrap();
+    world.wait(Duration::from_secs(331));
+    assert!(world.state.registry().is_empty());
+}
+
+#[test]
+fn a_node_with_a_task_is_not_forgotten() {
+    let mut world = World::with(Settings {
+        assign_grace: Duration::from_secs(3_600),
+        ..settings()
+    });
+    world.register(&key(1), 1);
+    let job = world.submit(spec("a")).unwrap().job.job.id;
+    world.wait(Duration::from_secs(3_599));
+    assert!(world.state.registry().address(&key(1).peer_id()).is_some());
+    world.wait(Duration::from_secs(1));
+    assert_eq!(world.state_of(job), JobState::Queued);
+    world.handle(Command::Tick).unwrap();
+    assert!(world.state.registry().is_empty());
+}
+
+#[test]
+fn a_stop_that_was_not_obeyed_comes_again_with_the_stream() {
+    let mut world = World::new();
+    let node = key(1);
+    world.register(&node, 1);
+    let job = running(&mut world, &node);
+    let caller = world.client.peer_id();
+    world.handle(Command::Cancel { job, caller }).unwrap();
+    let open = || Command::Orders {
+        node: node.peer_id(),
+    };
+    let stops = |reply| match reply {
+        Reply::Orders(orders) => orders.contains(&Order::Cancel(task(job, 1))),
+        other => panic!("a stream was opened with {other:?}"),
+    };
+    assert!(stops(world.handle(open()).unwrap()));
+    // Once a heartbeat does not name it, there is nothing left to stop.
+    world.heartbeat(&node, &[]);
+    assert!(!stops(world.handle(open()).unwrap()));
+}
+
+#[test]
 fn a_node_cannot_keep_anothers_task() {
     let mut world = World::new();
     let node = key(1);

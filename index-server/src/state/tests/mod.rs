@@ -2,9 +2,11 @@
 
 mod issuing;
 mod leasing;
+mod listing;
 mod queueing;
 mod reporting;
 mod restarting;
+mod walking;
 
 use std::{sync::Arc, time::Duration};
 

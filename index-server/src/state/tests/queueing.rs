@@ -244,21 +244,3 @@ fn adverts_are_checked_against_their_bearer_and_the_network() {
     let refused = world.handle(foreign).unwrap_err();
     assert!(refused.to_string().contains("elsewhere"), "{refused}");
 }
-
-#[test]
-fn a_node_only_heard_of_is_listed_and_given_nothing() {
-    let mut world = World::new();
-    let advert = world.advert(&key(1), 1, 4, 4).open().unwrap();
-    world.handle(Command::Adverts(vec![advert])).unwrap();
-    let Reply::Nodes(nodes) = world.handle(Command::Nodes).unwrap() else {
-        panic!()
-    };
-    assert_eq!(nodes.len(), 1);
-    assert!(!nodes[0].registered && nodes[0].live);
-    assert!(world.submit(spec("a")).unwrap().assignment.is_none());
-    world.wait(Duration::from_secs(600));
-    let Reply::Nodes(nodes) = world.handle(Command::Nodes).unwrap() else {
-        panic!()
-    };
-    assert!(nodes.is_empty());
-}

@@ -1,5 +1,7 @@
 //! Reports: idempotent, fenced, and with the right receipt.
 
+use embermesh_job::wire::MAX_TEXT;
+
 use super::*;
 
 fn assigned(world: &mut World, node: &Keypair) -> JobId {
@@ -144,4 +146,38 @@ fn a_cancelled_job_still_gets_its_receipt() {
     assert!(world.report(&node, task(job, 1), report).unwrap());
     assert_eq!(world.state_of(job), JobState::Cancelled);
     assert_eq!(world.writes().receipts.len(), 1);
+}
+
+#[test]
+fn whatever_a_node_says_of_a_failure_can_be_read_by_a_client() {
+    let mut world = World::new();
+    let nodes = [key(1), key(2), key(3)];
+    for node in &nodes {
+        world.register(node, 1);
+    }
+    // The longest text that the wire lets through, of letters of four bytes.
+    let long = "\u{10330}".repeat(MAX_TEXT / 4);
+    let job = world.submit(spec("a")).unwrap().job.job.id;
+    for epoch in 1..=3 {
+        let at = world.state.job(&job).unwrap().attempts.last().unwrap().node;
+        let node = nodes.iter().find(|node| node.peer_id() == at).unwrap();
+        let failed = Report::AttemptFailed {
+            code: long.clone(),
+            message: long.clone(),
+        };
+        assert!(world.report(node, task(job, epoch), failed).unwrap());
+    }
+    assert_eq!(world.state_of(job), JobState::Failed);
+    for entry in &world.state.job(&job).unwrap().journal {
+        assert!(entry.reason.len() <= MAX_TEXT, "{}", entry.reason.len());
+    }
+    let last = &world
+        .state
+        .job(&job)
+        .unwrap()
+        .journal
+        .last()
+        .unwrap()
+        .reason;
+    assert!(last.len() > 2_000, "what fits is kept: {}", last.len());
 }
