@@ -93,17 +93,20 @@ pub fn probe_with(
     choice: DeviceChoice,
     wait: Duration,
 ) -> Result<DeviceReport, DeviceFault> {
-    let mut child = Command::new(&command.program)
+    let mut probe = Command::new(&command.program);
+    probe
         .args(&command.args)
         .args(["--probe", &choice.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(DeviceFault::NotStarted)?;
+        .stderr(Stdio::null());
+    // A group of its own, so that what a driver starts ends with it.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut probe, 0);
+    let mut child = probe.spawn().map_err(DeviceFault::NotStarted)?;
     let heard = listen(&mut child).recv_timeout(wait);
     // A driver may hang on its way out too, and the answer has been given.
-    let _ = child.kill();
+    kill_group(&mut child);
     let status = child.wait().map_err(DeviceFault::NotStarted)?;
     match heard {
         Ok(Some(Answer::Report(report))) => Ok(report),
@@ -117,6 +120,16 @@ pub fn probe_with(
             seconds: wait.as_secs(),
         }),
     }
+}
+
+/// Kills a probe that has not been waited for, and what it started.
+fn kill_group(child: &mut Child) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    }
+    let _ = child.kill();
 }
 
 /// Reads the answer in a thread of its own, so that waiting has an end.

@@ -45,7 +45,10 @@ const USAGE: &str = "this is the part of a node that runs one job; the node star
 /// Runs the worker. `args` are the words after `worker`.
 pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
     match parse(args) {
-        Ok(Task::Probe(choice)) => probe::main(choice),
+        Ok(Task::Probe(choice)) => match raise_guards() {
+            Ok(()) => probe::main(choice),
+            Err(error) => refuse(&unguarded(&error)),
+        },
         Ok(Task::Serve(_)) if stdin().is_terminal() => refuse(USAGE),
         Ok(Task::Serve(choice)) => serve(choice),
         Err(problem) => refuse(&format!("{problem}\n{USAGE}")),
@@ -99,12 +102,16 @@ impl Daemon {
     }
 }
 
+fn unguarded(error: &std::io::Error) -> String {
+    format!("the worker cannot guard itself: {error}")
+}
+
 fn serve(choice: DeviceChoice) -> ExitCode {
-    let daemon = match raise_guards() {
+    let daemon = match raise_guards().and_then(|()| pipe_to_daemon()) {
         Ok(pipe) => Arc::new(Daemon {
             pipe: Mutex::new(pipe),
         }),
-        Err(error) => return refuse(&format!("the worker cannot guard itself: {error}")),
+        Err(error) => return refuse(&unguarded(&error)),
     };
     let device = match open(choice) {
         Ok(device) => device,
@@ -258,11 +265,11 @@ fn end_now() -> ! {
     std::process::abort()
 }
 
-/// What holds from the first moment: the kernel ends this process with its
-/// parent, there are limits, and the pipe is out of reach of libraries that
-/// print. Returns the pipe to the daemon.
+/// What holds from the first moment, in a worker and in a probe: the kernel ends
+/// this process with its parent, even where a driver has it hang, and there are
+/// limits.
 #[cfg(unix)]
-fn raise_guards() -> std::io::Result<File> {
+fn raise_guards() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -273,15 +280,26 @@ fn raise_guards() -> std::io::Result<File> {
             end_now();
         }
     }
-    sandbox::limits::basic()?;
+    sandbox::limits::basic()
+}
+
+/// Elsewhere the pipe alone ends the process.
+#[cfg(not(unix))]
+fn raise_guards() -> std::io::Result<()> {
+    Ok(())
+}
+
+/// The pipe to the daemon, put out of reach of libraries that print.
+#[cfg(unix)]
+fn pipe_to_daemon() -> std::io::Result<File> {
     let pipe = File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?);
     rustix::stdio::dup2_stdout(rustix::stdio::stderr())?;
     Ok(pipe)
 }
 
-/// Elsewhere the pipe alone ends the process.
+/// The pipe to the daemon.
 #[cfg(not(unix))]
-fn raise_guards() -> std::io::Result<File> {
+fn pipe_to_daemon() -> std::io::Result<File> {
     use std::os::windows::io::AsHandle;
     Ok(File::from(
         std::io::stdout().as_handle().try_clone_to_owned()?,
