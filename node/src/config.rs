@@ -3,6 +3,7 @@
 //! it; nothing here reads any of them.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 use embermesh_compute::device::{DeviceChoice, compiled_in};
 use embermesh_crypto::ids::{NetworkName, PeerId};
 use embermesh_job::units::{Bytes, MicroUnits, Millis};
-use embermesh_mesh::{MeshConfig, road::Target};
+use embermesh_mesh::{Limits, MeshConfig, road::Target};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -23,6 +24,9 @@ pub const MAX_SLOTS: u32 = 64;
 
 /// The most indexes that a node registers with.
 pub const MAX_INDEXES: usize = 8;
+
+/// The most devices that a node offers.
+pub const MAX_DEVICES: usize = 16;
 
 /// The least that a job can be given, in bytes.
 const MIN_MEMORY: u64 = 16 << 20;
@@ -86,6 +90,8 @@ pub struct NodeConfig {
     /// How long ended tasks can still be attached to and their artifacts are
     /// kept for certain.
     pub keep_ended: Millis,
+    /// How much of this process other peers of the mesh can take up.
+    pub limits: Limits,
 }
 
 impl Default for NodeConfig {
@@ -114,6 +120,7 @@ impl Default for NodeConfig {
             drain_timeout: Millis(30_000),
             worker_command: Vec::new(),
             keep_ended: Millis(7 * 86_400_000),
+            limits: mesh.limits,
         }
     }
 }
@@ -130,6 +137,12 @@ pub enum InvalidConfig {
         value: u64,
         /// What is allowed.
         must: String,
+    },
+    /// A device that would be counted as two.
+    #[error("`devices` names {device} twice: name each once, and raise `slots` to run more on it")]
+    DeviceTwice {
+        /// The device.
+        device: DeviceChoice,
     },
     /// An index that is not written as one.
     #[error(
@@ -155,13 +168,17 @@ impl NodeConfig {
         within("slots", self.slots.into(), 1, MAX_SLOTS.into())?;
         let replicas = self.checkpoint_replicas.into();
         within("checkpoint_replicas", replicas, 0, MAX_REPLICAS.into())?;
-        within("devices", self.devices.len() as u64, 1, 16)?;
+        let devices = self.devices.len() as u64;
+        within("devices", devices, 1, MAX_DEVICES as u64)?;
+        once_each(&self.devices)?;
         within("indexes", self.indexes.len() as u64, 0, MAX_INDEXES as u64)?;
         if self.memory.0 != 0 {
             within("memory", self.memory.0, MIN_MEMORY, u64::MAX)?;
         }
         within("blob_quota", self.blob_quota.0, 1 << 20, u64::MAX)?;
         within("keep_ended", self.keep_ended.0, MIN_KEEP_ENDED_MS, u64::MAX)?;
+        let connections = self.limits.connections.into();
+        within("limits.connections", connections, 1, u32::MAX.into())?;
         self.index_targets().map(|_| ())
     }
 
@@ -187,7 +204,7 @@ impl NodeConfig {
             bootstrap: self.bootstrap.clone(),
             mdns: self.mdns,
             kad_server: true,
-            ..MeshConfig::default()
+            limits: self.limits.clone(),
         }
     }
 }
@@ -218,6 +235,15 @@ fn index_target(text: &str) -> Result<Target, InvalidConfig> {
         tls: vec![address.to_owned()],
         mesh: Vec::new(),
     })
+}
+
+/// A slot is given back to the device that it names, so that each has one name.
+fn once_each(devices: &[DeviceChoice]) -> Result<(), InvalidConfig> {
+    let mut seen = BTreeSet::new();
+    match devices.iter().find(|device| !seen.insert(**device)) {
+        None => Ok(()),
+        Some(&device) => Err(InvalidConfig::DeviceTwice { device }),
+    }
 }
 
 fn within(key: &'static str, value: u64, least: u64, most: u64) -> Result<(), InvalidConfig> {
@@ -260,6 +286,19 @@ mod tests {
     }
 
     #[test]
+    fn the_limits_reach_the_mesh() {
+        let text = r#"{"limits": {"connections": 7, "memory": "64 MiB"}}"#;
+        let config: NodeConfig = serde_json::from_str(text).unwrap();
+        config.validate().unwrap();
+        let limits = config.mesh().limits;
+        assert_eq!((limits.connections, limits.memory), (7, Bytes(64 << 20)));
+        assert_eq!(limits.pending, Limits::default().pending);
+        let none: NodeConfig = serde_json::from_str(r#"{"limits": {"connections": 0}}"#).unwrap();
+        let error = none.validate().unwrap_err().to_string();
+        assert!(error.contains("limits.connections"), "{error}");
+    }
+
+    #[test]
     fn indexes_are_addresses_with_or_without_a_key() {
         let peer = embermesh_crypto::Keypair::from_seed(&[1; 32]).peer_id();
         let config = NodeConfig {
@@ -291,5 +330,23 @@ mod tests {
             ..NodeConfig::default()
         };
         assert!(config.validate().unwrap_err().to_string().contains("slots"));
+    }
+
+    #[test]
+    fn a_device_is_named_once_however_it_is_written() {
+        let named = |devices: &str| {
+            let text = format!(r#"{{"devices": {devices}}}"#);
+            serde_json::from_str::<NodeConfig>(&text).unwrap()
+        };
+        named(r#"["cpu", "wgpu", "wgpu:1", "cuda"]"#)
+            .validate()
+            .unwrap();
+        for (twice, device) in [
+            (r#"["cpu", "wgpu:0", "cpu"]"#, "cpu"),
+            (r#"["wgpu", "wgpu:0"]"#, "wgpu:0"),
+        ] {
+            let refused = named(twice).validate().unwrap_err().to_string();
+            assert!(refused.contains(&format!("{device} twice")), "{refused}");
+        }
     }
 }

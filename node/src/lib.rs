@@ -4,20 +4,26 @@
 //! - `gate`, `trust`: may this key run this here, now?
 //! - `task`: one actor for each attempt, from inputs to receipt.
 //! - `worker`, `slots`, `probe`: the processes that do the work, on which device.
+//! - `arriving`: blobs that clients are sending now.
 //! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
 //!   word to the mesh.
 //! - `store`: the durable memory, with the outbox of reports.
 //! - `service`: gRPC, thin. `uplink`: the lines to the indexes.
-//! - [`Node::start`]: all of it together, joined to the mesh.
+//! - `joined`: work that goes on when whoever asked for it goes away.
+//! - [`Node::start`]: all of it together, joined to the mesh; [`RunningNode`]: the ways
+//!   to end it.
 
 mod advert;
+mod arriving;
 pub mod config;
 pub mod folder;
 mod gate;
+mod joined;
 mod node;
 mod probe;
 mod receipt;
 mod replicate;
+mod running;
 mod service;
 mod site;
 mod slots;
@@ -28,5 +34,6 @@ mod uplink;
 mod worker;
 
 pub use config::{InvalidConfig, NodeConfig};
-pub use node::{Node, NodeError, RunningNode};
+pub use node::{Node, NodeError};
+pub use running::RunningNode;
 pub use store::StoreError;

@@ -1,30 +1,28 @@
-//! Puts a node together and takes it apart: the data folder, the mesh, the
-//! devices, the port, the lines to the indexes; each with an owner, stopped in
-//! the order that loses nothing.
+//! Puts a node together: the data folder, the mesh, the devices, the port, the
+//! lines to the indexes; each with an owner.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use embermesh_crypto::{ids::PeerId, keys::Keypair, time::UnixMillis};
 use embermesh_job::event::{Event, EventKind};
 use embermesh_mesh::{
     Mesh, MeshError,
     blob::{self, BlobService, BlobStore, Fetcher},
-    road::{self, Identity, ListenConfig, Listener, RoadError, Serving},
+    road::{self, Identity, ListenConfig, Listener, RoadError},
 };
 use embermesh_storage::folder::FolderUnusable;
 use thiserror::Error;
-use tokio::{sync::watch, time::timeout};
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     advert::Advertiser,
+    arriving::Arriving,
     config::{InvalidConfig, NodeConfig},
     folder::DataFolder,
     gate::Gate,
     probe::probe_all,
+    running::RunningNode,
     service,
     site::Site,
     slots::{Slots, Workers},
@@ -35,12 +33,6 @@ use crate::{
     worker::{Spawner, WorkerCommand},
 };
 
-/// How long the mesh has to say goodbye before the node stops without it.
-const GOODBYE: Duration = Duration::from_secs(5);
-/// How long the last reports have to reach the indexes when the node drains.
-const LAST_REPORTS: Duration = Duration::from_secs(3);
-/// How long tasks that nobody waits for have to end.
-const LOOSE_ENDS: Duration = Duration::from_secs(5);
 /// How often what is old is forgotten.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
 /// How long a report waits for an index that never comes back.
@@ -80,8 +72,14 @@ pub enum NodeError {
 pub struct Node;
 
 impl Node {
-    /// Starts a node that runs until `cancel` is cancelled. When this returns, it
-    /// serves and its advert is signed.
+    /// Starts a node. When this returns, it serves and its advert is signed.
+    ///
+    /// It is ended by [`RunningNode::stop`] or [`RunningNode::drain`]. Cancelling
+    /// `cancel` is an abrupt stop: the port, every stream and the lines to the indexes
+    /// end at once, whatever runs, so that nobody hears how a task ends; the indexes
+    /// are told after the next start. The tasks themselves end only with `stop`, which
+    /// is to be called then too. So give a token that nothing cancels in the ordinary
+    /// course: not the one that a signal to the process cancels.
     ///
     /// # Errors
     /// When its configuration, data folder, database, devices or a port cannot be
@@ -110,7 +108,13 @@ impl Node {
         let tracker = TaskTracker::new();
         let slots = devices(&config, &folder, &command, &tracker, &cancel).await?;
         let identity = Identity::new(Arc::clone(&keypair))?;
-        let mesh = Mesh::start(Arc::clone(&keypair), config.mesh(), cancel.child_token()).await?;
+        // It ends when it is told to, after all that uses it, or with its last handle.
+        let mesh = Mesh::start(
+            Arc::clone(&keypair),
+            config.mesh(),
+            CancellationToken::new(),
+        )
+        .await?;
         let tls = if config.advertise.is_empty() {
             vec![address.to_string()]
         } else {
@@ -130,6 +134,7 @@ impl Node {
             posted: watch::Sender::new(0),
             changed: watch::Sender::new(0),
             brought: watch::Sender::new(0),
+            arriving: Arriving::default(),
             tracker,
             keypair,
         });
@@ -262,97 +267,5 @@ fn let_go(site: &Site, event: &Event) {
         && let Err(error) = site.blobs.unpin(&artifact.digest)
     {
         tracing::debug!(digest = %artifact.digest, %error, "an artifact was not let go");
-    }
-}
-
-/// A node that runs.
-pub struct RunningNode {
-    address: SocketAddr,
-    site: Arc<Site>,
-    tasks: Tasks,
-    serving: Serving,
-    lines: TaskTracker,
-    cancel: CancellationToken,
-    drain_time: Duration,
-    /// A node that nobody holds any more stops, if not gracefully.
-    _cancel_on_drop: DropGuard,
-    _folder: DataFolder,
-}
-
-impl RunningNode {
-    /// The node's key.
-    #[must_use]
-    pub fn peer_id(&self) -> PeerId {
-        self.site.me()
-    }
-
-    /// Where gRPC is served over TLS.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Multiaddrs by which others reach this node in the mesh.
-    #[must_use]
-    pub fn mesh_addresses(&self) -> Vec<String> {
-        self.site.mesh.addresses()
-    }
-
-    /// The mesh that the node is part of.
-    #[must_use]
-    pub fn mesh(&self) -> &Mesh {
-        &self.site.mesh
-    }
-
-    /// Takes no new task, lets each that runs come to its end or its next
-    /// checkpoint within the drain time, tells the indexes, and stops.
-    ///
-    /// # Errors
-    /// When the store had failed.
-    pub async fn drain(self) -> Result<(), NodeError> {
-        self.site.slots.drain();
-        tracing::info!(within = ?self.drain_time, "draining");
-        self.tasks.drain(self.drain_time).await;
-        self.last_reports().await;
-        self.stop().await
-    }
-
-    /// Stops every task now, and the node with them; their jobs move.
-    ///
-    /// # Errors
-    /// When the store had failed.
-    pub async fn stop(self) -> Result<(), NodeError> {
-        let running = !self.tasks.all().is_empty();
-        self.site.slots.drain();
-        self.tasks.stop_all().await;
-        if running {
-            self.last_reports().await;
-        }
-        self.cancel.cancel();
-        self.serving.ended().await;
-        self.lines.wait().await;
-        if timeout(GOODBYE, self.site.mesh.shutdown()).await.is_err() {
-            tracing::warn!(grace = ?GOODBYE, "the mesh took too long to say goodbye");
-        }
-        self.site.tracker.close();
-        if timeout(LOOSE_ENDS, self.site.tracker.wait()).await.is_err() {
-            tracing::warn!(grace = ?LOOSE_ENDS, "some tasks overran the stop");
-        }
-        self.site.store.close().await;
-        Ok(())
-    }
-
-    /// Gives the lines to the indexes a moment to deliver what waits.
-    async fn last_reports(&self) {
-        let store = &self.site.store;
-        let delivered = async {
-            // The outbox has no event for "empty"; it is looked at a few times.
-            while store.any_report().await.unwrap_or(false) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        if timeout(LAST_REPORTS, delivered).await.is_err() {
-            tracing::info!("some reports wait until the node is started again");
-        }
     }
 }

@@ -12,9 +12,9 @@ use std::{
 
 use embermesh_compute::{device::DeviceChoice, probe::DeviceReport};
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncReadExt as _, time::timeout};
+use tokio::{io::AsyncReadExt as _, time::sleep};
 
-use crate::worker::{Spawner, WorkerCommand};
+use crate::worker::{Spawner, WorkerCommand, end_group};
 
 /// How long a driver may take to come up and to be measured.
 pub(crate) const PROBE_WAIT: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ pub(crate) async fn probe_all(
         let name = device.to_string();
         let report = match remembered.reports.get(&name) {
             Some(report) => Ok(report.clone()),
-            None => Box::pin(probe(device, spawner, command)).await,
+            None => Box::pin(probe(device, spawner, command, sleep(PROBE_WAIT))).await,
         };
         match &report {
             Ok(report) => {
@@ -78,10 +78,12 @@ pub(crate) async fn probe_all(
     probed
 }
 
+/// Measures a device, unless its time is over before.
 async fn probe(
     device: DeviceChoice,
     spawner: &Spawner,
     command: &WorkerCommand,
+    over: impl Future<Output = ()>,
 ) -> Result<DeviceReport, String> {
     let cut = |text: String| {
         let mut text = text.replace(char::is_control, " ");
@@ -99,9 +101,13 @@ async fn probe(
         }
         child.wait().await
     };
-    let status = timeout(PROBE_WAIT, reading).await;
-    if status.is_err() {
-        let _ = child.kill().await;
+    let status = tokio::select! {
+        biased;
+        status = reading => Some(status),
+        () = over => None,
+    };
+    if status.is_none() {
+        end_group(&mut child).await;
     }
     let line = answer
         .split(|byte| *byte == b'\n')
@@ -110,12 +116,14 @@ async fn probe(
     match (serde_json::from_slice(line), status) {
         (Ok(Answer::Report(report)), _) => Ok(report),
         (Ok(Answer::Fault(fault)), _) => Err(cut(fault)),
-        (Err(_), Err(_)) => Err(format!(
+        (Err(_), None) => Err(format!(
             "its driver did not answer within {} s",
             PROBE_WAIT.as_secs()
         )),
-        (Err(_), Ok(Ok(status))) => Err(cut(format!("its driver took the probe down ({status})"))),
-        (Err(_), Ok(Err(error))) => Err(cut(error.to_string())),
+        (Err(_), Some(Ok(status))) => {
+            Err(cut(format!("its driver took the probe down ({status})")))
+        }
+        (Err(_), Some(Err(error))) => Err(cut(error.to_string())),
     }
 }
 
@@ -157,3 +165,6 @@ fn remember(memory: &Path, remembered: &Remembered) {
         tracing::warn!(%error, "the devices will be measured again at the next start");
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests;

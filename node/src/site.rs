@@ -2,17 +2,17 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use embermesh_crypto::{ids::PeerId, keys::Keypair};
+use embermesh_crypto::{digest::Digest, ids::PeerId, keys::Keypair};
 use embermesh_job::address::PeerAddress;
 use embermesh_mesh::{
     Mesh,
-    blob::{BlobStore, Fetcher},
+    blob::{BlobStore, Fetcher, StoreError},
     road::Identity,
 };
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::{slots::Slots, store::Store};
+use crate::{arriving::Arriving, joined::joined, slots::Slots, store::Store};
 
 /// What tasks work with.
 pub(crate) struct Site {
@@ -37,6 +37,8 @@ pub(crate) struct Site {
     pub(crate) changed: watch::Sender<u64>,
     /// Changes when a blob was brought to this node.
     pub(crate) brought: watch::Sender<u64>,
+    /// Blobs that clients are sending here now.
+    pub(crate) arriving: Arriving,
     /// Owns every task of the node that is not waited for where it was started.
     pub(crate) tracker: TaskTracker,
 }
@@ -61,7 +63,7 @@ impl Site {
 
     /// Announces in the DHT that this node holds a blob, in the background: whoever
     /// needs it now has been told where it is.
-    pub(crate) fn announce(self: &Arc<Self>, digest: embermesh_crypto::Digest) {
+    pub(crate) fn announce(self: &Arc<Self>, digest: Digest) {
         let mesh = self.mesh.clone();
         self.tracker.spawn(async move {
             match tokio::time::timeout(PROVIDE_WAIT, mesh.provide(digest)).await {
@@ -70,6 +72,13 @@ impl Site {
                 Err(_) => tracing::debug!(%digest, "the announcement of a blob took too long"),
             }
         });
+    }
+
+    /// Keeps a blob from being evicted until it is unpinned. Where nothing else waits,
+    /// because it waits for the disk.
+    pub(crate) async fn pin(&self, digest: Digest) -> Result<(), StoreError> {
+        let blobs = self.blobs.clone();
+        joined(tokio::task::spawn_blocking(move || blobs.pin(&digest))).await
     }
 
     /// Something changed that a heartbeat should tell of.
@@ -90,3 +99,6 @@ impl Site {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -104,6 +104,9 @@ async fn a_second_node_keeps_checkpoints_and_inputs_and_gives_artifacts_on() {
     let keeper = caller(&second, 2).await;
     let spec = spec(400, 6);
     client.put("", &digits(400)).await.unwrap();
+    // What will be judged by. A copy that the first job has made of its input is given
+    // up where the job ends before it.
+    keeper.put("", &digits(400)).await.unwrap();
     let (events, _) = all(&mut client.run(1, &spec).await).await;
 
     // While a job runs, its inputs and its newest checkpoint are copied.
@@ -141,6 +144,7 @@ async fn a_second_node_keeps_checkpoints_and_inputs_and_gives_artifacts_on() {
             _ => None,
         })
         .unwrap();
+    assert!(!keeper.has(artifact.digest).await);
     let embermesh_job::spec::Work::Train(train) = &spec.work else {
         unreachable!()
     };
@@ -165,6 +169,7 @@ async fn a_second_node_keeps_checkpoints_and_inputs_and_gives_artifacts_on() {
             .iter()
             .any(|event| matches!(event.kind, EventKind::Evaluated { .. }))
     );
+    assert!(keeper.has(artifact.digest).await);
     second.stop().await.unwrap();
     first.stop().await.unwrap();
 }

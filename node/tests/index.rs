@@ -12,10 +12,11 @@ use embermesh_job::{
     event::EventKind,
     order::{Order, Report, RunOrder},
 };
-use embermesh_node::{NodeConfig, RunningNode};
+use embermesh_node::{Node, NodeConfig, RunningNode};
 use support::{
     Caller, all, caller, config, digits, index::FakeIndex, job, long_spec, spec, start, until, word,
 };
+use tokio_util::sync::CancellationToken;
 
 /// A node that believes nobody but the index.
 async fn node_of(index: &FakeIndex, dir: &std::path::Path) -> RunningNode {
@@ -47,6 +48,16 @@ fn end_of(report: &Report) -> Option<(Outcome, Vec<u8>)> {
         },
         _ => None,
     }
+}
+
+/// Why an attempt failed, once the index has heard it.
+async fn failure_of(index: &FakeIndex, attempt: TaskKey) -> String {
+    index
+        .report("that an attempt failed", |key, report| match report {
+            Report::AttemptFailed { code, .. } if *key == attempt => Some(code.clone()),
+            _ => None,
+        })
+        .await
 }
 
 fn run_order(
@@ -214,13 +225,7 @@ async fn an_order_that_cannot_be_run_is_declined_at_once() {
     let mut stream = client.run_with(&token, &spec).await.unwrap();
     until(&mut stream, |kind| matches!(kind, EventKind::Progress(_))).await;
     index.order(run_order(&client, &index, 2, 1, &support::spec(200, 1)));
-    let code = index
-        .report("that it is declined", |key, report| match report {
-            Report::AttemptFailed { code, .. } if *key == key_of(2, 1) => Some(code.clone()),
-            _ => None,
-        })
-        .await;
-    assert_eq!(code, "busy");
+    assert_eq!(failure_of(&index, key_of(2, 1)).await, "busy");
 
     // A later attempt at the task that runs replaces it.
     let again = long_spec();
@@ -234,12 +239,34 @@ async fn an_order_that_cannot_be_run_is_declined_at_once() {
     assert!(events.iter().all(|event| event.epoch == Epoch(2)));
     node.stop().await.unwrap();
     // A stop is told too.
-    index
-        .report("of the stop", |key, report| match report {
-            Report::AttemptFailed { code, .. } if *key == key_of(1, 2) => Some(code == "drained"),
-            _ => None,
-        })
-        .await;
+    assert_eq!(failure_of(&index, key_of(1, 2)).await, "drained");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_with_an_abrupt_stop_is_told_after_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = FakeIndex::start(None).await;
+    let config = NodeConfig {
+        open: false,
+        indexes: vec![index.address()],
+        ..config(dir.path())
+    };
+    let cancel = CancellationToken::new();
+    let node = Node::start(config, support::key(1), cancel.clone()).await;
+    let node = node.unwrap();
+    index.registered().await;
+    let client = caller(&node, 2).await;
+    let spec = long_spec();
+    let token = index.token(client.claims(1, &spec));
+    client.put(&token, &digits(1000)).await.unwrap();
+    let mut stream = client.run_with(&token, &spec).await.unwrap();
+    until(&mut stream, |kind| matches!(kind, EventKind::Progress(_))).await;
+    // From outside: port, streams and lines go first.
+    cancel.cancel();
+    node.stop().await.unwrap();
+    let node = node_of(&index, dir.path()).await;
+    assert_eq!(failure_of(&index, key_of(1, 1)).await, "drained");
+    node.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +297,7 @@ async fn a_token_that_was_taken_back_is_refused_even_after_a_restart_without_the
 
     let address = index.address();
     node.stop().await.unwrap();
-    drop(index);
+    index.end().await;
     let node = start(
         NodeConfig {
             open: false,

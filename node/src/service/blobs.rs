@@ -81,6 +81,7 @@ pub(super) async fn put(
         site.blob_brought();
         return Ok(false);
     }
+    let arrival = site.arriving.begin(digest);
     let mut upload = site
         .blobs
         .upload(digest, header.size)
@@ -96,6 +97,7 @@ pub(super) async fn put(
             .write(&data)
             .await
             .map_err(|error| not_kept(&error))?;
+        arrival.grew();
     }
     let stored = upload.finish().await.map_err(|error| not_kept(&error))?;
     site.blob_brought();

@@ -93,15 +93,17 @@ async fn keep_one(
         tracing::debug!(%peer, digest = %blob.digest, %error, "a blob could not be kept");
         return Ok(false);
     }
-    if let Err(error) = site.blobs.pin(&blob.digest) {
-        tracing::warn!(digest = %blob.digest, %error, "a blob could not be kept");
-        return Ok(false);
-    }
     let kept = Kept {
         digest: blob.digest,
         size: blob.size,
     };
+    // Written down before it is pinned: what is pinned and not written down would stay
+    // for ever, and what is written down and not pinned goes when its turn comes.
     site.store.keep(peer, kept, UnixMillis::now()).await?;
+    if let Err(error) = site.pin(blob.digest).await {
+        tracing::warn!(digest = %blob.digest, %error, "a blob could not be kept");
+        return Ok(false);
+    }
     site.blob_brought();
     Ok(true)
 }

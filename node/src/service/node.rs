@@ -17,7 +17,7 @@ use embermesh_job::{
 };
 use embermesh_mesh::{blob::BlobService, road::Caller};
 use embermesh_proto::v1::{self, node_server};
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, stream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -61,7 +61,7 @@ impl node_server::Node for NodeService {
         let after = order.resume_after();
         let started = Box::pin(self.tasks.start(order)).await;
         let handle = started.map_err(|not| refusal::not_started(&not))?;
-        self.stream(handle.log().follow(after))
+        self.stream(handle.log().follow(after, &self.cancel))
     }
 
     type AttachStream = Boxed<v1::RunUpdate>;
@@ -76,7 +76,7 @@ impl node_server::Node for NodeService {
         let found = self
             .found(&request.token, bearer, Method::Attach, task)
             .await?;
-        self.stream(found.log.follow(request.after))
+        self.stream(found.log.follow(request.after, &self.cancel))
     }
 
     async fn cancel(
@@ -313,8 +313,6 @@ impl NodeService {
                 .map_err(|error| refusal::store(&error));
             Some((update, (follow, place)))
         });
-        // Whoever follows learns that the node stops from the end of the stream.
-        let updates = updates.take_until(self.cancel.clone().cancelled_owned());
         Ok(Response::new(Box::pin(updates)))
     }
 

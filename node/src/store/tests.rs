@@ -21,7 +21,7 @@ use super::*;
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
 
-struct Everybody;
+pub(crate) struct Everybody;
 
 impl IssuerTrust for Everybody {
     fn authority(&self, issuer: &PeerId, _: UnixMillis) -> Option<Authority> {

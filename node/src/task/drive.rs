@@ -97,10 +97,10 @@ async fn messages(
             biased;
             told = attempt.reins.next() => match told {
                 Told::Stop(why) => return Err(why.into()),
-                Told::Pause => worker.send(&ToWorker::Pause).await?,
-                Told::Resume => worker.send(&ToWorker::Resume).await?,
-                Told::Adjust(adjustment) => worker.send(&ToWorker::Adjust(adjustment)).await?,
-                Told::Finish => worker.send(&ToWorker::Finish).await?,
+                Told::Pause => steer(worker, ToWorker::Pause).await,
+                Told::Resume => steer(worker, ToWorker::Resume).await,
+                Told::Adjust(adjustment) => steer(worker, ToWorker::Adjust(adjustment)).await,
+                Told::Finish => steer(worker, ToWorker::Finish).await,
                 Told::Drain => {
                     draining = true;
                     attempt.log.notify(Notice::Draining);
@@ -146,6 +146,15 @@ async fn messages(
                 }
             }
         }
+    }
+}
+
+/// Passes a word on to the work. A worker that does not take it may have done the work
+/// and gone while what it said still waits here: what it says, and how it ended, is the
+/// truth, and that a word came too late is not.
+async fn steer(worker: &mut Worker, word: ToWorker) {
+    if let Err(error) = worker.send(&word).await {
+        tracing::info!(%error, ?word, "a worker did not take a word");
     }
 }
 
@@ -246,8 +255,13 @@ impl Attempt {
                     &path,
                     allowed,
                 ));
-                let artifact = self.reins.unless_stopped(false, taking).await??;
-                self.site.announce(artifact.digest);
+                let (artifact, held) = self.reins.unless_stopped(false, taking).await??;
+                // Pinned where a stop does not come in between: what is pinned and not
+                // named by an event would stay for ever.
+                let digest = artifact.digest;
+                self.site.pin(digest).await.map_err(NotTaken::from)?;
+                drop(held);
+                self.site.announce(digest);
                 self.artifacts.push(artifact.clone());
                 let kind = EventKind::Artifact(artifact);
                 self.say(seq, kind.clone()).await?;

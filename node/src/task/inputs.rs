@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use super::Log;
 use crate::site::Site;
 
-/// How long a blob may be nowhere before the attempt gives up.
+/// How long a blob may be nowhere, and none of it arrive, before the attempt gives
+/// up.
 const MISSING_WAIT: Duration = Duration::from_secs(20);
 
 /// How long to wait between two tries to find one.
@@ -42,7 +43,7 @@ pub(super) enum NoInput {
     #[error("input {digest} cannot be kept: {reason}")]
     NoRoom { digest: Digest, reason: String },
     /// Nobody could give it.
-    #[error("input {digest} ({size} bytes) was not brought here within {} s: {reason}; put it to this node, or keep its holder running", MISSING_WAIT.as_secs())]
+    #[error("input {digest} ({size} bytes) was not brought here, and nothing of it came for {} s: {reason}; put it to this node, or keep its holder running", MISSING_WAIT.as_secs())]
     Missing {
         digest: Digest,
         size: u64,
@@ -86,11 +87,11 @@ async fn bring_one(
         size: Some(size),
         holders,
     };
-    let deadline = Instant::now() + MISSING_WAIT;
+    let mut alive = Instant::now();
     let mut brought = site.brought.subscribe();
     loop {
         brought.mark_unchanged();
-        let reason = match site.blobs.hold(&digest) {
+        match site.blobs.hold(&digest) {
             Ok(held) if held.size() == size => return Ok(held),
             Ok(held) => {
                 let has = held.size();
@@ -100,16 +101,24 @@ async fn bring_one(
                     says: size,
                 });
             }
-            Err(_) => match fetch(site, log, &want, cancel).await {
-                Ok(()) => continue,
-                Err(FetchError::Store(error)) => {
-                    let reason = error.to_string();
-                    return Err(NoInput::NoRoom { digest, reason });
-                }
-                Err(error) => error.to_string(),
-            },
+            Err(_) => {}
+        }
+        let Tried { end, moved } = try_fetch(site, log, &want, &mut brought, cancel).await;
+        let reason = match end {
+            Ok(()) => continue,
+            Err(_) if site.blobs.contains(&digest) => continue,
+            Err(FetchError::Store(error)) => {
+                let reason = error.to_string();
+                return Err(NoInput::NoRoom { digest, reason });
+            }
+            Err(error) => error.to_string(),
         };
         let now = Instant::now();
+        if moved {
+            alive = now;
+        }
+        let uploaded = site.arriving.last(&digest).unwrap_or(alive);
+        let deadline = alive.max(uploaded) + MISSING_WAIT;
         if now >= deadline || cancel.is_cancelled() {
             return Err(NoInput::Missing {
                 digest,
@@ -122,13 +131,50 @@ async fn bring_one(
     }
 }
 
+/// How a fetch ended, and whether anything came of it.
+struct Tried {
+    end: Result<(), FetchError>,
+    moved: bool,
+}
+
+/// Fetches, unless the blob comes by another way meanwhile.
+async fn try_fetch(
+    site: &Site,
+    log: &Log,
+    want: &Want,
+    brought: &mut watch::Receiver<u64>,
+    cancel: &CancellationToken,
+) -> Tried {
+    let (progress, seen) = watch::channel(Progress::default());
+    let stop = cancel.child_token();
+    let arrived = async {
+        while !site.blobs.contains(&want.digest) {
+            if brought.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut fetching = Box::pin(fetch(site, log, want, (&progress, seen.clone()), &stop));
+    let end = tokio::select! {
+        biased;
+        end = &mut fetching => end,
+        () = arrived => {
+            // It is told rather than dropped, so that what has come is left in order.
+            stop.cancel();
+            fetching.await
+        }
+    };
+    let moved = seen.borrow().received > 0;
+    Tried { end, moved }
+}
+
 async fn fetch(
     site: &Site,
     log: &Log,
     want: &Want,
+    (progress, mut seen): (&watch::Sender<Progress>, watch::Receiver<Progress>),
     cancel: &CancellationToken,
 ) -> Result<(), FetchError> {
-    let (progress, mut seen) = watch::channel(Progress::default());
     let tell = async {
         while seen.changed().await.is_ok() {
             let received = seen.borrow_and_update().received;
@@ -143,7 +189,7 @@ async fn fetch(
     };
     let fetching = Box::pin(
         site.fetcher
-            .fetch(&site.blobs, want, Some(&progress), cancel),
+            .fetch(&site.blobs, want, Some(progress), cancel),
     );
     tokio::select! {
         biased;

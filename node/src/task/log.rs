@@ -17,6 +17,7 @@ use embermesh_job::{
     event::{Event, Notice, RunUpdate},
 };
 use tokio::sync::{broadcast, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::store::{AttemptEnd, Store, StoreError};
 
@@ -108,12 +109,15 @@ impl Log {
         let _ = self.notices.send(notice);
     }
 
-    /// Everything after a number, and then what comes.
-    pub(crate) fn follow(self: &Arc<Self>, after: u64) -> Follow {
+    /// Everything after a number, and then what comes, until the attempt ends or,
+    /// where it does not, until `closing` is cancelled. What was written by then is
+    /// said first: a node that stops does not swallow the end of an attempt.
+    pub(crate) fn follow(self: &Arc<Self>, after: u64, closing: &CancellationToken) -> Follow {
         Follow {
             log: Arc::clone(self),
             heads: self.head.subscribe(),
             notices: self.notices.subscribe(),
+            closing: closing.clone(),
             after,
             page: VecDeque::new(),
             over: false,
@@ -146,13 +150,15 @@ pub(crate) struct Follow {
     log: Arc<Log>,
     heads: watch::Receiver<Head>,
     notices: broadcast::Receiver<Notice>,
+    closing: CancellationToken,
     after: u64,
     page: VecDeque<Arc<Event>>,
     over: bool,
 }
 
 impl Follow {
-    /// The next item; `None` when the attempt has ended and all of it was said.
+    /// The next item; `None` when the attempt has ended or the node stops, and all of
+    /// it was said.
     pub(crate) async fn next(&mut self) -> Option<Result<RunUpdate, StoreError>> {
         loop {
             if let Some(event) = self.page.pop_front() {
@@ -180,6 +186,10 @@ impl Follow {
             match head.end {
                 Some(AttemptEnd::Finished) => return None,
                 Some(AttemptEnd::Gone { code, message }) => {
+                    // What was told before the end is said before it.
+                    if let Ok(notice) = self.notices.try_recv() {
+                        return Some(Ok(RunUpdate::Notice(notice)));
+                    }
                     self.over = true;
                     return Some(Ok(RunUpdate::Notice(Notice::AttemptEnded {
                         code,
@@ -198,6 +208,7 @@ impl Follow {
                     // Notices are news, not records: those that were missed are old.
                     Err(_) => tokio::task::yield_now().await,
                 },
+                () = self.closing.cancelled() => return None,
                 () = tokio::time::sleep(IDLE) => {
                     return Some(Ok(RunUpdate::Notice(Notice::Idle)));
                 }

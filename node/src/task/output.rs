@@ -90,7 +90,8 @@ pub(super) async fn checkpoint(
     Ok((stored, held))
 }
 
-/// Makes a blob of an artifact, if the job may make that much.
+/// Makes a blob of an artifact, if the job may make that much. It is held, and to be
+/// pinned until the task is forgotten: its owner comes for it.
 pub(super) async fn artifact(
     site: &Site,
     workdir: &Workdir,
@@ -98,7 +99,7 @@ pub(super) async fn artifact(
     name: String,
     file: &Path,
     allowed: u64,
-) -> Result<Artifact, NotTaken> {
+) -> Result<(Artifact, Held), NotTaken> {
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(|c| c.is_control() || c == '/')
     {
         return Err(NotTaken::BadName);
@@ -112,12 +113,12 @@ pub(super) async fn artifact(
         return Err(NotTaken::OverCeiling { made, allowed });
     }
     let stored = site.blobs.import_file(file).await?;
-    // Kept until the task is forgotten: its owner comes for it.
-    site.blobs.pin(&stored.digest)?;
+    let held = site.blobs.hold(&stored.digest)?;
     let _ = std::fs::remove_file(file);
-    Ok(Artifact {
+    let artifact = Artifact {
         name,
         digest: stored.digest,
         size: stored.size,
-    })
+    };
+    Ok((artifact, held))
 }

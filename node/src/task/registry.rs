@@ -20,6 +20,7 @@ use super::{
     run,
 };
 use crate::{
+    joined::joined,
     site::Site,
     slots::NoSlot,
     store::{AttemptEnd, NewAttempt, NotAdmitted, StoreError},
@@ -86,8 +87,16 @@ impl Tasks {
         }
     }
 
-    /// Admits an attempt and starts it.
+    /// Admits an attempt and starts it. Whoever asks may go away meanwhile, with its
+    /// connection: what has been admitted is started all the same, because its token is
+    /// used up.
     pub(crate) async fn start(&self, order: TaskOrder) -> Result<TaskHandle, NotStarted> {
+        let tasks = self.clone();
+        let starting = async move { Box::pin(tasks.start_in_turn(order)).await };
+        joined(self.inner.site.tracker.spawn(starting)).await
+    }
+
+    async fn start_in_turn(&self, order: TaskOrder) -> Result<TaskHandle, NotStarted> {
         let _turn = self.inner.starting.lock().await;
         let site = &self.inner.site;
         let key = order.key();
@@ -278,15 +287,22 @@ impl Tasks {
         let all = futures::future::join_all(running.iter().map(TaskHandle::ended));
         if tokio::time::timeout(within, all).await.is_err() {
             tracing::warn!(?within, "attempts overran the drain and are stopped");
-            self.stop_all().await;
+            self.stop_running().await;
         }
     }
 
-    /// Stops every attempt now.
-    pub(crate) async fn stop_all(&self) {
+    /// Stops every attempt now. Says whether there was one.
+    pub(crate) async fn stop_all(&self) -> bool {
+        // An attempt that is being started is waited for and stopped too.
+        let _turn = self.inner.starting.lock().await;
+        self.stop_running().await
+    }
+
+    async fn stop_running(&self) -> bool {
         let running = self.all();
         let stops = running.iter().map(|handle| handle.stop(StopWhy::Drained));
         futures::future::join_all(stops).await;
+        !running.is_empty()
     }
 
     fn forget(&self, key: TaskKey) {
@@ -315,3 +331,6 @@ pub(super) fn task_of(key: TaskKey) -> TaskRef {
         task: key.task,
     }
 }
+
+#[cfg(test)]
+mod tests;

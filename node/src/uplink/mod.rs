@@ -3,21 +3,33 @@
 //! notice.
 //!
 //! - `session`: one registration, until the connection is lost.
+//! - `lost`: whether an index is away, or has given its final answer.
+//! - `refusals`: who hears of final answers.
 //! - `orders`: what the index wants of this node.
 //! - `reports`: what it has still to hear.
 
+mod lost;
 mod orders;
+mod refusals;
 mod reports;
 mod session;
 
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use embermesh_client::ClientError;
 use embermesh_crypto::ids::PeerId;
 use embermesh_mesh::road::{self, RoadChoice, Target};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    lost::{FirstWords, Lost},
+    session::Session,
+};
 use crate::{gate::Gate, site::Site, task::Tasks};
 
 /// The first pause before an index is dialled again.
@@ -42,8 +54,10 @@ pub(crate) struct Parts {
 pub(crate) struct Uplink {
     parts: Parts,
     target: Target,
-    /// Who answered first is who must answer from now on.
+    /// Who took this node first is who must answer from now on.
     peer: Option<PeerId>,
+    first_words: FirstWords,
+    hears_refusals: Option<mpsc::Sender<ClientError>>,
 }
 
 impl Uplink {
@@ -52,6 +66,8 @@ impl Uplink {
             parts,
             peer: target.peer,
             target,
+            first_words: FirstWords::default(),
+            hears_refusals: refusals::hears(),
         }
     }
 
@@ -72,11 +88,12 @@ impl Uplink {
             if let Err(reason) = ended {
                 // Said once at the level that people read, then only to who asks.
                 if told {
-                    tracing::debug!(index = %self.target, reason, "the index is not reached");
+                    tracing::debug!(index = %self.target, %reason, "the index is not reached");
                 } else {
-                    tracing::warn!(index = %self.target, reason, "the index is not reached; trying on");
+                    tracing::warn!(index = %self.target, %reason, "the index is not reached; trying on");
                 }
                 told = true;
+                self.weigh(reason);
             }
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
             cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -84,19 +101,33 @@ impl Uplink {
     }
 
     /// Connects, registers, and serves until the connection is lost.
-    async fn session(&mut self) -> Result<(), String> {
+    async fn session(&mut self) -> Result<(), Lost> {
         let site = &self.parts.site;
         let target = Target {
             peer: self.peer,
             ..self.target.clone()
         };
         let dial = road::connect(&site.identity, &target, None, RoadChoice::Tls);
+        let pinned = self.target.peer.is_some();
         let connection = timeout(CALL_WAIT, Box::pin(dial))
             .await
             .map_err(|_| format!("no answer within {CALL_WAIT:?}"))?
-            .map_err(|error| error.to_string())?;
-        self.peer = Some(connection.peer);
-        session::run(&self.parts, connection).await
+            .map_err(|error| lost::dialled(&target, pinned, error))?;
+        let peer = connection.peer;
+        let session = Session::new(&self.parts, &target, connection);
+        let interval = session.register().await?;
+        self.peer = Some(peer);
+        self.first_words.taken();
+        Ok(session.serve(interval).await?)
+    }
+
+    /// Tells whoever runs this node, once, that an index will not have it.
+    fn weigh(&mut self, lost: Lost) {
+        let settled = self.first_words.settle(&lost);
+        if let (true, Lost::Final(error), Some(hears)) = (settled, lost, &self.hears_refusals) {
+            // Nobody listens any more when the node is being stopped.
+            let _ = hears.try_send(error);
+        }
     }
 }
 

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use embermesh_crypto::{ids::PeerId, time::UnixMillis, token::SKEW_S};
 use embermesh_job::assignment::TaskKey;
-use embermesh_mesh::road::Connection;
+use embermesh_mesh::road::{Connection, Target};
 use embermesh_proto::v1::{self, registry_client::RegistryClient};
 use tokio::{sync::watch, time::timeout};
 use tonic::transport::Channel;
 
-use super::{CALL_WAIT, Parts, orders, reports};
+use super::{
+    CALL_WAIT, Parts,
+    lost::{self, Lost},
+    orders, reports,
+};
 use crate::task::{Phase, StopWhy};
 
 /// The least and the greatest interval of heartbeats that an index can ask for.
@@ -24,34 +28,42 @@ pub(super) struct Session<'a> {
     pub(super) parts: &'a Parts,
     pub(super) index: PeerId,
     pub(super) client: RegistryClient<Channel>,
+    target: &'a Target,
 }
 
-/// Registers and serves the index until the connection is lost.
-pub(super) async fn run(parts: &Parts, connection: Connection) -> Result<(), String> {
-    let session = Session {
-        parts,
-        index: connection.peer,
-        client: RegistryClient::new(connection.channel),
-    };
-    let interval = session.register().await?;
-    tracing::info!(index = %session.index, ?interval, "registered");
-    // The first of the three that ends ends the session.
-    tokio::select! {
-        ended = Box::pin(session.heartbeats(interval)) => ended,
-        ended = Box::pin(orders::take(&session)) => ended,
-        ended = Box::pin(reports::send(&session)) => ended,
+impl<'a> Session<'a> {
+    pub(super) fn new(parts: &'a Parts, target: &'a Target, connection: Connection) -> Self {
+        Self {
+            parts,
+            index: connection.peer,
+            client: RegistryClient::new(connection.channel),
+            target,
+        }
     }
-}
 
-impl Session<'_> {
+    /// Serves the index, which has taken this node, until the connection is lost.
+    pub(super) async fn serve(&self, interval: Duration) -> Result<(), String> {
+        tracing::info!(index = %self.index, ?interval, "registered");
+        // The first of the three that ends ends the session.
+        tokio::select! {
+            ended = Box::pin(self.heartbeats(interval)) => ended,
+            ended = Box::pin(orders::take(self)) => ended,
+            ended = Box::pin(reports::send(self)) => ended,
+        }
+    }
+
     /// Introduces this node; the interval of heartbeats that the index wants.
-    async fn register(&self) -> Result<Duration, String> {
+    pub(super) async fn register(&self) -> Result<Duration, Lost> {
         let advert = self.advert().await?;
         let request = v1::RegisterNodeRequest {
             advert: advert.into(),
         };
         let mut client = self.client.clone();
-        let welcome = call(client.register_node(request)).await?;
+        let welcome = timeout(CALL_WAIT, client.register_node(request))
+            .await
+            .map_err(|_| format!("no answer within {CALL_WAIT:?}"))?
+            .map_err(|status| lost::refused(self.target, &status))?
+            .into_inner();
         warn_of_skew(self.index, welcome.index_time_ms);
         let trust = self.parts.gate.trust();
         trust
@@ -176,7 +188,7 @@ impl Session<'_> {
         let (keys, revocation) = self.parts.gate.trust().sequences(&self.index);
         if pulse.register || pulse.key_set_sequence > keys || pulse.revocation_sequence > revocation
         {
-            self.register().await?;
+            self.register().await.map_err(|lost| lost.to_string())?;
         }
         Ok(())
     }

@@ -19,7 +19,12 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Spawner, WorkerCommand, resident, tail::Tail};
+use super::{
+    Spawner, WorkerCommand,
+    group::{end_group, kill_group},
+    resident,
+    tail::Tail,
+};
 
 /// Messages of a worker that wait for the daemon; beyond them the pipe fills and
 /// the worker waits.
@@ -188,7 +193,7 @@ impl Worker {
             Ok(Ok(status)) => describe(status),
             Ok(Err(error)) => error.to_string(),
             Err(_) => {
-                self.kill_group();
+                kill_group(&mut self.child);
                 "it closed its pipe and did not exit".to_owned()
             }
         };
@@ -200,35 +205,20 @@ impl Worker {
         }
     }
 
-    /// Ends the process within `grace`, by force after it, and reaps it.
+    /// Ends the process within `grace`, by force after it, and reaps it, unless the
+    /// kernel does not let go of it.
     pub(crate) async fn end(mut self, grace: Duration) {
         self.stdin = None;
         if timeout(grace, self.child.wait()).await.is_err() {
-            self.kill_group();
-            let _ = self.child.wait().await;
+            end_group(&mut self.child).await;
         }
-    }
-
-    fn kill_group(&mut self) {
-        // After it has been waited for, its id may be somebody else's.
-        if self.child.id().is_none() {
-            return;
-        }
-        #[cfg(unix)]
-        if let Some(pid) = i32::try_from(self.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-        {
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
-        let _ = self.child.start_kill();
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
         // The runtime reaps what is dropped before it was waited for.
-        self.kill_group();
+        kill_group(&mut self.child);
     }
 }
 

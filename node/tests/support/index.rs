@@ -73,6 +73,11 @@ impl FakeIndex {
         Self::serve(self.state, Some(address)).await
     }
 
+    /// Goes away for good. Dropping it would not: whoever serves goes on.
+    pub(crate) async fn end(self) {
+        self.serving.stop().await;
+    }
+
     async fn serve(state: Arc<State>, address: Option<SocketAddr>) -> Self {
         let mut config = ListenConfig::default();
         if let Some(address) = address {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 pub(crate) mod index;
+#[cfg(unix)]
+pub(crate) mod worker;
 
 use std::{sync::Arc, time::Duration};
 

@@ -19,6 +19,11 @@ async fn collect(mut follow: Follow) -> Vec<u64> {
     seen
 }
 
+/// A node that does not stop.
+fn open() -> CancellationToken {
+    CancellationToken::new()
+}
+
 fn last(seq: u64) -> Event {
     Event {
         kind: EventKind::Finished {
@@ -38,16 +43,16 @@ async fn followers_from_anywhere_hear_every_event_once() {
     let log = Log::new(store.clone(), key(1, 1), 0, None);
     let starts = [0, 1, 100, EVENTS - 1, EVENTS];
     let early: Vec<_> = starts
-        .map(|after| tokio::spawn(collect(log.follow(after))))
+        .map(|after| tokio::spawn(collect(log.follow(after, &open()))))
         .into();
-    let asleep = log.follow(0);
+    let asleep = log.follow(0, &open());
     for seq in 1..=EVENTS {
         log.append(event(seq, 1)).await.unwrap();
         if seq == EVENTS / 2 {
             log.notify(Notice::Paused(true));
         }
     }
-    let late = tokio::spawn(collect(log.follow(7)));
+    let late = tokio::spawn(collect(log.follow(7, &open())));
     store.append(key(1, 1), &[last(EVENTS + 1)]).await.unwrap();
     log.show(last(EVENTS + 1), Some(AttemptEnd::Finished));
     for (after, follower) in starts.iter().zip(early) {
@@ -60,7 +65,7 @@ async fn followers_from_anywhere_hear_every_event_once() {
     // One that had not looked once until the end.
     assert_eq!(collect(asleep).await, (1..=EVENTS + 1).collect::<Vec<_>>());
     // One that has everything hears nothing.
-    assert_eq!(collect(log.follow(EVENTS + 1)).await, [0_u64; 0]);
+    assert_eq!(collect(log.follow(EVENTS + 1, &open())).await, [0_u64; 0]);
 }
 
 #[tokio::test]
@@ -69,7 +74,7 @@ async fn an_attempt_that_ended_without_its_task_says_so_once() {
     let store = open_in(dir.path()).await;
     let log = Log::new(store, key(1, 1), 0, None);
     log.append(event(1, 1)).await.unwrap();
-    let mut follow = log.follow(0);
+    let mut follow = log.follow(0, &open());
     log.show_end(AttemptEnd::Gone {
         code: "drained".to_owned(),
         message: "the node stops".to_owned(),
@@ -79,5 +84,39 @@ async fn an_attempt_that_ended_without_its_task_says_so_once() {
         panic!("the end is said");
     };
     assert_eq!(code, "drained");
+    assert!(follow.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_node_that_stops_says_everything_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    let log = Log::new(store, key(1, 1), 0, None);
+    let closing = CancellationToken::new();
+    let mut follow = log.follow(0, &closing);
+    log.append(event(1, 1)).await.unwrap();
+    log.notify(Notice::Draining);
+    log.show_end(AttemptEnd::Gone {
+        code: "drained".to_owned(),
+        message: "the node stops".to_owned(),
+    });
+    // A follower that is not looked at until the node has nothing else to do.
+    closing.cancel();
+    assert!(matches!(follow.next().await, Some(Ok(RunUpdate::Event(_)))));
+    assert!(matches!(
+        follow.next().await,
+        Some(Ok(RunUpdate::Notice(Notice::Draining)))
+    ));
+    assert!(matches!(
+        follow.next().await,
+        Some(Ok(RunUpdate::Notice(Notice::AttemptEnded { .. })))
+    ));
+    assert!(follow.next().await.is_none());
+
+    // An attempt that has not ended by then is not waited for.
+    let log = Log::new(log.store.clone(), key(2, 1), 0, None);
+    log.append(event(1, 1)).await.unwrap();
+    let mut follow = log.follow(0, &closing);
+    assert!(matches!(follow.next().await, Some(Ok(RunUpdate::Event(_)))));
     assert!(follow.next().await.is_none());
 }
