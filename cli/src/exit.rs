@@ -91,8 +91,8 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
             if let Some(MeshError::OtherNetwork { .. }) = cause.downcast_ref() {
                 return Some(Exit::Refused);
             }
-            if cause.is::<FetchError>() {
-                return Some(Exit::Unreachable);
+            if let Some(error) = cause.downcast_ref::<FetchError>() {
+                return Some(of_fetch(error));
             }
             let input = cause.is::<WrongInput>()
                 || cause.is::<InvalidJobFile>()
@@ -110,19 +110,58 @@ fn of_client(error: &ClientError) -> Exit {
         ClientError::InvalidTarget { .. }
         | ClientError::Invalid { .. }
         | ClientError::NotFound { .. }
+        | ClientError::Spec(_)
         | ClientError::InputChanged(_)
         | ClientError::Io { .. } => Exit::Input,
         ClientError::NotAnIndex { .. }
         | ClientError::Unreachable { .. }
-        | ClientError::Timeout { .. }
-        | ClientError::Fetch(FetchError::NoHolder(_) | FetchError::NoneCould { .. }) => {
-            Exit::Unreachable
-        }
+        | ClientError::Timeout { .. } => Exit::Unreachable,
         ClientError::AnotherIndex { .. }
         | ClientError::Refused { .. }
         | ClientError::Exhausted { .. }
         | ClientError::Receipt(_) => Exit::Refused,
-        ClientError::Fetch(FetchError::Cancelled(_)) => Exit::Interrupted,
+        ClientError::Fetch(error) => of_fetch(error),
         _ => Exit::Failed,
+    }
+}
+
+fn of_fetch(error: &FetchError) -> Exit {
+    match error {
+        FetchError::NoHolder(_) | FetchError::NoneCould { .. } => Exit::Unreachable,
+        FetchError::Cancelled(_) => Exit::Interrupted,
+        // A full disk is on this side.
+        _ => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use embermesh_crypto::Digest;
+    use embermesh_mesh::blob::StoreError;
+
+    use super::*;
+
+    #[test]
+    fn a_fetch_that_fails_has_one_exit_code_whoever_fetched() {
+        let digest = Digest::of(b"blob");
+        let full = StoreError::DiskFull {
+            path: "/full".into(),
+        };
+        let nobody = FetchError::NoneCould {
+            digest,
+            trials: Vec::new(),
+        };
+        for (error, exit) in [
+            (FetchError::NoHolder(digest), Exit::Unreachable),
+            (nobody, Exit::Unreachable),
+            (FetchError::Store(full), Exit::Failed),
+            (FetchError::Cancelled(digest), Exit::Interrupted),
+        ] {
+            let bare = Err::<(), _>(error.clone()).context("the blob was not fetched");
+            assert_eq!(exit_of(&bare.unwrap_err()), exit, "{error}");
+            let of_client = ClientError::Fetch(error.clone());
+            assert_eq!(exit_of(&of_client.into()), exit, "{error}");
+        }
     }
 }

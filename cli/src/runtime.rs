@@ -3,20 +3,24 @@
 use std::{future::Future, io::Read as _, time::Duration};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+use crate::exit::Interrupted;
 
 /// How long background tasks have once the command is done.
 const LAST_TASKS: Duration = Duration::from_secs(2);
 
-/// Which signal asked the process to stop.
+/// What asked the process to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// SIGINT: now.
     Interrupt,
     /// SIGTERM: in good order.
     Terminate,
+    /// Whoever started this process is gone.
+    Orphaned,
 }
 
 /// Runs a command to its end.
@@ -57,38 +61,80 @@ fn console_colours() -> bool {
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Waits for SIGINT or SIGTERM. From its first poll on they no longer end the
-/// process by themselves.
+/// Hears what asks this process to stop. Once it is made, SIGINT and SIGTERM no
+/// longer end the process by themselves, and none is lost before it is waited for.
+pub(crate) struct Stopping {
+    interrupt: Signal,
+    terminate: Signal,
+    orphaned: CancellationToken,
+}
+
+impl Stopping {
+    /// Hears SIGINT and SIGTERM from now on.
+    ///
+    /// # Errors
+    /// When the system does not let the process hear signals.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?,
+            orphaned: CancellationToken::new(),
+        })
+    }
+
+    /// Hears the end of the process that started this one, too.
+    ///
+    /// # Errors
+    /// When the parent cannot be watched.
+    pub(crate) fn or_orphaned(self) -> anyhow::Result<Self> {
+        die_with_parent(self.orphaned.clone())?;
+        Ok(self)
+    }
+
+    /// Waits until the process is asked to stop. Cancel safe.
+    pub(crate) async fn asked(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.interrupt.recv() => Asked::Interrupt,
+            _ = self.terminate.recv() => Asked::Terminate,
+            () = self.orphaned.cancelled() => Asked::Orphaned,
+        }
+    }
+}
+
+/// A token that SIGINT and SIGTERM cancel, from now on.
 ///
 /// # Errors
 /// When the system does not let the process hear signals.
-pub(crate) async fn asked_to_stop() -> anyhow::Result<Asked> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen to SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
-    Ok(tokio::select! {
-        _ = interrupt.recv() => Asked::Interrupt,
-        _ = terminate.recv() => Asked::Terminate,
-    })
-}
-
-/// A token that SIGINT and SIGTERM cancel.
-pub(crate) fn stop_token() -> CancellationToken {
+pub(crate) fn stop_token() -> anyhow::Result<CancellationToken> {
+    let mut stopping = Stopping::listen()?;
     let token = CancellationToken::new();
     let cancel = token.clone();
     tokio::spawn(async move {
-        if let Err(error) = asked_to_stop().await {
-            tracing::warn!(%error, "signals are not heard");
-            return;
-        }
+        stopping.asked().await;
         cancel.cancel();
     });
-    token
+    Ok(token)
+}
+
+/// Runs what a signal may break off; `left` says how things stand then.
+///
+/// # Errors
+/// Those of `run`, and [`Interrupted`].
+pub(crate) async fn unless_stopped<T>(
+    cancel: &CancellationToken,
+    left: &str,
+    run: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    match cancel.run_until_cancelled(run).await {
+        Some(end) => end,
+        None => Err(Interrupted(left.to_owned()).into()),
+    }
 }
 
 /// Ends this process when the one that started it ends, however that ends: the
 /// kernel kills it, and where that does not work the end of stdin, which the parent
 /// holds, cancels `cancel`.
-pub(crate) fn die_with_parent(cancel: CancellationToken) -> anyhow::Result<()> {
+fn die_with_parent(cancel: CancellationToken) -> anyhow::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("cannot ask the kernel for the parent's death")?;

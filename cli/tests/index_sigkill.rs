@@ -4,13 +4,13 @@
 //! time at a moment of chance, and started again on the same folder and port.
 //! Every submit that was acknowledged must be known afterwards, once.
 
+mod support;
+
 use std::{
     collections::BTreeSet,
-    path::Path,
-    process::Stdio,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,10 +18,9 @@ use std::{
 use embermesh_client::{Client, IdempotencyKey, Options};
 use embermesh_crypto::{Digest, JobId, Keypair};
 use embermesh_job::spec::JobSpec;
+use support::{PATIENCE, own_loopback, start_index};
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    sync::{Mutex, RwLock, watch},
+    sync::{Mutex, RwLock, Semaphore, watch},
     time::timeout,
 };
 
@@ -31,48 +30,20 @@ const KILLS: u64 = 50;
 const SUBMITTERS: usize = 4;
 /// The most jobs of one key that an index holds open.
 const MOST_JOBS: usize = 10_000;
-/// The longest wait for anything that must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Submits between two kills: however fast the disk, all of them together stay below
+/// what the index takes of one key.
+const PER_ROUND: usize = MOST_JOBS / (KILLS as usize + 1) - SUBMITTERS;
 /// The kill comes at most this long after the first acknowledgement.
 const LATEST_KILL_US: u64 = 60_000;
+/// The variable that repeats the chances of another run. It has not the name of a
+/// setting, which the command would want to know.
+const SEED: &str = "KILL_SEED";
 
-/// The index as a process.
-struct Index {
-    child: Child,
-    address: String,
-}
-
-impl Index {
-    async fn start(folder: &Path, listen: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_embermesh"))
-            .args(["-o", "json", "-q", "index", "run", "--listen", listen])
-            .args(["--mesh-listen", "/ip4/127.0.0.1/tcp/0"])
-            .args(["--metrics-listen", "127.0.0.1:0", "--data-dir"])
-            .arg(folder.join("index"))
-            .env("HOME", folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let stdout = child.stdout.take().unwrap();
-        let mut lines = BufReader::new(stdout).lines();
-        let line = timeout(PATIENCE, lines.next_line())
-            .await
-            .expect("the index says in time that it serves")
-            .unwrap()
-            .expect("the index serves rather than ends");
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let address = ready["address"].as_str().unwrap().to_owned();
-        Self { child, address }
-    }
-
-    async fn client(&self, key: &Arc<Keypair>) -> Client {
-        let target = self.address.parse().unwrap();
-        Client::connect(target, Arc::clone(key), Options::default())
-            .await
-            .unwrap()
-    }
+async fn connect(address: &str, key: &Arc<Keypair>) -> Client {
+    let target = address.parse().unwrap();
+    Client::connect(target, Arc::clone(key), Options::default())
+        .await
+        .unwrap()
 }
 
 /// A job that no node will take: there is none.
@@ -96,64 +67,85 @@ fn next_random(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn acknowledged_submits_survive_fifty_kills_of_the_index() {
-    let seed = std::env::var("EMBERMESH_KILL_SEED").map_or(1, |seed| seed.parse().unwrap());
-    println!("EMBERMESH_KILL_SEED={seed}");
-    let mut random = seed;
-    let folder = tempfile::tempdir().unwrap();
-    let key = Arc::new(Keypair::from_seed(&[7; 32]));
+/// What the submitters share.
+struct Submitting {
+    acknowledged: Mutex<Vec<JobId>>,
+    acks: watch::Sender<usize>,
+    number: AtomicU64,
+    /// Submits that may still be made in this round; closed at the end.
+    allowance: Semaphore,
+    /// Nothing is submitted while the index is asked what it knows.
+    asking: RwLock<()>,
+}
 
-    let mut index = Index::start(folder.path(), "127.0.0.1:0").await;
-    let address = index.address.clone();
-    let acknowledged = Arc::new(Mutex::new(Vec::<JobId>::new()));
-    let (acks, mut heard) = watch::channel(0u64);
-    let stop = Arc::new(AtomicBool::new(false));
-    let number = Arc::new(AtomicU64::new(0));
-
-    // Nothing is submitted while the index is asked what it knows.
-    let submitting = Arc::new(RwLock::new(()));
-    let mut submitters = Vec::new();
-    for _ in 0..SUBMITTERS {
-        let client = index.client(&key).await;
-        let (acknowledged, acks) = (Arc::clone(&acknowledged), acks.clone());
-        let (stop, number) = (Arc::clone(&stop), Arc::clone(&number));
-        let submitting = Arc::clone(&submitting);
-        submitters.push(tokio::spawn(async move {
-            while !stop.load(Ordering::Relaxed) {
-                let _submitting = submitting.read().await;
-                let n = number.fetch_add(1, Ordering::Relaxed);
-                let mut bytes = [0; 16];
-                bytes[..8].copy_from_slice(&n.to_le_bytes());
-                // The client sends it again by itself, under the same key.
-                let submitted = client
-                    .submit(&spec(n), IdempotencyKey::from_bytes(bytes))
-                    .await
-                    .expect("the index is back soon");
-                acknowledged.lock().await.push(submitted.job.id);
-                acks.send_modify(|count| *count += 1);
-            }
-        }));
+impl Submitting {
+    /// Submits until the end.
+    async fn run(&self, client: Client) {
+        while let Ok(allowed) = self.allowance.acquire().await {
+            allowed.forget();
+            let _submitting = self.asking.read().await;
+            let n = self.number.fetch_add(1, Ordering::Relaxed);
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&n.to_le_bytes());
+            // The client sends it again by itself, under the same key.
+            let submitted = client
+                .submit(&spec(n), IdempotencyKey::from_bytes(bytes))
+                .await
+                .expect("the index is back soon");
+            self.acknowledged.lock().await.push(submitted.job.id);
+            self.acks.send_modify(|count| *count += 1);
+        }
     }
 
-    let mut checked = 0;
-    for kill in 1..=KILLS {
-        heard.mark_unchanged();
+    /// Waits for the moment of a kill: by chance, but while there is something to
+    /// submit.
+    async fn until_kill(&self, latest: Duration) {
+        let mut heard = self.acks.subscribe();
+        let before = *heard.borrow_and_update();
+        let used = PER_ROUND - self.allowance.available_permits();
+        self.allowance.add_permits(used);
         timeout(PATIENCE, heard.changed())
             .await
             .expect("submits are acknowledged between two kills")
             .unwrap();
+        let nearly_all = before + PER_ROUND - SUBMITTERS;
         // The moment of the kill is the chance that is being tested.
-        tokio::time::sleep(Duration::from_micros(
-            next_random(&mut random) % LATEST_KILL_US,
-        ))
-        .await;
-        index.child.start_kill().unwrap();
-        index.child.wait().await.unwrap();
-        index = Index::start(folder.path(), &address).await;
-        let _asking = submitting.write().await;
-        let known: Vec<JobId> = acknowledged.lock().await[checked..].to_vec();
-        let client = index.client(&key).await;
+        let _ = timeout(latest, heard.wait_for(|acks| *acks >= nearly_all)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acknowledged_submits_survive_fifty_kills_of_the_index() {
+    let seed = std::env::var(SEED).map_or(1, |seed| seed.parse().unwrap());
+    println!("{SEED}={seed} cargo nextest run --release -p embermesh-cli --test index_sigkill");
+    let mut random = seed;
+    let folder = tempfile::tempdir().unwrap();
+    let key = Arc::new(Keypair::from_seed(&[7; 32]));
+
+    let mut index = start_index(folder.path(), &own_loopback()).await;
+    let address = index.address();
+    let submitting = Arc::new(Submitting {
+        acknowledged: Mutex::default(),
+        acks: watch::Sender::new(0),
+        number: AtomicU64::new(0),
+        allowance: Semaphore::new(0),
+        asking: RwLock::default(),
+    });
+    let mut submitters = Vec::new();
+    for _ in 0..SUBMITTERS {
+        let (client, submitting) = (connect(&address, &key).await, Arc::clone(&submitting));
+        submitters.push(tokio::spawn(async move { submitting.run(client).await }));
+    }
+
+    let mut checked = 0;
+    for kill in 1..=KILLS {
+        let latest = Duration::from_micros(next_random(&mut random) % LATEST_KILL_US);
+        submitting.until_kill(latest).await;
+        index.kill().await;
+        index = start_index(folder.path(), &address).await;
+        let _asking = submitting.asking.write().await;
+        let known = submitting.acknowledged.lock().await[checked..].to_vec();
+        let client = connect(&address, &key).await;
         for job in &known {
             let view = client.job(*job).await;
             assert!(
@@ -164,18 +156,18 @@ async fn acknowledged_submits_survive_fifty_kills_of_the_index() {
         checked += known.len();
     }
 
-    stop.store(true, Ordering::Relaxed);
+    submitting.allowance.close();
     for submitter in submitters {
         timeout(PATIENCE, submitter).await.unwrap().unwrap();
     }
-    let acknowledged = acknowledged.lock().await.clone();
+    let acknowledged = submitting.acknowledged.lock().await.clone();
     let distinct: BTreeSet<JobId> = acknowledged.iter().copied().collect();
     assert_eq!(
         distinct.len(),
         acknowledged.len(),
         "each submit made a job of its own"
     );
-    let client = index.client(&key).await;
+    let client = connect(&address, &key).await;
     let listed = client.jobs(&[], MOST_JOBS).await.unwrap();
     assert_eq!(
         listed.len(),

@@ -2,9 +2,20 @@
 
 mod support;
 
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Output, Stdio},
+};
 
+use embermesh_crypto::{
+    Digest, Epoch, JobId, Keypair, TaskIndex,
+    ids::TokenId,
+    time::{UnixMillis, UnixSeconds},
+    token::{self, Ceilings, Claims, Methods},
+};
 use support::{digits_job, refused, run, stderr, stdout};
+use tokio::{io::AsyncWriteExt as _, time::timeout};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -182,6 +193,71 @@ async fn what_is_no_token_and_no_receipt_is_refused() {
     refused(&receipt, 4, &["receipt"]);
     let receipt = run(folder.path(), &["receipt", "verify", "/nowhere.bin"]).await;
     refused(&receipt, 2, &["/nowhere.bin"]);
+}
+
+#[tokio::test]
+async fn a_token_is_shown_with_what_it_binds_and_whether_it_holds() {
+    let folder = folder();
+    let now = UnixMillis::now().as_secs();
+    let claims = |from: UnixSeconds| Claims {
+        issuer: key(1).peer_id(),
+        client: key(2).peer_id(),
+        node: key(3).peer_id(),
+        job: JobId::v7(UnixMillis(1), [7; 10]),
+        task: TaskIndex(0),
+        epoch: Epoch(3),
+        spec: Digest::of(b"spec"),
+        methods: Methods::all(),
+        ceilings: Ceilings {
+            memory_bytes: 1 << 30,
+            wall_ms: 60_000,
+            output_bytes: 1 << 20,
+        },
+        token_id: TokenId([9; 16]),
+        issued_at: from,
+        not_before: from,
+        expires_at: from.saturating_add(300),
+        revocation_epoch: 0,
+    };
+    let valid = token::issue(&claims(now), &key(1)).unwrap();
+    let shown = run(folder.path(), &["-o", "json", "token", "inspect", &valid]).await;
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["verdict"], "valid");
+    assert_eq!(shown["issuer"], key(1).peer_id().to_string());
+    assert_eq!(shown["client"], key(2).peer_id().to_string());
+    assert_eq!(shown["node"], key(3).peer_id().to_string());
+    assert_eq!(shown["epoch"], 3);
+    assert_eq!(shown["spec"], Digest::of(b"spec").to_string());
+    // For people, from stdin, as it comes out of a file.
+    let piped = piped(folder.path(), &["token", "inspect"], &format!("{valid}\n")).await;
+    assert!(piped.status.success(), "{}", stderr(&piped));
+    assert!(stdout(&piped).contains("valid") && stdout(&piped).contains("1.0 GiB"));
+
+    let old = token::issue(&claims(UnixSeconds(now.0 - 3_600)), &key(1)).unwrap();
+    let shown = run(folder.path(), &["-o", "json", "token", "inspect", &old]).await;
+    assert_eq!(shown.status.code(), Some(4), "{}", stderr(&shown));
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["verdict"], "expired");
+}
+
+fn key(seed: u8) -> Keypair {
+    Keypair::from_seed(&[seed; 32])
+}
+
+/// Runs a command that is given something on its stdin.
+async fn piped(folder: &Path, words: &[&str], text: &str) -> Output {
+    let mut child = support::command(folder, words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(text.as_bytes()).await.unwrap();
+    drop(stdin);
+    let ended = timeout(support::PATIENCE, child.wait_with_output()).await;
+    ended.expect("it ends").unwrap()
 }
 
 #[tokio::test]

@@ -1,18 +1,16 @@
-//! What is killed in mid-job does no harm: the stream of the client goes on by
-//! number, and a cancel frees the device.
+//! What is killed, or stopped, in mid-job does no harm: the stream of the client goes
+//! on by number, and the work from its last checkpoint.
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use support::{Mesh, Numbers, digits_job, eventually, is_event};
+use rustix::process::Signal;
+use serde_json::Value;
+use support::{Followed, Mesh, Numbers, digits_job, endless_job, eventually, is_event};
 
 /// Passes of a job that runs for some seconds.
 const LONG: u32 = 25;
-/// Passes of a job that would run for minutes.
-const ENDLESS: u32 = 2_000;
-/// How long a cancel may take to free the device.
-const FREED_WITHIN: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_death_of_the_index_is_not_noticed() {
@@ -49,104 +47,130 @@ async fn the_death_of_the_index_is_not_noticed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_death_of_the_node_moves_the_job_and_leaves_no_gap() {
     let mut mesh = Mesh::start(2).await;
-    let job = digits_job(mesh.path(), "node-dies", LONG);
-    let mut numbers = Numbers::default();
-    let mut stream = mesh.stream(&["submit", job.to_str().unwrap(), "--follow"]);
-    let id = stream.next().await["job"].as_str().unwrap().to_owned();
-    let first = stream
-        .until(&mut numbers, |line| line["update"] == "assigned")
-        .await;
-    // Once the index has a checkpoint to resume from.
+    let mut job = mesh.follow(&endless_job(mesh.path(), "node-dies")).await;
+    let checkpoint = known_checkpoint(&mesh, &job.id).await;
+    job.hear_up_to(checkpoint).await;
+    let killed = job.node.clone();
+    mesh.node_of(&killed).kill().await;
+    let heard = job.until_moved().await;
+    let (before, _) = heard.split_at(usize::try_from(checkpoint).unwrap());
+    nothing_twice(&mesh, &job.id, before).await;
+    job.stop(&mesh).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_asked_to_stop_hands_its_job_on_at_a_checkpoint() {
+    let mut mesh = Mesh::start(2).await;
+    let mut job = mesh.follow(&endless_job(mesh.path(), "node-stops")).await;
+    known_checkpoint(&mesh, &job.id).await;
+    let node = job.node.clone();
+    // The stream is read meanwhile: it goes on while the node drains.
+    let stopping = mesh.node_of(&node).signal(Signal::TERM);
+    let (status, heard) = tokio::join!(stopping, job.until_moved());
+    assert!(status.success(), "{status}");
+    // It came to a checkpoint first, so that not one step is done again.
+    let of_the_first = heard.iter().filter(|event| event["epoch"] == 1);
+    let last = of_the_first.count();
+    nothing_twice(&mesh, &job.id, &heard[..last]).await;
+    told_before_it_went(&mesh, &job.id).await;
+    job.stop(&mesh).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_parent_is_gone_hands_its_job_on() {
+    let mut mesh = Mesh::start(2).await;
+    let mut job = mesh.follow(&endless_job(mesh.path(), "orphan")).await;
+    let checkpoint = known_checkpoint(&mesh, &job.id).await;
+    job.hear_up_to(checkpoint).await;
+    let node = job.node.clone();
+    let stopping = mesh.node_of(&node).orphan();
+    let (status, heard) = tokio::join!(stopping, job.until_moved());
+    assert!(status.success(), "{status}");
+    let (before, _) = heard.split_at(usize::try_from(checkpoint).unwrap());
+    nothing_twice(&mesh, &job.id, before).await;
+    told_before_it_went(&mesh, &job.id).await;
+    job.stop(&mesh).await;
+}
+
+/// Waits until the index has a checkpoint to go on from: the number of its event.
+async fn known_checkpoint(mesh: &Mesh, id: &str) -> u64 {
     eventually("the index has a checkpoint", async || {
-        !mesh.json(&["jobs", "get", &id]).await["checkpoint"].is_null()
+        !mesh.json(&["jobs", "get", id]).await["checkpoint"].is_null()
     })
     .await;
-    let killed = first["node"].as_str().unwrap().to_owned();
-    mesh.node_of(&killed).kill().await;
-    let second = stream
-        .until(&mut numbers, |line| line["update"] == "assigned")
-        .await;
-    assert_ne!(second["node"], killed.as_str());
-    assert_eq!(second["epoch"], 2);
-    let at = numbers.last;
-    let (rest, code) = stream.finish(&mut numbers).await;
-    assert_eq!(code, 0, "{rest:?}");
-    assert!(numbers.last > at);
-    // It went on from the checkpoint: nothing was started over.
-    let started = rest.iter().filter(|line| is_event(line, "started")).count();
-    assert_eq!(started, 0);
+    let shown = mesh.json(&["jobs", "get", id]).await;
+    shown["checkpoint"]["seq"].as_u64().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn cancel_frees_the_device_at_once() {
-    let mesh = Mesh::start(1).await;
-    let job = digits_job(mesh.path(), "endless", ENDLESS);
-    let mut numbers = Numbers::default();
-    let mut stream = mesh.stream(&["submit", job.to_str().unwrap(), "--follow"]);
-    let id = stream.next().await["job"].as_str().unwrap().to_owned();
-    stream
-        .until(&mut numbers, |line| is_event(line, "progress"))
-        .await;
-    let began = Instant::now();
-    let cancelled = mesh.run(&["jobs", "cancel", &id]).await;
+impl Followed {
+    async fn hear_up_to(&mut self, seq: u64) {
+        self.stream
+            .until(&mut self.numbers, |line| {
+                line["event"]["seq"].as_u64() >= Some(seq)
+            })
+            .await;
+    }
+
+    /// Waits until another node works on the job. What had been heard before.
+    async fn until_moved(&mut self) -> Vec<Value> {
+        let second = self
+            .stream
+            .until(&mut self.numbers, |line| line["update"] == "assigned")
+            .await;
+        assert_ne!(second["node"], self.node.as_str());
+        assert_eq!(second["epoch"], 2);
+        let heard = self.numbers.events.clone();
+        self.stream
+            .until(&mut self.numbers, |line| is_event(line, "progress"))
+            .await;
+        heard
+    }
+
+    /// Ends the job with what it has.
+    async fn stop(mut self, mesh: &Mesh) {
+        let stopped = mesh.run(&["jobs", "stop", &self.id]).await;
+        assert!(stopped.status.success(), "{}", support::stderr(&stopped));
+        let (rest, code) = self.stream.finish(&mut self.numbers).await;
+        assert_eq!(code, 0, "{rest:?}");
+    }
+}
+
+/// Who joins now hears of the same work as was heard before. A step that was done
+/// again has another pace than the first time, to the last bit; one that the new node
+/// only repeats, because its checkpoint has it, has the same.
+async fn nothing_twice(mesh: &Mesh, id: &str, before: &[Value]) {
     assert!(
-        cancelled.status.success(),
-        "{}",
-        support::stderr(&cancelled)
+        before
+            .iter()
+            .any(|event| event["kind"]["progress"].is_object())
     );
-    let (rest, code) = stream.finish(&mut numbers).await;
-    assert_eq!(code, 1, "a cancelled job is no success");
-    assert_eq!(rest.last().unwrap()["outcome"], "cancelled");
-    assert!(began.elapsed() < FREED_WITHIN, "{:?}", began.elapsed());
-    // The device takes the next job.
-    let next = digits_job(mesh.path(), "next", 1);
-    let mut numbers = Numbers::default();
-    let stream = mesh.stream(&["submit", next.to_str().unwrap(), "--follow"]);
-    let (rest, code) = stream.finish(&mut numbers).await;
-    assert_eq!(code, 0, "{rest:?}");
+    let last = before.last().unwrap()["seq"].as_u64();
+    let mut again = Numbers::default();
+    let mut stream = mesh.stream(&["jobs", "watch", id]);
+    stream
+        .until(&mut again, |line| line["event"]["seq"].as_u64() == last)
+        .await;
+    assert_eq!(again.events.len(), before.len());
+    for (before, again) in before.iter().zip(&again.events) {
+        assert_eq!(before["kind"], again["kind"], "event {}", before["seq"]);
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_left_paused_and_joined_again() {
-    let mesh = Mesh::start(1).await;
-    let job = digits_job(mesh.path(), "paused", ENDLESS);
-    // Without --follow the command ends once the node has started the job.
-    let submitted = mesh.json(&["submit", job.to_str().unwrap()]).await;
-    let id = submitted["job"].as_str().unwrap().to_owned();
-    let mut numbers = Numbers::default();
-    let mut stream = mesh.stream(&["jobs", "watch", &id]);
-    stream
-        .until(&mut numbers, |line| is_event(line, "progress"))
-        .await;
-    let paused = mesh.json(&["jobs", "pause", &id]).await;
-    assert_eq!(paused["state"], "paused");
-    stream
-        .until(&mut numbers, |line| line["notice"]["paused"] == true)
-        .await;
-    let resumed = mesh.json(&["jobs", "resume", &id]).await;
-    assert_eq!(resumed["state"], "running");
-    stream
-        .until(&mut numbers, |line| is_event(line, "progress"))
-        .await;
-    // Who joins later, behind a number, gets the next one.
-    let mut later = Numbers { last: 2 };
-    let mut second = mesh.stream(&["jobs", "watch", &id, "--after", "2"]);
-    second
-        .until(&mut later, |line| is_event(line, "progress"))
-        .await;
-    assert!(mesh.run(&["jobs", "cancel", &id]).await.status.success());
-    assert_eq!(second.finish(&mut later).await.1, 1);
-    assert_eq!(stream.finish(&mut numbers).await.1, 1);
-    assert_eq!(later.last, numbers.last);
+/// The index moved the job because the node said that it stops, and not because the
+/// node fell silent.
+async fn told_before_it_went(mesh: &Mesh, id: &str) {
+    let journal = mesh.json(&["jobs", "get", id]).await["journal"].to_string();
+    assert!(journal.contains("(drained)"), "{journal}");
+    assert!(!journal.contains("lease_lapsed"), "{journal}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn daemons_stop_when_they_are_asked_to() {
     let mut mesh = Mesh::start(2).await;
-    let status = mesh.nodes[0].signal(rustix::process::Signal::TERM).await;
+    let status = mesh.nodes[0].signal(Signal::TERM).await;
     assert!(status.success(), "{status}");
-    let status = mesh.nodes[1].signal(rustix::process::Signal::INT).await;
+    let status = mesh.nodes[1].signal(Signal::INT).await;
     assert!(status.success(), "{status}");
-    let status = mesh.index.signal(rustix::process::Signal::TERM).await;
+    let status = mesh.index.signal(Signal::TERM).await;
     assert!(status.success(), "{status}");
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use embermesh_client::{Download, IndexTarget, Options, Sources, put_blobs_at};
+use embermesh_client::{Client, Download, IndexTarget, Options, Sources, put_blobs_at};
 use embermesh_crypto::{JobId, digest::Digest};
 use embermesh_mesh::{
     blob::Progress,
@@ -126,21 +126,17 @@ async fn get(
     out: Option<PathBuf>,
     nodes: Vec<String>,
 ) -> anyhow::Result<Exit> {
-    let cancel = runtime::stop_token();
+    let cancel = runtime::stop_token()?;
     let out = out.unwrap_or_else(|| PathBuf::from(digest.to_string()));
     let (sender, progress) = watch::channel(Progress::default());
     download_bar(&digest.short(), quiet, progress);
     let fetched = if nodes.is_empty() {
-        let client = connect(&settings).await?;
-        let mut known = client.nodes().await?;
-        known.sort_by_key(|node| !node.live);
+        let asking = Box::pin(known_nodes(&settings));
+        let (client, holders) = runtime::unless_stopped(&cancel, "", asking).await?;
         let download = Download {
             digest,
             size: None,
-            holders: known
-                .iter()
-                .map(|node| Target::from(&node.address))
-                .collect(),
+            holders,
         };
         client
             .fetch(&download, &out, Some(&sender), &cancel)
@@ -162,6 +158,18 @@ async fn get(
             .context("the blob was not fetched")?
     };
     say(output, &fetched.digest, fetched.size, Some(&out))
+}
+
+/// The nodes that the index knows, those that live first.
+async fn known_nodes(settings: &Settings) -> anyhow::Result<(Client, Vec<Target>)> {
+    let client = connect(settings).await?;
+    let mut known = client.nodes().await?;
+    known.sort_by_key(|node| !node.live);
+    let holders = known
+        .iter()
+        .map(|node| Target::from(&node.address))
+        .collect();
+    Ok((client, holders))
 }
 
 /// A node's address, which is written as an index's is.

@@ -13,7 +13,7 @@ use crate::{
     config::Settings,
     exit::Exit,
     identity,
-    runtime::{self, asked_to_stop, die_with_parent},
+    runtime::{self, Stopping},
     show,
 };
 
@@ -100,26 +100,20 @@ impl Index {
 
 async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow::Result<Exit> {
     let output = global.output(&settings);
-    let cancel = CancellationToken::new();
+    // Heard from before it starts, so that none is lost.
+    let mut stopping = Stopping::listen()?;
     if with_parent {
-        die_with_parent(cancel.clone())?;
+        stopping = stopping.or_orphaned()?;
     }
     let config = settings.index_server;
     let keypair = identity::daemon_key(global.key.as_deref(), &config.data_dir)?;
     let network = config.network.to_string();
-    // Signals are heard from before it starts, so that none is lost.
-    let stopping = asked_to_stop();
-    tokio::pin!(stopping);
+    let cancel = CancellationToken::new();
     let starting = Box::pin(Server::start(config, keypair, cancel.clone()));
     let running = tokio::select! {
         biased;
-        asked = &mut stopping => { asked?; return Ok(Exit::Ok); }
-        running = starting => match running {
-            Ok(running) => running,
-            // Whoever started this process is gone.
-            Err(_) if cancel.is_cancelled() => return Ok(Exit::Ok),
-            Err(error) => return Err(error.into()),
-        },
+        _ = stopping.asked() => return Ok(Exit::Ok),
+        running = starting => running?,
     };
     let ready = show::Ready {
         what: "index",
@@ -134,8 +128,7 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
     let ended = running.wait();
     tokio::pin!(ended);
     tokio::select! {
-        asked = stopping => {
-            asked?;
+        _ = stopping.asked() => {
             cancel.cancel();
             ended.await?;
         }

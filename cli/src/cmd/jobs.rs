@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     args::{ClientFlags, Global},
     cmd::connect,
+    config::Settings,
     exit::{Exit, Interrupted},
     output::Output,
     runtime,
@@ -136,39 +137,37 @@ impl Jobs {
         let settings = global.resolve(flags)?;
         let output = global.output(&settings);
         let quiet = global.quiet;
-        runtime::run(async move {
-            let client = connect(&settings).await?;
-            match self {
-                Self::Ls { state, most, .. } => list(&client, output, &state, most).await,
-                Self::Get(one) => page(&client, output, one.job).await,
+        let connected = || connect(&settings);
+        runtime::run(async {
+            let (job, state) = match self {
+                Self::Ls { state, most, .. } => {
+                    return list(&connected().await?, output, &state, most).await;
+                }
+                Self::Get(one) => return page(&connected().await?, output, one.job).await,
                 Self::Watch { after, out, one } => {
-                    watch(&client, output, quiet, one.job, after, out).await
+                    return watch(&settings, output, quiet, one.job, after, out).await;
                 }
-                Self::Cancel(one) => {
-                    let state = client.cancel(one.job, None).await?;
-                    say_state(output, one.job, state)
+                Self::Cancel(One { job, .. }) => (job, connected().await?.cancel(job, None).await?),
+                Self::Pause(One { job, .. }) => {
+                    let client = connected().await?;
+                    (job, client.set_paused(job, true, None).await?)
                 }
-                Self::Pause(one) => {
-                    let state = client.set_paused(one.job, true, None).await?;
-                    say_state(output, one.job, state)
+                Self::Resume(One { job, .. }) => {
+                    let client = connected().await?;
+                    (job, client.set_paused(job, false, None).await?)
                 }
                 Self::Adjust {
                     learning_rate,
                     weight_decay,
-                    one,
+                    one: One { job, .. },
                 } => {
-                    let state = client.adjust(one.job, learning_rate, weight_decay).await?;
-                    say_state(output, one.job, state)
+                    let client = connected().await?;
+                    let state = client.adjust(job, learning_rate, weight_decay).await?;
+                    (job, state)
                 }
-                Self::Stop(one) => {
-                    let state = client.finish(one.job).await?;
-                    say_state(output, one.job, state)
-                }
-                Self::Resume(one) => {
-                    let state = client.set_paused(one.job, false, None).await?;
-                    say_state(output, one.job, state)
-                }
-            }
+                Self::Stop(One { job, .. }) => (job, connected().await?.finish(job).await?),
+            };
+            say_state(output, job, state)
         })
     }
 }
@@ -201,30 +200,37 @@ async fn page(client: &Client, output: Output, job: JobId) -> anyhow::Result<Exi
 }
 
 async fn watch(
-    client: &Client,
+    settings: &Settings,
     output: Output,
     quiet: bool,
     job: JobId,
     after: u64,
     out: Option<PathBuf>,
 ) -> anyhow::Result<Exit> {
-    let cancel = runtime::stop_token();
-    let view = client.job(job).await?;
+    let cancel = runtime::stop_token()?;
+    let asking = Box::pin(async {
+        let client = connect(settings).await?;
+        let view = client.job(job).await?;
+        // An assignment that nobody has presented yet is not started from here: its
+        // inputs may be with whoever submitted it.
+        let assignment = client.assignment(job).await.ok();
+        anyhow::Ok((client, view, assignment))
+    });
+    let left = format!(": job {job} is as it was");
+    let (client, view, assignment) = runtime::unless_stopped(&cancel, &left, asking).await?;
     let mut shown = Progressing::new(output, quiet);
     let start = Start {
         after,
-        // An assignment that nobody has presented yet is not started from here: its
-        // inputs may be with whoever submitted it.
-        assignment: client.assignment(job).await.ok(),
+        assignment,
         ..Start::default()
     };
     let follow = client.follow(job, start);
     let ended = until_end(job, follow, &mut shown, &cancel).await?;
-    if ended::verify(client, job, view.spec_digest, &ended)?.is_some() {
+    if ended::verify(&client, job, view.spec_digest, &ended)?.is_some() {
         shown.aside("the receipt holds");
     }
     if let Some(folder) = out {
-        for kept in ended::keep(client, &ended, &folder, !output.is_table(), &cancel).await? {
+        for kept in ended::keep(&client, &ended, &folder, !output.is_table(), &cancel).await? {
             let value =
                 json!({ "update": "fetched", "path": kept.path, "digest": kept.fetched.digest });
             output.item(&kept.path.display().to_string(), &value)?;

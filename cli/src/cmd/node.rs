@@ -3,10 +3,12 @@
 use std::{future, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use embermesh_mesh::MeshError;
+use embermesh_client::ClientError;
+use embermesh_mesh::{Mesh, MeshError};
 use embermesh_node::Node as Daemon;
 use figment::value::Dict;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::index::some;
@@ -15,7 +17,7 @@ use crate::{
     config::Settings,
     exit::Exit,
     identity,
-    runtime::{self, Asked, asked_to_stop, die_with_parent},
+    runtime::{self, Asked, Stopping},
     show,
 };
 
@@ -110,27 +112,24 @@ impl Node {
 
 async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow::Result<Exit> {
     let output = global.output(&settings);
-    let cancel = CancellationToken::new();
+    // Heard from before it starts, so that none is lost.
+    let mut stopping = Stopping::listen()?;
     if with_parent {
-        die_with_parent(cancel.clone())?;
+        stopping = stopping.or_orphaned()?;
     }
     let config = settings.node;
     let keypair = identity::daemon_key(global.key.as_deref(), &config.data_dir)?;
     let network = config.network.to_string();
     let indexes = config.indexes.clone();
     let bootstrapped = !config.bootstrap.is_empty();
-    let stopping = asked_to_stop();
-    tokio::pin!(stopping);
-    let starting = Box::pin(Daemon::start(config, keypair, cancel.clone()));
-    let running = tokio::select! {
+    // A token that only the node itself cancels: what it serves and the lines to its
+    // indexes must stand until its tasks have ended and their reports are delivered.
+    let own = CancellationToken::new();
+    let starting = Box::pin(Daemon::start_with_refusals(config, keypair, own));
+    let (running, refusals) = tokio::select! {
         biased;
-        asked = &mut stopping => { asked?; return Ok(Exit::Ok); }
-        running = starting => match running {
-            Ok(running) => running,
-            // Whoever started this process is gone.
-            Err(_) if cancel.is_cancelled() => return Ok(Exit::Ok),
-            Err(error) => return Err(error.into()),
-        },
+        _ = stopping.asked() => return Ok(Exit::Ok),
+        started = starting => started?,
     };
     let ready = show::Ready {
         what: "node",
@@ -142,28 +141,42 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
         more: json!({ "indexes": indexes }),
     };
     ready.print(output)?;
-    let mesh = running.mesh().clone();
-    let foreign = async {
-        if !bootstrapped {
-            return future::pending().await;
+    let mesh = bootstrapped.then(|| running.mesh().clone());
+    tokio::select! {
+        asked = stopping.asked() => match asked {
+            Asked::Interrupt | Asked::Orphaned => running.stop().await?,
+            Asked::Terminate => running.drain().await?,
+        },
+        error = unwelcome(mesh, refusals) => {
+            running.stop().await?;
+            return Err(error);
         }
-        match mesh.joined(JOIN_WITHIN).await {
-            Err(error @ MeshError::OtherNetwork { .. }) => return error,
-            Err(error) => tracing::warn!(%error, "the mesh is not joined yet"),
-            Ok(()) => {}
+    }
+    Ok(Exit::Ok)
+}
+
+/// Waits until it is certain that the node will never be part of what it was told
+/// to join: its bootstrap peers are of another network, or an index has refused it
+/// for good. Whoever is merely away is no reason to end.
+async fn unwelcome(mesh: Option<Mesh>, mut refusals: mpsc::Receiver<ClientError>) -> anyhow::Error {
+    let foreign = async {
+        if let Some(mesh) = mesh {
+            match mesh.joined(JOIN_WITHIN).await {
+                Err(error @ MeshError::OtherNetwork { .. }) => return error,
+                Err(error) => tracing::warn!(%error, "the mesh is not joined yet"),
+                Ok(()) => {}
+            }
         }
         future::pending().await
     };
-    tokio::select! {
-        asked = stopping => match asked? {
-            Asked::Interrupt => running.stop().await?,
-            Asked::Terminate => running.drain().await?,
-        },
-        error = foreign => {
-            running.stop().await?;
-            return Err(error.into());
+    let refused = async {
+        match refusals.recv().await {
+            Some(error) => error,
+            None => future::pending().await,
         }
-        () = cancel.cancelled() => running.stop().await?,
+    };
+    tokio::select! {
+        error = foreign => error.into(),
+        error = refused => error.into(),
     }
-    Ok(Exit::Ok)
 }

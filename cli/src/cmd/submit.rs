@@ -7,6 +7,7 @@ use std::{
 
 use clap::Args;
 use embermesh_client::{Client, Follow, IdempotencyKey, Sources, Submitted, Update};
+use embermesh_crypto::PeerId;
 use embermesh_job::{
     file::{Format, JobFile},
     spec::{JobSpec, MAX_SPEC_LEN},
@@ -22,6 +23,10 @@ use crate::{
     runtime,
     show::{amount, ended, progress::Progressing},
 };
+
+/// How things stand when a submit is broken off before it is answered.
+const UNANSWERED: &str =
+    ": the index has not answered; `embermesh jobs ls` shows whether it took the job";
 
 /// Flags of `submit`.
 #[derive(Debug, Args)]
@@ -55,10 +60,15 @@ impl Flags {
         }
         let quiet = global.quiet;
         runtime::run(async move {
-            let cancel = runtime::stop_token();
-            let client = connect(&settings).await?;
+            let cancel = runtime::stop_token()?;
             let key = IdempotencyKey::fresh()?;
-            let (submitted, follow) = client.run(&spec, sources, Vec::new(), key).await?;
+            let submitting = Box::pin(async {
+                let client = connect(&settings).await?;
+                let (submitted, follow) = client.run(&spec, sources, Vec::new(), key).await?;
+                anyhow::Ok((client, submitted, follow))
+            });
+            let (client, submitted, follow) =
+                runtime::unless_stopped(&cancel, UNANSWERED, submitting).await?;
             let shown = Progressing::new(output, quiet || (!self.follow && !output.is_table()));
             if self.follow {
                 let out = self.out.as_deref();
@@ -133,6 +143,7 @@ async fn hand_over(
     cancel: &CancellationToken,
 ) -> anyhow::Result<Exit> {
     let job = submitted.job.id;
+    let mut node = None;
     loop {
         let update = tokio::select! {
             () = cancel.cancelled() => {
@@ -145,22 +156,25 @@ async fn hand_over(
         let Some(update) = update.transpose()? else {
             return Err(WrongInput(format!("job {job} cannot be followed")).into());
         };
-        let node = match &update {
-            Update::Assigned { node, .. } => Some(*node),
-            Update::Ended(_) => None,
+        match &update {
+            // The work has something to say: the inputs are there.
+            Update::Event(_) | Update::Ended(_) => {}
             other => {
+                if let Update::Assigned { node: at, .. } = other {
+                    node = Some(*at);
+                }
                 if let Some(text) = crate::show::update::text(other) {
                     shown.aside(&text);
                 }
                 continue;
             }
-        };
+        }
         let fields = [
             ("job", job.to_string()),
             ("name", submitted.job.name.clone()),
             (
                 "node",
-                node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
+                node.map_or_else(|| "-".to_owned(), |node: PeerId| node.to_string()),
             ),
         ];
         let value = json!({ "job": job, "name": submitted.job.name, "node": node, "spec": submitted.job.spec_digest });

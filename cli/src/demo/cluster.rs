@@ -26,13 +26,24 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// The last lines of a log that are shown when the demo fails.
 const LOG_TAIL: usize = 10;
 
-/// Settings that make a lost node known within seconds, on one machine.
+/// Where the index listens first. It comes back to the same port, which nothing else
+/// may have taken meanwhile: on an address of its own, where the system has those
+/// without being asked, no other process is given a port, and no connection is made
+/// from there.
+const INDEX_LISTEN: &str = if cfg!(target_os = "linux") {
+    "127.0.0.2:0"
+} else {
+    "127.0.0.1:0"
+};
+
+/// Settings that make a lost node known within seconds, on one machine. The lease
+/// outlasts a disk that stands still for a few seconds, as a busy one does.
 const SETTINGS: &str = r#"
 [index_server.leases]
-lease_ms = 3000
+lease_ms = 5000
 heartbeat_interval_ms = 500
-assign_grace_ms = 3000
-reregistration_grace_ms = 5000
+assign_grace_ms = 10000
+reregistration_grace_ms = 15000
 
 [node]
 drain_timeout = "2s"
@@ -79,7 +90,7 @@ impl Cluster {
     pub(crate) async fn start(&mut self, nodes: usize) -> anyhow::Result<()> {
         std::fs::write(self.config(), SETTINGS)
             .with_context(|| format!("cannot write {}", self.config().display()))?;
-        self.start_index("127.0.0.1:0").await?;
+        self.start_index(INDEX_LISTEN).await?;
         let index = self.index_target()?.to_string();
         let bootstrap = self
             .index
@@ -238,26 +249,26 @@ impl Cluster {
         }
     }
 
-    /// Stops every process, in good order if it will.
+    /// Stops every process, in good order if it will: the index last, so that the
+    /// nodes can still tell it what became of their tasks.
     pub(crate) async fn stop(&mut self) {
-        let mut processes: Vec<Process> = self.nodes.drain(..).collect();
-        processes.extend(self.index.take());
-        for process in &mut processes {
-            // The end of its stdin asks it to stop, as a signal would.
-            drop(process.child.stdin.take());
-        }
         let deadline = tokio::time::Instant::now() + STOP_WITHIN;
-        for mut process in processes {
-            if tokio::time::timeout_at(deadline, process.child.wait())
-                .await
-                .is_err()
-            {
-                tracing::warn!(
-                    name = process.name,
-                    "it did not stop in time, and is killed"
-                );
-                let _ = process.child.kill().await;
-            }
+        stop_all(self.nodes.drain(..).collect(), deadline).await;
+        stop_all(self.index.take().into_iter().collect(), deadline).await;
+    }
+}
+
+async fn stop_all(mut processes: Vec<Process>, deadline: tokio::time::Instant) {
+    for process in &mut processes {
+        // The end of its stdin asks it to stop, as a signal would.
+        drop(process.child.stdin.take());
+    }
+    for mut process in processes {
+        let ended = tokio::time::timeout_at(deadline, process.child.wait()).await;
+        if ended.is_err() {
+            let name = process.name;
+            tracing::warn!(name, "it did not stop in time, and is killed");
+            let _ = process.child.kill().await;
         }
     }
 }

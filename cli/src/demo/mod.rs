@@ -39,7 +39,7 @@ const NODES: usize = 3;
 /// Runs the demo. Whatever happens, every process it started is stopped and the
 /// folder, unless it is to be kept, is removed.
 pub(crate) async fn run(flags: Flags, output: Output, quiet: bool) -> anyhow::Result<Exit> {
-    let cancel = runtime::stop_token();
+    let cancel = runtime::stop_token()?;
     let folder = Folder::new(flags.dir.clone())?;
     let mut cluster = Cluster::new(folder.path(), &flags.device);
     let acted = tokio::select! {
@@ -136,7 +136,7 @@ async fn act(
             holders: vec![node.clone()],
         }],
     };
-    let (mut judged, judgement) = do_task(evaluate, &client, cluster, None, output, quiet).await?;
+    let (judged, judgement) = do_task(evaluate, &client, cluster, None, output, quiet).await?;
     anyhow::ensure!(
         judgement
             .node
@@ -144,7 +144,6 @@ async fn act(
             .is_some_and(|other| other.peer != node.peer),
         "the evaluation ran on the node that it was to avoid"
     );
-    judged.weights_from = Some(node.peer);
     murder.check(&client, &trained).await?;
     report::print(output, &[trained, judged], began.elapsed())?;
     if let Folder::Kept(path) = folder {

@@ -30,8 +30,6 @@ pub(crate) struct Ran {
     /// Every number came once, in order.
     contiguous: bool,
     last_seq: u64,
-    /// Where its node had the weights from.
-    pub(crate) weights_from: Option<PeerId>,
 }
 
 impl Ran {
@@ -48,7 +46,6 @@ impl Ran {
             attempts: 0,
             contiguous: true,
             last_seq: 0,
-            weights_from: None,
         }
     }
 
@@ -102,7 +99,6 @@ pub(crate) fn print(output: Output, ran: &[Ran], took: Duration) -> io::Result<(
         "first event",
         "took",
         "unseen accuracy",
-        "weights from",
     ];
     output.line("")?;
     output.line(&table(&heads, rows))?;
@@ -123,10 +119,6 @@ fn row(ran: &Ran) -> Vec<String> {
         ran.first_event.map_or_else(|| "-".to_owned(), amount::span),
         amount::span(ran.took),
         amount::maybe_share(ran.accuracy),
-        ran.weights_from.map_or_else(
-            || "-".to_owned(),
-            |peer| format!("{}, by hash", peer.short()),
-        ),
     ]
 }
 
@@ -148,6 +140,5 @@ fn value(ran: &Ran) -> serde_json::Value {
         "first_event_ms": ran.first_event.map(|span| span.as_millis() as u64),
         "took_ms": ran.took.as_millis() as u64,
         "accuracy": ran.accuracy,
-        "weights_from": ran.weights_from,
     })
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::download_bar;
-use crate::exit::Exit;
+use crate::{exit::Exit, runtime};
 
 /// The file that a receipt is written to.
 pub(crate) const RECEIPT_FILE: &str = "receipt.bin";
@@ -79,7 +79,8 @@ pub(crate) async fn keep(
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut kept = Vec::new();
-    let holders = holders(client, ended).await?;
+    let left = ": the artifacts are not here; `embermesh blob get` fetches them by hash";
+    let holders = runtime::unless_stopped(cancel, left, holders(client, ended)).await?;
     for artifact in &ended.artifacts {
         kept.push(fetch(client, &holders, artifact, folder, quiet, cancel).await?);
     }
