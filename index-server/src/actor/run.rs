@@ -156,11 +156,13 @@ impl Actor {
             tracing::warn!("the clock leapt; every lease is counted anew");
             self.by_itself(Command::Grace, now, &mut group.outputs);
         }
-        if self.state.next_tick() <= now {
-            self.by_itself(Command::Tick, now, &mut group.outputs);
-        }
         for message in taken.drain(..) {
             self.take(message, now, &mut group.outputs, &mut group.pending);
+        }
+        // Last, so that a heartbeat that came in time keeps what it keeps, however
+        // late this process had its turn.
+        if self.state.next_tick() <= now {
+            self.by_itself(Command::Tick, now, &mut group.outputs);
         }
         self.metrics.jobs_queued.set(self.state.queued() as f64);
         self.metrics.jobs_assigned.set(self.state.assigned() as f64);

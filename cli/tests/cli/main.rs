@@ -1,0 +1,16 @@
+//! The command with real processes: one program, so that it is linked once.
+
+mod arrows;
+mod blobs;
+mod demo;
+mod demo_ends;
+mod first_contact;
+mod idle;
+mod index_sigkill;
+mod interrupts;
+mod main_job;
+mod offline;
+mod refusals;
+mod steering;
+mod support;
+mod survival;

@@ -1,0 +1,12 @@
+//! Meshes, roads and blobs through the public face: one program, so that it is linked
+//! once.
+
+mod blob_fetch;
+mod blob_store;
+mod hostile;
+mod mesh;
+mod road;
+mod roads;
+mod scale;
+mod support;
+mod table;

@@ -1,0 +1,12 @@
+//! The node through its public face: one program, so that it is linked once.
+
+mod blobs;
+mod ceilings;
+mod control;
+mod disk;
+mod index;
+mod late;
+mod resume;
+mod runs;
+mod support;
+mod tokens;
