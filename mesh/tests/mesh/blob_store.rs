@@ -247,7 +247,7 @@ async fn a_killed_process_loses_nothing_it_acknowledged() {
         let mut child = Command::new(env::current_exe().unwrap())
             .args([
                 "--exact",
-                "imports_until_killed",
+                "blob_store::imports_until_killed",
                 "--ignored",
                 "--nocapture",
             ])
@@ -344,7 +344,7 @@ async fn fills_a_disk() {
 fn a_full_disk_is_told_and_left_clean() {
     let folder = TempDir::new().unwrap();
     let script = "mount -t tmpfs -o size=2m tmpfs \"$EMBERMESH_TEST_STORE\" || exit 77\n\
-                  exec \"$0\" --exact fills_a_disk --ignored --nocapture";
+                  exec \"$0\" --exact blob_store::fills_a_disk --ignored --nocapture";
     let ran = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
         .arg(env::current_exe().unwrap())

@@ -186,7 +186,7 @@ fn a_full_disk_ends_an_attempt_and_not_the_node() {
     let folder = tempfile::tempdir().unwrap();
     let script = format!(
         "mount -t tmpfs -o size=16m tmpfs \"${DISK}\" || exit 77\n\
-         exec \"$0\" --exact fills_the_disk --ignored --nocapture"
+         exec \"$0\" --exact disk::fills_the_disk --ignored --nocapture"
     );
     let ran = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
