@@ -214,7 +214,7 @@ fn first_values_spread_as_pytorchs() {
         ("embedding_1.weight", 1.0),
         ("position_1.weight", 0.02),
         ("lstm_1.weight_hh_l0", even(0.25)),
-        ("lstm_1.bias_ih_l0", even(0.25)),
+        ("lstm_1.weight_ih_l0", even(0.25)),
         (
             "transformer_encoder_1.self_attn.in_proj_weight",
             even((6.0_f64 / 64.0).sqrt()),
