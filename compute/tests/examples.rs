@@ -54,7 +54,7 @@ fn the_residual_net_learns_the_digits() {
 
 #[test]
 fn the_lstm_learns_the_digits_row_by_row() {
-    assert!(accuracy("digits-lstm.toml") >= 0.96);
+    assert!(accuracy("digits-lstm.toml") >= 0.95);
 }
 
 #[test]
