@@ -97,6 +97,16 @@ pub enum InvalidData {
         /// The target.
         value: f32,
     },
+    /// A number that should be an id of an embedding.
+    #[error(
+        "a sample holds {value} where the model's embedding takes whole numbers from 0 to {}", entries - 1
+    )]
+    Id {
+        /// The number.
+        value: f32,
+        /// How many entries the embedding has.
+        entries: usize,
+    },
     /// An evaluation over a holdout that is empty.
     #[error("the split holds out no samples; raise its share or evaluate all of them")]
     NothingHeldOut,

@@ -112,7 +112,7 @@ fn work(
 fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<(), WorkFailed> {
     let plan = spec.plan()?;
     let (peak, output) = match &spec.work {
-        Work::Train(train) => (train.peak_bytes(&plan), plan.parameters.saturating_mul(4)),
+        Work::Train(train) => (train.peak_bytes(&plan), plan.weight_bytes()),
         Work::Evaluate(evaluate) => (plan.peak_bytes(evaluate.batch as usize), 0),
     };
     let data = spec.inputs().iter().fold(0_u64, |sum, input| {

@@ -41,7 +41,7 @@ struct Training<'a> {
     pace: Pace,
     /// What a checkpoint remembers.
     at: Standing,
-    /// Parameters of the best pass, where they are to be the result.
+    /// The tensors of the best pass, where they are to be the result.
     best: Option<Vec<Tensor<1>>>,
     /// Steps to be done.
     total_steps: u64,

@@ -26,11 +26,10 @@ pub(crate) struct Named {
     pub(crate) value: Tensor<1>,
 }
 
-/// The parameters of a network, ready to be written.
+/// The tensors of a network, ready to be written.
 pub(crate) fn of(network: &Network) -> Vec<Named> {
     network
-        .parameters()
-        .iter()
+        .tensors()
         .map(|parameter| Named {
             name: parameter.name.clone(),
             shape: parameter.shape.clone(),
@@ -71,25 +70,19 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WorkFail
     std::fs::rename(&partial, path).map_err(at(path))
 }
 
-/// Replaces the parameters of a network by those of a file, which must hold
-/// exactly these.
+/// Replaces the tensors of a network by those of a file, which must hold exactly
+/// these.
 pub(crate) fn load(network: &mut Network, bytes: &[u8]) -> Result<(), InvalidWeights> {
     let file = parse(bytes)?;
-    let names: Vec<String> = network
-        .parameters()
-        .iter()
-        .map(|parameter| parameter.name.clone())
+    let wanted: Vec<(String, Vec<usize>)> = network
+        .tensors()
+        .map(|tensor| (tensor.name.clone(), tensor.shape.clone()))
         .collect();
-    for (index, name) in names.iter().enumerate() {
-        let value = tensor(
-            &file,
-            name,
-            &network.parameters()[index].shape,
-            network.device(),
-        )?;
+    for (index, (name, shape)) in wanted.iter().enumerate() {
+        let value = tensor(&file, name, shape, network.device())?;
         network.set(index, value);
     }
-    no_others(&file, |name| names.iter().any(|known| known == name))
+    no_others(&file, |name| wanted.iter().any(|(known, _)| known == name))
 }
 
 /// Parses a file.

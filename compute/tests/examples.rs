@@ -36,6 +36,37 @@ fn stopped(run: &Run) -> Option<&str> {
     })
 }
 
+/// Runs an example to its end and gives the accuracy over what it held out.
+fn accuracy(name: &str) -> f64 {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, name);
+    let since = std::time::Instant::now();
+    let run = run(&bench.order(spec.work)).unwrap();
+    let accuracy = run.summary.accuracy.unwrap();
+    println!("{name}: {accuracy:.4} in {:.1?}", since.elapsed());
+    accuracy
+}
+
+#[test]
+fn the_residual_net_learns_the_digits() {
+    assert!(accuracy("digits-residual.toml") >= 0.98);
+}
+
+#[test]
+fn the_lstm_learns_the_digits_row_by_row() {
+    assert!(accuracy("digits-lstm.toml") >= 0.95);
+}
+
+#[test]
+fn the_transformer_learns_the_digits_row_by_row() {
+    assert!(accuracy("digits-transformer.toml") >= 0.96);
+}
+
+#[test]
+fn a_foreign_definition_learns_the_digits() {
+    assert!(accuracy("digits-definition.toml") >= 0.95);
+}
+
 #[test]
 fn the_recipe_learns_the_digits_and_knows_when_to_stop() {
     let mut bench = Bench::new();
