@@ -39,8 +39,8 @@ fn stopped(run: &Run) -> Option<&str> {
 /// Where `scripts/models` puts the model; none if it is not there.
 fn smollm2() -> Option<std::path::PathBuf> {
     let folder = |name| std::env::var_os(name).map(std::path::PathBuf::from);
-    let cache =
-        || Some(folder("XDG_CACHE_HOME").or(folder("HOME").map(|home| home.join(".cache")))?);
+    let home = || folder("HOME").map(|home| home.join(".cache"));
+    let cache = || folder("XDG_CACHE_HOME").or_else(home);
     let models = folder("EMBERMESH_MODELS").or_else(|| Some(cache()?.join("embermesh/models")))?;
     let path = models.join("SmolLM2-135M-Instruct.Q4_1.gguf");
     path.exists().then_some(path)
