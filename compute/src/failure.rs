@@ -6,6 +6,7 @@ use embermesh_job::model::InvalidModel;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceFault;
+use crate::lm::InvalidGguf;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -179,6 +180,28 @@ pub enum WorkFailed {
     /// The checkpoint does not parse or does not fit.
     #[error("the checkpoint is not valid: {0}")]
     Checkpoint(#[source] InvalidWeights),
+    /// The file of a language model does not parse, or is of a kind that is not
+    /// run.
+    #[error("the model's file is not valid: {0}")]
+    LanguageModel(#[from] InvalidGguf),
+    /// A request cannot be answered.
+    #[error("request {number}: {reason}")]
+    Request {
+        /// Which of the job, from 0.
+        number: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A language model needs more memory than the order allows.
+    #[error(
+        "the model and its longest request need about {needed} bytes of memory and may use {ceiling}; lower max_tokens or raise limits.memory"
+    )]
+    Context {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes allowed.
+        ceiling: u64,
+    },
     /// The loss left the numbers.
     #[error(
         "the loss at step {step} is {loss}; lower the learning rate or look for bad values in the data"
@@ -200,7 +223,7 @@ pub enum WorkFailed {
         ceiling: u64,
     },
     /// More output would be made than the order allows.
-    #[error("the weights are {needed} bytes and the job may make {ceiling}; raise limits.output")]
+    #[error("the result has {needed} bytes and the job may make {ceiling}; raise limits.output")]
     Output {
         /// Bytes of the artifact.
         needed: u64,
@@ -244,8 +267,12 @@ impl WorkFailed {
             | Self::Model(_)
             | Self::Data(_)
             | Self::Weights(_)
+            | Self::LanguageModel(_)
+            | Self::Request { .. }
             | Self::NotFinite { .. } => Some(FailureClass::Invalid),
-            Self::Memory { .. } | Self::Output { .. } => Some(FailureClass::Resource),
+            Self::Memory { .. } | Self::Context { .. } | Self::Output { .. } => {
+                Some(FailureClass::Resource)
+            }
             Self::Io { source, .. } => Some(match source.kind() {
                 std::io::ErrorKind::StorageFull
                 | std::io::ErrorKind::QuotaExceeded

@@ -12,7 +12,7 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, evaluate, train, weights};
+use crate::{DeviceFault, evaluate, lm, train, weights};
 
 /// What both kinds of work need.
 pub(crate) struct Job<'a> {
@@ -104,19 +104,33 @@ fn work(
     match &spec.work {
         Work::Train(train) => train::run(train, &mut job),
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
+        Work::Generate(generate) => lm::run(generate, &mut job),
     }
 }
 
 /// Refuses, before anything of that size is allocated, what would go over the
 /// ceilings. Inputs count twice: as the file's bytes and as what is read of it.
 fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<(), WorkFailed> {
-    let plan = spec.plan()?;
     let (peak, output) = match &spec.work {
-        Work::Train(train) => (train.peak_bytes(&plan), plan.weight_bytes()),
-        Work::Evaluate(evaluate) => (plan.peak_bytes(evaluate.batch as usize), 0),
+        Work::Train(train) => {
+            let plan = train.model.plan()?;
+            (train.peak_bytes(&plan), plan.weight_bytes())
+        }
+        Work::Evaluate(evaluate) => {
+            let plan = evaluate.model.plan()?;
+            (plan.peak_bytes(evaluate.batch as usize), 0)
+        }
+        Work::Generate(_) => (0, 0),
+    };
+    // A language model is read where it lies; the rest of what it takes is known
+    // from its header.
+    let copies = if matches!(spec.work, Work::Generate(_)) {
+        1
+    } else {
+        2
     };
     let data = spec.inputs().iter().fold(0_u64, |sum, input| {
-        sum.saturating_add(input.size.saturating_mul(2))
+        sum.saturating_add(input.size.saturating_mul(copies))
     });
     let needed = peak.saturating_add(data);
     if needed > order.ceilings.memory_bytes {

@@ -15,6 +15,7 @@
 //! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | digits and IDX images, split and shuffled by seed |
+//! | [`lm`] | language models from GGUF files |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -30,6 +31,7 @@ mod failure;
 pub mod frame;
 mod job;
 mod kernels;
+pub mod lm;
 mod loss;
 mod metrics;
 mod network;

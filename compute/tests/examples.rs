@@ -67,6 +67,41 @@ fn a_foreign_definition_learns_the_digits() {
     assert!(accuracy("digits-definition.toml") >= 0.95);
 }
 
+/// Where `scripts/models` puts the model; none if it is not there.
+fn smollm2() -> Option<std::path::PathBuf> {
+    let folder = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    let home = || folder("HOME").map(|home| home.join(".cache"));
+    let cache = || folder("XDG_CACHE_HOME").or_else(home);
+    let models = folder("EMBERMESH_MODELS").or_else(|| Some(cache()?.join("embermesh/models")))?;
+    let path = models.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    path.exists().then_some(path)
+}
+
+#[test]
+fn the_chat_knows_the_capital_of_france() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/jobs");
+    let text = std::fs::read_to_string(folder.join("chat.toml")).unwrap();
+    let file = JobFile::parse(&text, Format::Toml).unwrap();
+    let Some(model) = smollm2() else {
+        println!("skipped: the model is not there; run scripts/models");
+        return;
+    };
+    let mut bench = Bench::new();
+    let input = bench.input(&std::fs::read(model).unwrap());
+    let blobs = file
+        .sources()
+        .into_iter()
+        .map(|path| (path.to_owned(), input))
+        .collect();
+    let order = bench.order(file.resolve(&blobs).unwrap().work);
+    let run = run(&order).unwrap();
+    let text = std::fs::read_to_string(order.workdir.join("answers.jsonl")).unwrap();
+    println!("{text}");
+    assert!(text.lines().next().unwrap().contains("Paris"), "{text}");
+    assert_eq!(text.lines().count(), 2);
+    assert!(run.summary.steps > 10);
+}
+
 #[test]
 fn the_recipe_learns_the_digits_and_knows_when_to_stop() {
     let mut bench = Bench::new();

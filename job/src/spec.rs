@@ -6,6 +6,7 @@
 
 mod dataset;
 mod evaluate;
+mod generate;
 mod invalid;
 mod limits;
 mod loss;
@@ -23,6 +24,10 @@ use self::invalid::{field, within};
 pub use self::{
     dataset::{Dataset, Target},
     evaluate::{Evaluate, Split},
+    generate::{
+        Generate, MAX_MESSAGES, MAX_NEW_TOKENS, MAX_REQUESTS, MAX_STOP, MAX_STOPS,
+        MAX_TOTAL_TOKENS, Message, Request, Role,
+    },
     invalid::InvalidSpec,
     limits::{Limits, Requirements},
     loss::Loss,
@@ -83,6 +88,8 @@ pub enum Work<I = Input> {
     Train(Train<I>),
     /// Judge weights by data.
     Evaluate(Evaluate<I>),
+    /// Go on from texts with a language model.
+    Generate(Generate<I>),
 }
 
 fn default_attempts() -> u32 {
@@ -141,15 +148,16 @@ impl JobSpec {
         match &self.work {
             Work::Train(train) => train.validate(&self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
+            Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
         }
     }
 
-    /// The model's shapes and costs.
+    /// The shapes and costs of the declared network, where there is one.
     ///
     /// # Errors
     /// When it does not fit together.
-    pub fn plan(&self) -> Result<Plan, InvalidModel> {
-        self.model().plan()
+    pub fn plan(&self) -> Result<Option<Plan>, InvalidModel> {
+        self.model().map(Model::plan).transpose()
     }
 
     /// The blobs that it reads, each once, in order of digest.
@@ -165,12 +173,13 @@ impl JobSpec {
 }
 
 impl<I> JobSpec<I> {
-    /// The network.
+    /// The declared network; none where the model is a file of its own.
     #[must_use]
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> Option<&Model> {
         match &self.work {
-            Work::Train(train) => &train.model,
-            Work::Evaluate(evaluate) => &evaluate.model,
+            Work::Train(train) => Some(&train.model),
+            Work::Evaluate(evaluate) => Some(&evaluate.model),
+            Work::Generate(_) => None,
         }
     }
 
@@ -180,6 +189,7 @@ impl<I> JobSpec<I> {
         match &self.work {
             Work::Train(train) => train.input_refs(),
             Work::Evaluate(evaluate) => evaluate.input_refs(),
+            Work::Generate(generate) => generate.input_refs(),
         }
     }
 
@@ -194,6 +204,7 @@ impl<I> JobSpec<I> {
         let work = match self.work {
             Work::Train(train) => Work::Train(train.try_map(&mut name)?),
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
+            Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

@@ -124,6 +124,9 @@ fn progress(job: &JobView) -> String {
         EventKind::Checkpoint { step, .. } => format!("checkpoint at step {step}"),
         EventKind::Artifact(artifact) => format!("made {}", artifact.name),
         EventKind::Metrics { values } => metrics(values),
+        EventKind::Generated(piece) => {
+            format!("request {}, {} tokens", piece.request, piece.tokens)
+        }
         EventKind::Adjusted { step, .. } => format!("adjusted at step {step}"),
         EventKind::Stopped { step, .. } => format!("stopped at step {step}"),
         EventKind::Finished { outcome, .. } => word(*outcome).to_owned(),

@@ -6,7 +6,7 @@ use embermesh_client::{Ended, Side, Update};
 use embermesh_job::event::{Event, EventKind, Notice, Progress};
 use serde_json::{Value, json};
 
-use super::{amount, ended::word};
+use super::{amount, answer, ended::word};
 
 /// A line for people; `None` for what is not worth one.
 pub(crate) fn text(update: &Update) -> Option<String> {
@@ -152,6 +152,7 @@ fn event_text(event: &Event) -> String {
             amount::maybe_share(*accuracy)
         ),
         EventKind::Metrics { values } => metrics(values),
+        EventKind::Generated(piece) => answer::line(piece),
         EventKind::Adjusted {
             step,
             learning_rate,
