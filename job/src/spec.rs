@@ -10,6 +10,7 @@ mod invalid;
 mod limits;
 mod loss;
 mod optimizer;
+mod predict;
 mod schedule;
 mod stopping;
 mod train;
@@ -21,12 +22,16 @@ use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
 pub use self::{
-    dataset::{Dataset, Target},
+    dataset::{
+        Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
+        Table, Target, TargetColumns,
+    },
     evaluate::{Evaluate, Split},
     invalid::InvalidSpec,
     limits::{Limits, Requirements},
     loss::Loss,
     optimizer::Optimizer,
+    predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
     train::Train,
@@ -83,6 +88,8 @@ pub enum Work<I = Input> {
     Train(Train<I>),
     /// Judge weights by data.
     Evaluate(Evaluate<I>),
+    /// Say what weights make of data.
+    Predict(Predict<I>),
 }
 
 fn default_attempts() -> u32 {
@@ -141,6 +148,7 @@ impl JobSpec {
         match &self.work {
             Work::Train(train) => train.validate(&self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
+            Work::Predict(predict) => predict.validate(&self.limits),
         }
     }
 
@@ -171,6 +179,7 @@ impl<I> JobSpec<I> {
         match &self.work {
             Work::Train(train) => &train.model,
             Work::Evaluate(evaluate) => &evaluate.model,
+            Work::Predict(predict) => &predict.model,
         }
     }
 
@@ -180,6 +189,7 @@ impl<I> JobSpec<I> {
         match &self.work {
             Work::Train(train) => train.input_refs(),
             Work::Evaluate(evaluate) => evaluate.input_refs(),
+            Work::Predict(predict) => predict.input_refs(),
         }
     }
 
@@ -194,6 +204,7 @@ impl<I> JobSpec<I> {
         let work = match self.work {
             Work::Train(train) => Work::Train(train.try_map(&mut name)?),
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
+            Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,
@@ -213,6 +224,7 @@ fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
     let what = match target {
         Target::Classes(classes) => format!("{classes} classes"),
         Target::Numbers(width) => format!("{width} numbers as targets"),
+        Target::Nothing => "no targets".to_owned(),
     };
     let units = if outputs == 1 { "unit" } else { "units" };
     Err(field(
