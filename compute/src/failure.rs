@@ -1,10 +1,13 @@
 //! Why a job did not get to its end, and whose fault that is.
 
+pub(crate) mod malformed;
+
 use std::path::PathBuf;
 
 use embermesh_job::model::InvalidModel;
 use serde::{Deserialize, Serialize};
 
+pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
 use crate::lm::InvalidGguf;
 
@@ -65,9 +68,7 @@ pub enum InvalidData {
         reason: String,
     },
     /// The samples do not fit the model.
-    #[error(
-        "the data has samples of {data:?} and the model expects {model:?} (channels, height, width)"
-    )]
+    #[error("the data has samples of the shape {data:?} and the model takes {model:?}")]
     Shape {
         /// Shape of a sample.
         data: Vec<usize>,
@@ -75,12 +76,12 @@ pub enum InvalidData {
         model: Vec<usize>,
     },
     /// The holdout files have another shape than the training files.
-    #[error("the holdout images are {holdout:?} and the training images {training:?}")]
+    #[error("the holdout samples are {holdout:?} and the training samples {training:?}")]
     HoldoutShape {
         /// Shape of a held-out sample.
-        holdout: [usize; 3],
+        holdout: Vec<usize>,
         /// Shape of a training sample.
-        training: [usize; 3],
+        training: Vec<usize>,
     },
     /// The classes do not fit the model.
     #[error(
@@ -107,6 +108,34 @@ pub enum InvalidData {
         value: f32,
         /// How many entries the embedding has.
         entries: usize,
+    },
+    /// Something in a file that does not belong there.
+    #[error(transparent)]
+    Malformed(Box<Malformed>),
+    /// More than the memory that the job has left for its data.
+    #[error(
+        "{file} takes {needed} bytes where {left} are left; raise limits.memory, or give less data"
+    )]
+    NoRoom {
+        /// The file, by its field in the spec.
+        file: String,
+        /// Bytes that are asked for.
+        needed: u64,
+        /// Bytes that are left.
+        left: u64,
+    },
+    /// A scale that only a training can tell, and weights without it.
+    #[error(
+        "the data is scaled or filled by what its training learnt, and the weights do not carry that: give the weights of a training with this `normalise` and `missing`"
+    )]
+    NotFitted,
+    /// Weights that carry the scale of other samples.
+    #[error("the weights carry a scale for {found} numbers, and the data has {expected}")]
+    OtherFit {
+        /// How many numbers or channels it is for.
+        found: usize,
+        /// How many the data has.
+        expected: usize,
     },
     /// An evaluation over a holdout that is empty.
     #[error("the split holds out no samples; raise its share or evaluate all of them")]
@@ -263,6 +292,7 @@ impl WorkFailed {
     pub fn class(&self) -> Option<FailureClass> {
         match self {
             Self::Cancelled => None,
+            Self::Data(InvalidData::NoRoom { .. }) => Some(FailureClass::Resource),
             Self::Spec(_)
             | Self::Model(_)
             | Self::Data(_)

@@ -5,9 +5,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use embermesh_job::crypto::Digest;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::fit::Fitted;
 use crate::failure::{InvalidWeights, WorkFailed, at};
 use crate::network::Network;
 
@@ -18,6 +22,25 @@ pub(crate) const METADATA_KEY: &str = "embermesh";
 
 /// Bytes of an element: everything is `f32`.
 const ELEMENT: usize = size_of::<f32>();
+
+/// What a training says of its weights, beside the tensors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The digest of the job's spec.
+    pub(crate) spec: Digest,
+    /// Steps done.
+    pub(crate) steps: u64,
+    /// The scale of the samples that it saw, where the data asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fitted: Option<Fitted>,
+}
+
+/// The record of a file, where it is one of ours.
+pub(crate) fn record(bytes: &[u8]) -> Option<Record> {
+    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+    let text = header.metadata().as_ref()?.get(METADATA_KEY)?;
+    serde_json::from_str(text).ok()
+}
 
 /// A tensor on its way to a file.
 pub(crate) struct Named {

@@ -9,9 +9,9 @@ use std::path::Path;
 use embermesh_compute::pipe::WorkerEventKind;
 use embermesh_job::event::EventKind;
 use embermesh_job::file::{Format, JobFile};
-use embermesh_job::spec::JobSpec;
-use support::Bench;
+use embermesh_job::spec::{JobSpec, Predict, Work};
 use support::runs::{Run, run};
+use support::{Bench, judgement};
 
 /// The job of an example, with the files that it names as inputs.
 fn example(bench: &mut Bench, name: &str) -> JobSpec {
@@ -111,4 +111,79 @@ fn the_recipe_learns_the_digits_and_knows_when_to_stop() {
     println!("{accuracy} {:?}", stopped(&run));
     assert!(accuracy >= 0.98, "{accuracy}");
     assert!(stopped(&run).is_some_and(|reason| reason.contains("the best pass")));
+}
+
+fn summary(name: &str) -> embermesh_compute::pipe::WorkSummary {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, name);
+    run(&bench.order(spec.work)).unwrap().summary
+}
+
+#[test]
+fn tables_arrays_and_rows_of_the_spec_are_learnt() {
+    for (name, least) in [
+        ("iris-train.toml", 0.9),
+        ("wine-npz.toml", 0.9),
+        ("xor-inline.toml", 1.0),
+    ] {
+        let accuracy = summary(name).accuracy.unwrap();
+        println!("{name}: {accuracy}");
+        assert!(accuracy >= least, "{name}: {accuracy}");
+    }
+}
+
+#[test]
+fn a_regression_comes_to_less_than_always_saying_the_mean() {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, "diabetes-regression.toml");
+    let trained = run(&bench.order(spec.work.clone())).unwrap();
+    assert_eq!(trained.summary.accuracy, None);
+    let Work::Train(train) = spec.work else {
+        panic!("it is a training")
+    };
+    // Elsewhere, with the scale that the weights carry.
+    let weights = bench.input(&trained.artifact);
+    let order = bench.order(Work::Evaluate(judgement(&train, weights)));
+    let judged = run(&order).unwrap();
+    let (judged_loss, loss) = (judged.summary.loss.unwrap(), trained.summary.loss.unwrap());
+    assert!(
+        (judged_loss - loss).abs() < 1e-3 * loss,
+        "{judged_loss} {loss}"
+    );
+    let text = std::fs::read_to_string(order.workdir.join("metrics.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let r2 = report["r2"].as_f64().unwrap();
+    println!("{text}");
+    assert!(r2 > 0.3, "{r2}");
+}
+
+#[test]
+fn weights_predict_what_they_were_trained_for() {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, "iris-train.toml");
+    let weights = run(&bench.order(spec.work)).unwrap().artifact;
+    let weights = bench.input(&weights);
+    let spec = example(&mut bench, "iris-predict.toml");
+    let Work::Predict(predict) = spec.work else {
+        panic!("it is a prediction")
+    };
+    let predict = Predict { weights, ..predict };
+    let order = bench.order(Work::Predict(predict));
+    let predicted = run(&order).unwrap();
+    assert_eq!(predicted.summary.samples, 150);
+    assert_eq!(predicted.summary.loss, None);
+    let text = std::fs::read_to_string(order.workdir.join("predictions.csv")).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next(),
+        Some("class,probability_setosa,probability_versicolor,probability_virginica")
+    );
+    let truth =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/iris.csv"))
+            .unwrap();
+    let right = lines
+        .zip(truth.lines().skip(1))
+        .filter(|(answer, flower)| answer.split(',').next() == flower.split(',').next_back())
+        .count();
+    assert!(right >= 135, "{right} of 150");
 }

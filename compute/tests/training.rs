@@ -218,7 +218,7 @@ fn idx_files_train_and_their_own_holdout_judges() {
     let (holdout_images, holdout_labels) = pair(10);
     let data = Dataset::Idx {
         images,
-        labels,
+        labels: Some(labels),
         holdout_images: Some(holdout_images),
         holdout_labels: Some(holdout_labels),
         classes: 2,

@@ -11,6 +11,7 @@ mod invalid;
 mod limits;
 mod loss;
 mod optimizer;
+mod predict;
 mod schedule;
 mod stopping;
 mod train;
@@ -22,7 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
 pub use self::{
-    dataset::{Dataset, Target},
+    dataset::{
+        Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
+        Table, Target, TargetColumns,
+    },
     evaluate::{Evaluate, Split},
     generate::{
         Generate, MAX_MESSAGES, MAX_NEW_TOKENS, MAX_REQUESTS, MAX_STOP, MAX_STOPS,
@@ -32,6 +36,7 @@ pub use self::{
     limits::{Limits, Requirements},
     loss::Loss,
     optimizer::Optimizer,
+    predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
     train::Train,
@@ -88,6 +93,8 @@ pub enum Work<I = Input> {
     Train(Train<I>),
     /// Judge weights by data.
     Evaluate(Evaluate<I>),
+    /// Say what weights make of data.
+    Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
 }
@@ -148,6 +155,7 @@ impl JobSpec {
         match &self.work {
             Work::Train(train) => train.validate(&self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
+            Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
         }
     }
@@ -179,6 +187,7 @@ impl<I> JobSpec<I> {
         match &self.work {
             Work::Train(train) => Some(&train.model),
             Work::Evaluate(evaluate) => Some(&evaluate.model),
+            Work::Predict(predict) => Some(&predict.model),
             Work::Generate(_) => None,
         }
     }
@@ -189,6 +198,7 @@ impl<I> JobSpec<I> {
         match &self.work {
             Work::Train(train) => train.input_refs(),
             Work::Evaluate(evaluate) => evaluate.input_refs(),
+            Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
         }
     }
@@ -204,6 +214,7 @@ impl<I> JobSpec<I> {
         let work = match self.work {
             Work::Train(train) => Work::Train(train.try_map(&mut name)?),
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
+            Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
         };
         Ok(JobSpec {
@@ -224,6 +235,7 @@ fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
     let what = match target {
         Target::Classes(classes) => format!("{classes} classes"),
         Target::Numbers(width) => format!("{width} numbers as targets"),
+        Target::Nothing => "no targets".to_owned(),
     };
     let units = if outputs == 1 { "unit" } else { "units" };
     Err(field(

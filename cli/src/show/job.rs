@@ -105,10 +105,10 @@ fn progress(job: &JobView) -> String {
     };
     match &event.kind {
         EventKind::Progress(progress) => format!(
-            "{}/{} steps, loss {:.4}, {} left",
+            "{}/{} steps, loss {}, {} left",
             progress.step,
             progress.total_steps,
-            progress.loss,
+            amount::loss(progress.loss),
             amount::span(Duration::from_millis(progress.remaining_ms)),
         ),
         EventKind::EpochEnded {

@@ -146,10 +146,10 @@ fn bar() -> ProgressBar {
 
 fn message(progress: &Progress) -> String {
     format!(
-        "epoch {}/{}  loss {:.4}  accuracy {}  {:.0} samples/s  {} left",
+        "epoch {}/{}  loss {}  accuracy {}  {:.0} samples/s  {} left",
         progress.pass,
         progress.total_passes,
-        progress.loss,
+        amount::loss(progress.loss),
         amount::maybe_share(progress.accuracy),
         progress.samples_per_second,
         amount::span(Duration::from_millis(progress.remaining_ms)),

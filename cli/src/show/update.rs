@@ -182,12 +182,12 @@ pub(crate) fn metrics(values: &BTreeMap<String, f64>) -> String {
 /// How far the work is.
 pub(crate) fn progress_text(progress: &Progress) -> String {
     format!(
-        "step {}/{}, epoch {}/{}: loss {:.4}, accuracy {}, {:.0} samples/s, {} left",
+        "step {}/{}, epoch {}/{}: loss {}, accuracy {}, {:.0} samples/s, {} left",
         progress.step,
         progress.total_steps,
         progress.pass,
         progress.total_passes,
-        progress.loss,
+        amount::loss(progress.loss),
         amount::maybe_share(progress.accuracy),
         progress.samples_per_second,
         amount::span(Duration::from_millis(progress.remaining_ms)),
