@@ -73,6 +73,13 @@ impl Output {
         stdout.write_all(b"\n")?;
         stdout.flush()
     }
+
+    /// A part of a line, at once.
+    pub(crate) fn piece(self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
 }
 
 /// Aligned columns with a head.

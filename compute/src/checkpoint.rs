@@ -1,5 +1,5 @@
-//! A job in mid-course as one safetensors file: the weights, the optimiser's
-//! moments, and a record of where the work stood. An attempt that goes on from
+//! A job in mid-course as one safetensors file: the weights, learnt or not, the
+//! optimiser's moments, and a record of where the work stood. An attempt that goes on from
 //! it computes, on the same kind of CPU, bit for bit what the first would have.
 
 use std::path::PathBuf;
@@ -97,8 +97,8 @@ pub(crate) fn file_name(step: u64) -> PathBuf {
     PathBuf::from(format!("checkpoint-{step}.safetensors"))
 }
 
-/// The bytes of a checkpoint. `best` are the parameters of the best pass, where
-/// they are kept.
+/// The bytes of a checkpoint. `best` are the tensors of the best pass, where they
+/// are kept.
 pub(crate) fn encode(
     network: &Network,
     optimizer: &Optimizer,
@@ -106,8 +106,7 @@ pub(crate) fn encode(
     record: &Record,
 ) -> Result<Vec<u8>, WorkFailed> {
     let mut tensors: Vec<Named> = network
-        .parameters()
-        .iter()
+        .tensors()
         .map(|parameter| Named {
             name: model_name(&parameter.name),
             shape: parameter.shape.clone(),
@@ -123,7 +122,7 @@ pub(crate) fn encode(
             });
         }
     }
-    for (parameter, value) in network.parameters().iter().zip(best.unwrap_or_default()) {
+    for (parameter, value) in network.tensors().zip(best.unwrap_or_default()) {
         tensors.push(Named {
             name: best_name(&parameter.name),
             shape: parameter.shape.clone(),
@@ -136,8 +135,8 @@ pub(crate) fn encode(
 }
 
 /// Brings network and optimiser to where a checkpoint of this spec stood, and
-/// gives its record. `best` takes the parameters of the best pass where there
-/// is one to keep.
+/// gives its record. `best` takes the tensors of the best pass where there is one
+/// to keep.
 pub(crate) fn restore(
     bytes: &[u8],
     spec: Digest,
@@ -155,18 +154,23 @@ pub(crate) fn restore(
     optimizer.adjust(record.standing.rule(optimizer.rule())?);
     let mut best = best.filter(|_| record.standing.patience.has_best());
     let file = weights::parse(bytes)?;
-    let parameters: Vec<(String, Vec<usize>)> = network
-        .parameters()
-        .iter()
-        .map(|parameter| (parameter.name.clone(), parameter.shape.clone()))
+    let learnt = network.parameters().len();
+    let tensors: Vec<(String, Vec<usize>)> = network
+        .tensors()
+        .map(|tensor| (tensor.name.clone(), tensor.shape.clone()))
         .collect();
     let mut known = Vec::new();
-    for (index, (name, shape)) in parameters.iter().enumerate() {
+    for (index, (name, shape)) in tensors.iter().enumerate() {
         let stored = model_name(name);
         let value = weights::tensor(&file, &stored, shape, network.device())?;
         network.set(index, value);
         known.push(stored);
-        for (kind, word) in optimizer.kinds().iter().enumerate() {
+        let kinds = if index < learnt {
+            optimizer.kinds()
+        } else {
+            Vec::new()
+        };
+        for (kind, word) in kinds.iter().enumerate() {
             let stored = moment_name(word, name);
             let value = weights::tensor(&file, &stored, shape, network.device())?;
             optimizer.set(kind, index, value);

@@ -27,11 +27,12 @@ const REPORTS: u64 = 10;
 
 /// Judges the weights of an order.
 pub(crate) fn run(evaluate: &Evaluate, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
-    let samples = load::for_evaluation(evaluate, job.order)?;
     let mut network = Network::new(&evaluate.model, 0, &job.device.device)?;
     let bytes = load::input(evaluate.weights, job.order)?;
     weights::load(&mut network, &bytes).map_err(WorkFailed::Weights)?;
+    let fitted = weights::record(&bytes).and_then(|record| record.fitted);
     drop(bytes);
+    let samples = load::for_evaluation(evaluate, &job.source(), fitted.as_ref())?;
 
     let batch = evaluate.batch as usize;
     let total_steps = samples.len().div_ceil(batch.max(1)) as u64;
@@ -110,7 +111,7 @@ pub(crate) fn judge(
     let values = network.constants();
     let mut so_far = Tally::default();
     for batch in samples.batches(size) {
-        let outputs = network.forward(&values, &batch, Mode::Infer);
+        let outputs = network.forward(&values, &batch, Mode::Infer)?.outputs;
         so_far.add(outcome(objective, &batch, outputs.clone(), network)?);
         between(Judged {
             so_far,
@@ -155,7 +156,7 @@ pub(crate) fn read(loss: Tensor<1>, correct: Option<Tensor<1>>) -> Result<(f32, 
 }
 
 /// The outputs of a batch, row-major.
-fn floats(outputs: Tensor<2>) -> Result<Vec<f32>, WorkFailed> {
+pub(crate) fn floats(outputs: Tensor<2>) -> Result<Vec<f32>, WorkFailed> {
     let [samples, width] = outputs.dims();
     read_floats(outputs.reshape([samples * width]))
 }

@@ -1,11 +1,15 @@
 //! Why a job did not get to its end, and whose fault that is.
 
+pub(crate) mod malformed;
+
 use std::path::PathBuf;
 
 use embermesh_job::model::InvalidModel;
 use serde::{Deserialize, Serialize};
 
+pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
+use crate::lm::InvalidGguf;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -64,9 +68,7 @@ pub enum InvalidData {
         reason: String,
     },
     /// The samples do not fit the model.
-    #[error(
-        "the data has samples of {data:?} and the model expects {model:?} (channels, height, width)"
-    )]
+    #[error("the data has samples of the shape {data:?} and the model takes {model:?}")]
     Shape {
         /// Shape of a sample.
         data: Vec<usize>,
@@ -74,12 +76,12 @@ pub enum InvalidData {
         model: Vec<usize>,
     },
     /// The holdout files have another shape than the training files.
-    #[error("the holdout images are {holdout:?} and the training images {training:?}")]
+    #[error("the holdout samples are {holdout:?} and the training samples {training:?}")]
     HoldoutShape {
         /// Shape of a held-out sample.
-        holdout: [usize; 3],
+        holdout: Vec<usize>,
         /// Shape of a training sample.
-        training: [usize; 3],
+        training: Vec<usize>,
     },
     /// The classes do not fit the model.
     #[error(
@@ -96,6 +98,44 @@ pub enum InvalidData {
     NoProbability {
         /// The target.
         value: f32,
+    },
+    /// A number that should be an id of an embedding.
+    #[error(
+        "a sample holds {value} where the model's embedding takes whole numbers from 0 to {}", entries - 1
+    )]
+    Id {
+        /// The number.
+        value: f32,
+        /// How many entries the embedding has.
+        entries: usize,
+    },
+    /// Something in a file that does not belong there.
+    #[error(transparent)]
+    Malformed(Box<Malformed>),
+    /// More than the memory that the job has left for its data.
+    #[error(
+        "{file} takes {needed} bytes where {left} are left; raise limits.memory, or give less data"
+    )]
+    NoRoom {
+        /// The file, by its field in the spec.
+        file: String,
+        /// Bytes that are asked for.
+        needed: u64,
+        /// Bytes that are left.
+        left: u64,
+    },
+    /// A scale that only a training can tell, and weights without it.
+    #[error(
+        "the data is scaled or filled by what its training learnt, and the weights do not carry that: give the weights of a training with this `normalise` and `missing`"
+    )]
+    NotFitted,
+    /// Weights that carry the scale of other samples.
+    #[error("the weights carry a scale for {found} numbers, and the data has {expected}")]
+    OtherFit {
+        /// How many numbers or channels it is for.
+        found: usize,
+        /// How many the data has.
+        expected: usize,
     },
     /// An evaluation over a holdout that is empty.
     #[error("the split holds out no samples; raise its share or evaluate all of them")]
@@ -169,6 +209,28 @@ pub enum WorkFailed {
     /// The checkpoint does not parse or does not fit.
     #[error("the checkpoint is not valid: {0}")]
     Checkpoint(#[source] InvalidWeights),
+    /// The file of a language model does not parse, or is of a kind that is not
+    /// run.
+    #[error("the model's file is not valid: {0}")]
+    LanguageModel(#[from] InvalidGguf),
+    /// A request cannot be answered.
+    #[error("request {number}: {reason}")]
+    Request {
+        /// Which of the job, from 0.
+        number: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A language model needs more memory than the order allows.
+    #[error(
+        "the model and its longest request need about {needed} bytes of memory and may use {ceiling}; lower max_tokens or raise limits.memory"
+    )]
+    Context {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes allowed.
+        ceiling: u64,
+    },
     /// The loss left the numbers.
     #[error(
         "the loss at step {step} is {loss}; lower the learning rate or look for bad values in the data"
@@ -190,7 +252,7 @@ pub enum WorkFailed {
         ceiling: u64,
     },
     /// More output would be made than the order allows.
-    #[error("the weights are {needed} bytes and the job may make {ceiling}; raise limits.output")]
+    #[error("the result has {needed} bytes and the job may make {ceiling}; raise limits.output")]
     Output {
         /// Bytes of the artifact.
         needed: u64,
@@ -230,12 +292,17 @@ impl WorkFailed {
     pub fn class(&self) -> Option<FailureClass> {
         match self {
             Self::Cancelled => None,
+            Self::Data(InvalidData::NoRoom { .. }) => Some(FailureClass::Resource),
             Self::Spec(_)
             | Self::Model(_)
             | Self::Data(_)
             | Self::Weights(_)
+            | Self::LanguageModel(_)
+            | Self::Request { .. }
             | Self::NotFinite { .. } => Some(FailureClass::Invalid),
-            Self::Memory { .. } | Self::Output { .. } => Some(FailureClass::Resource),
+            Self::Memory { .. } | Self::Context { .. } | Self::Output { .. } => {
+                Some(FailureClass::Resource)
+            }
             Self::Io { source, .. } => Some(match source.kind() {
                 std::io::ErrorKind::StorageFull
                 | std::io::ErrorKind::QuotaExceeded

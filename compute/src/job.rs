@@ -7,19 +7,22 @@ use embermesh_job::crypto::Digest;
 use embermesh_job::spec::{JobSpec, Work};
 
 use crate::control::{Asked, Control};
+use crate::dataset::load::Source;
 use crate::device::{DeviceChoice, Opened, open, panic_text};
 use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, evaluate, train, weights};
+use crate::{DeviceFault, evaluate, lm, predict, train, weights};
 
-/// What both kinds of work need.
+/// What every kind of work needs.
 pub(crate) struct Job<'a> {
     pub(crate) order: &'a WorkOrder,
     pub(crate) digest: Digest,
     pub(crate) device: Opened,
     pub(crate) log: EventLog<'a>,
+    /// Memory that samples may take, in bytes.
+    room: u64,
     control: &'a Control,
 }
 
@@ -36,6 +39,14 @@ impl Job<'_> {
     /// What was asked of the work since this was last called.
     pub(crate) fn asked(&self) -> Asked {
         self.control.asked()
+    }
+
+    /// The inputs, and the memory that there is for what is read of them.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source {
+            order: self.order,
+            room: self.room,
+        }
     }
 
     /// Writes a result into the work folder and says so.
@@ -93,32 +104,53 @@ fn work(
 ) -> Result<WorkSummary, WorkFailed> {
     let spec = JobSpec::from_canonical(order.spec.as_bytes())
         .map_err(|error| WorkFailed::Spec(error.to_string()))?;
-    check_ceilings(&spec, order)?;
+    let room = check_ceilings(&spec, order)?;
     let mut job = Job {
         order,
         digest: Digest::of(order.spec.as_bytes()),
         device,
         log: EventLog::new(say),
+        room,
         control,
     };
     match &spec.work {
         Work::Train(train) => train::run(train, &mut job),
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
+        Work::Predict(predict) => predict::run(predict, &mut job),
+        Work::Generate(generate) => lm::run(generate, &mut job),
     }
 }
 
 /// Refuses, before anything of that size is allocated, what would go over the
 /// ceilings. Inputs count twice: as the file's bytes and as what is read of it.
-fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<(), WorkFailed> {
-    let plan = spec.plan()?;
+/// A language model is read where it lies; the rest of what it takes is known from its
+/// header. Gives the memory that is left for what is read, which may be more than that.
+fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> {
     let (peak, output) = match &spec.work {
-        Work::Train(train) => (train.peak_bytes(&plan), plan.parameters.saturating_mul(4)),
-        Work::Evaluate(evaluate) => (plan.peak_bytes(evaluate.batch as usize), 0),
+        Work::Train(train) => {
+            let plan = train.model.plan()?;
+            (train.peak_bytes(&plan), plan.weight_bytes())
+        }
+        Work::Evaluate(evaluate) => {
+            let plan = evaluate.model.plan()?;
+            (plan.peak_bytes(evaluate.batch as usize), 0)
+        }
+        Work::Predict(predict) => {
+            let plan = predict.model.plan()?;
+            (plan.peak_bytes(predict.batch as usize), 0)
+        }
+        Work::Generate(_) => (0, 0),
     };
-    let data = spec.inputs().iter().fold(0_u64, |sum, input| {
-        sum.saturating_add(input.size.saturating_mul(2))
-    });
-    let needed = peak.saturating_add(data);
+    let copies = if matches!(spec.work, Work::Generate(_)) {
+        1
+    } else {
+        2
+    };
+    let files = spec
+        .inputs()
+        .iter()
+        .fold(0_u64, |sum, input| sum.saturating_add(input.size));
+    let needed = peak.saturating_add(files.saturating_mul(copies));
     if needed > order.ceilings.memory_bytes {
         return Err(WorkFailed::Memory {
             needed,
@@ -131,7 +163,10 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<(), WorkFailed> {
             ceiling: order.ceilings.output_bytes,
         });
     }
-    Ok(())
+    Ok(order
+        .ceilings
+        .memory_bytes
+        .saturating_sub(peak.saturating_add(files)))
 }
 
 /// On a GPU it is the driver that panics; on the CPU it is this program.

@@ -11,10 +11,11 @@
 //! | [`worker`], `sandbox`, `control` | the worker's process: guards, fences, pause and cancel |
 //! | [`device`], [`probe`] | devices compiled in, opened, measured |
 //! | `job`, `events`, `pace` | one order, its numbered events, its speed |
-//! | `train`, `evaluate`, `metrics` | the loops |
+//! | `train`, `evaluate`, `metrics`, `predict` | the loops |
 //! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
-//! | `dataset` | digits and IDX images, split and shuffled by seed |
+//! | `dataset` | samples from every format, split, scaled and shuffled by seed |
+//! | [`lm`] | language models from GGUF files |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -30,12 +31,15 @@ mod failure;
 pub mod frame;
 mod job;
 mod kernels;
+pub mod lm;
 mod loss;
 mod metrics;
 mod network;
 mod optimizer;
+mod output;
 mod pace;
 pub mod pipe;
+mod predict;
 pub mod probe;
 mod randomness;
 mod sandbox;
@@ -45,5 +49,5 @@ mod weights;
 pub mod worker;
 
 pub use device::{DeviceChoice, DeviceFault};
-pub use failure::{FailureClass, InvalidData, InvalidWeights, WorkFailed};
+pub use failure::{FailureClass, InvalidData, InvalidWeights, Malformed, Place, WorkFailed};
 pub use job::run_in_process;

@@ -68,6 +68,7 @@ impl Objective {
             }
             (Targets::Classes(classes), _) => classes.len() as f64,
             (Targets::Numbers { values, .. }, _) => values.len() as f64,
+            (Targets::Absent(_), _) => 0.0,
         }
     }
 

@@ -1,75 +1,75 @@
 //! A declared model, executed over burn's tensors.
 //!
-//! Parameters are flat tensors in the order of the layers, named after them as
-//! PyTorch would (`conv1.weight`), and take their shape where they are used.
-//! Flat ones need one optimiser and one writer whatever the layer.
+//! The plan of a model says which tensors there are, what they are called and
+//! what goes where; here is what computes. Parameters are flat tensors in the
+//! order of the layers, named after them as PyTorch would (`conv1.weight`), and
+//! take their shape where they are used. Flat ones need one optimiser and one
+//! writer whatever the layer. State that is not learnt (the running statistics
+//! of a batch norm) is kept in the same way beside them: a pass of training
+//! gives its next values, and [`Network::keep`] takes them.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `flow` | what goes from layer to layer: rows, sequences, maps |
+//! | `parameter` | tensors and their first values |
+//! | `pass` | one way through the graph |
+//! | `activation`, `arrange`, `attention`, `norm`, `recurrent`, `window` | the operations |
 
-use burn::tensor::activation::relu;
-use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+mod activation;
+mod arrange;
+mod attention;
+mod flow;
+#[cfg(test)]
+mod golden;
+mod norm;
+mod parameter;
+mod pass;
+mod recurrent;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::ops::Range;
+
 use burn::tensor::{Device, Tensor, TensorData};
-use embermesh_job::model::{InvalidModel, Model, Op};
+use embermesh_job::model::{InvalidModel, Model, Op, Plan, Source};
 
+pub(crate) use self::parameter::Parameter;
+use self::{flow::Flow, pass::Pass};
 use crate::dataset::Batch;
-use crate::kernels::{conv2d, max_pool2d};
-use crate::randomness::{Purpose, stream, unit};
+use crate::failure::InvalidData;
 
-/// A parameter of the network.
-#[derive(Clone, Debug)]
-pub(crate) struct Parameter {
-    /// The layer's name and what it is of it: "conv1.weight".
-    pub(crate) name: String,
-    /// Its shape, as PyTorch lays it out.
-    pub(crate) shape: Vec<usize>,
-    /// Its values in row-major order, without a gradient.
-    pub(crate) value: Tensor<1>,
-}
-
-/// What a layer does, with its shapes settled.
+/// What a layer does, with everything settled.
 #[derive(Debug)]
-enum Stage {
-    Convolution {
-        /// Where its weight is among the parameters; its bias is the next.
-        weight: usize,
-        shape: [usize; 4],
-        stride: usize,
-        padding: usize,
-    },
-    MaxPool {
-        kernel: usize,
-        stride: usize,
-    },
-    Relu,
-    Dropout {
-        /// Keys its masks.
-        layer: u64,
-        probability: f64,
-    },
-    Flatten,
-    Dense {
-        weight: usize,
-        shape: [usize; 2],
-    },
+struct Stage {
+    op: Op,
+    /// What it reads, and whether it is the last to.
+    reads: Vec<(Source, bool)>,
+    /// The shape of a sample that comes out.
+    output: Vec<usize>,
+    /// Where its parameters are among those of the network.
+    parameters: Range<usize>,
+    /// Where its state is.
+    state: Range<usize>,
+    /// Its place; keys what it draws.
+    layer: u64,
 }
 
-/// The layers and their parameters, on one device.
+/// The layers and their tensors, on one device.
 #[derive(Debug)]
 pub(crate) struct Network {
-    /// The shape of a sample: an image, or a row.
+    /// The shape of a sample.
     input: Vec<usize>,
     stages: Vec<Stage>,
     parameters: Vec<Parameter>,
+    state: Vec<Parameter>,
+    /// Where the input is ids: how many there are.
+    entries: Option<usize>,
     device: Device,
 }
 
-/// What flows from layer to layer.
-enum Flow {
-    /// Samples, channels, height, width.
-    Maps(Tensor<4>),
-    /// Samples, features.
-    Rows(Tensor<2>),
-}
-
-/// Whether a pass is one of training, where dropout drops.
+/// Whether a pass is one of training, where dropout drops and statistics are
+/// those of the batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
     /// A step of training; both numbers key the masks.
@@ -83,6 +83,14 @@ pub(crate) enum Mode {
     Infer,
 }
 
+/// What a pass came to.
+pub(crate) struct Passed {
+    /// The logits: one row per sample.
+    pub(crate) outputs: Tensor<2>,
+    /// The next state, by its place; none but from a pass of training.
+    pub(crate) state: Vec<(usize, Tensor<1>)>,
+}
+
 impl Network {
     /// Builds the layers with first values drawn from `seed`.
     ///
@@ -91,70 +99,55 @@ impl Network {
     pub(crate) fn new(model: &Model, seed: u32, device: &Device) -> Result<Self, InvalidModel> {
         let plan = model.plan()?;
         let last = plan.layers.iter().rposition(|layer| layer.parameters > 0);
-        let mut stages = Vec::with_capacity(model.layers.len());
-        let mut parameters = Vec::new();
+        let mut network = Self {
+            input: model.input.clone(),
+            stages: Vec::with_capacity(plan.layers.len()),
+            parameters: Vec::new(),
+            state: Vec::new(),
+            entries: entries(model, &plan),
+            device: device.clone(),
+        };
         for (index, (layer, plan)) in model.layers.iter().zip(&plan.layers).enumerate() {
-            let weight = parameters.len();
-            // He's first values for layers that a ReLU follows; the last layer
-            // feeds a softmax and starts smaller.
-            let gain = if last == Some(index) { 3.0 } else { 6.0 };
-            let mut add = |shape: &[usize]| {
-                let fan_in: usize = shape[1..].iter().product();
-                let bound = (gain / fan_in.max(1) as f64).sqrt() as f32;
-                for (what, shape) in [("weight", shape), ("bias", &shape[..1])] {
-                    let key = parameters.len() as u64;
-                    let bound = if what == "bias" { 0.0 } else { bound };
-                    parameters.push(Parameter {
-                        name: format!("{}.{what}", plan.name),
-                        shape: shape.to_vec(),
-                        value: first_values(shape, bound, seed, key, device),
-                    });
-                }
-            };
-            stages.push(match layer.op {
-                Op::Conv2d {
-                    channels,
-                    kernel,
-                    stride,
-                    padding,
-                } => {
-                    let shape = [channels, plan.input_shape[0], kernel, kernel];
-                    add(&shape);
-                    Stage::Convolution {
-                        weight,
-                        shape,
-                        stride,
-                        padding,
-                    }
-                }
-                Op::MaxPool2d { kernel, stride } => Stage::MaxPool {
-                    kernel,
-                    stride: if stride == 0 { kernel } else { stride },
-                },
-                Op::Relu => Stage::Relu,
-                Op::Dropout { probability } => Stage::Dropout {
-                    layer: index as u64,
-                    probability,
-                },
-                Op::Flatten => Stage::Flatten,
-                Op::Dense { units } => {
-                    let shape = [units, plan.input_shape.iter().product()];
-                    add(&shape);
-                    Stage::Dense { weight, shape }
-                }
+            let (learnt, kept) = (network.parameters.len(), network.state.len());
+            for weight in &plan.weights {
+                let (tensors, key) = if weight.learnt {
+                    let key = network.parameters.len() as u64;
+                    (&mut network.parameters, Some(key))
+                } else {
+                    (&mut network.state, None)
+                };
+                tensors.push(Parameter {
+                    name: format!("{}.{}", plan.name, weight.name),
+                    shape: weight.shape.clone(),
+                    value: match key {
+                        Some(key) => {
+                            parameter::first_values(weight, last == Some(index), seed, key, device)
+                        }
+                        None => parameter::first_state(weight, device),
+                    },
+                });
+            }
+            network.stages.push(Stage {
+                op: layer.op.clone(),
+                reads: plan.sources.iter().map(|source| (*source, false)).collect(),
+                output: plan.output_shape.clone(),
+                parameters: learnt..network.parameters.len(),
+                state: kept..network.state.len(),
+                layer: index as u64,
             });
         }
-        Ok(Self {
-            input: model.input.clone(),
-            stages,
-            parameters,
-            device: device.clone(),
-        })
+        mark_last_reads(&mut network.stages);
+        Ok(network)
     }
 
-    /// The parameters, in the order of the layers.
+    /// What is learnt, in the order of the layers.
     pub(crate) fn parameters(&self) -> &[Parameter] {
         &self.parameters
+    }
+
+    /// What a file of weights holds: what is learnt, then the state.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = &Parameter> {
+        self.parameters.iter().chain(&self.state)
     }
 
     /// How many numbers are learnt.
@@ -165,9 +158,19 @@ impl Network {
             .sum()
     }
 
-    /// Replaces the value of a parameter.
+    /// Replaces the value of a tensor, by its place in [`Network::tensors`].
     pub(crate) fn set(&mut self, index: usize, value: Tensor<1>) {
-        self.parameters[index].value = value;
+        match index.checked_sub(self.parameters.len()) {
+            None => self.parameters[index].value = value,
+            Some(index) => self.state[index].value = value,
+        }
+    }
+
+    /// Takes the state that a pass of training gave.
+    pub(crate) fn keep(&mut self, state: Vec<(usize, Tensor<1>)>) {
+        for (index, value) in state {
+            self.state[index].value = value;
+        }
     }
 
     /// The device that it lives on.
@@ -191,118 +194,84 @@ impl Network {
             .collect()
     }
 
-    /// The logits of a batch: one row per sample. `values` are the parameters,
-    /// as leaves or constants.
-    pub(crate) fn forward(&self, values: &[Tensor<1>], batch: &Batch, mode: Mode) -> Tensor<2> {
-        let samples = batch.len();
-        let pixels = self.constant(batch.pixels.clone());
-        let mut flow = match self.input[..] {
-            [channels, height, width] => {
-                Flow::Maps(pixels.reshape([samples, channels, height, width]))
-            }
-            _ => Flow::Rows(pixels.reshape([samples, self.input.iter().product()])),
-        };
-        for stage in &self.stages {
-            flow = self.apply(stage, values, flow, mode);
-        }
-        flow.rows()
+    /// The values of all tensors, as [`Network::tensors`] has them.
+    pub(crate) fn snapshot(&self) -> Vec<Tensor<1>> {
+        self.tensors()
+            .map(|parameter| parameter.value.clone())
+            .collect()
     }
 
-    fn apply(&self, stage: &Stage, values: &[Tensor<1>], flow: Flow, mode: Mode) -> Flow {
-        match *stage {
-            Stage::Convolution {
-                weight,
-                shape,
-                stride,
-                padding,
-            } => Flow::Maps(conv2d(
-                flow.maps(),
-                values[weight].clone().reshape(shape),
-                values[weight + 1].clone(),
-                ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1),
-            )),
-            Stage::MaxPool { kernel, stride } => Flow::Maps(max_pool2d(
-                flow.maps(),
-                MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]),
-            )),
-            Stage::Relu => match flow {
-                Flow::Maps(maps) => Flow::Maps(relu(maps)),
-                Flow::Rows(rows) => Flow::Rows(relu(rows)),
-            },
-            Stage::Dropout { layer, probability } => match mode {
-                Mode::Infer => flow,
-                Mode::Train { seed, step } => {
-                    let mask = |count| mask(count, probability, seed, step, layer);
-                    match flow {
-                        Flow::Maps(maps) => {
-                            let dims = maps.dims();
-                            let mask = self.constant(mask(dims.iter().product())).reshape(dims);
-                            Flow::Maps(maps.mul(mask))
-                        }
-                        Flow::Rows(rows) => {
-                            let dims = rows.dims();
-                            let mask = self.constant(mask(dims.iter().product())).reshape(dims);
-                            Flow::Rows(rows.mul(mask))
-                        }
-                    }
-                }
-            },
-            Stage::Flatten => Flow::Rows(flow.rows()),
-            Stage::Dense { weight, shape } => {
-                let matrix = values[weight].clone().reshape(shape).transpose();
-                let bias = values[weight + 1].clone().reshape([1, shape[0]]);
-                Flow::Rows(flow.rows().matmul(matrix).add(bias))
-            }
-        }
+    /// What a batch comes to. `values` are the parameters, as leaves or
+    /// constants.
+    ///
+    /// # Errors
+    /// [`InvalidData`] when the input should be ids and is not.
+    pub(crate) fn forward(
+        &self,
+        values: &[Tensor<1>],
+        batch: &Batch,
+        mode: Mode,
+    ) -> Result<Passed, InvalidData> {
+        self.check_ids(&batch.pixels)?;
+        let pixels = self.constant(batch.pixels.clone());
+        let input = Flow::of(pixels, batch.len(), &self.input);
+        let mut pass = Pass::new(self, values, mode);
+        Ok(Passed {
+            outputs: pass.run(input).rows(),
+            state: pass.state,
+        })
     }
 
     fn constant(&self, values: Vec<f32>) -> Tensor<1> {
         let count = values.len();
         Tensor::from_data(TensorData::new(values, [count]), &self.device)
     }
-}
 
-impl Flow {
-    /// As maps; rows become maps of one pixel, which a checked plan never asks.
-    fn maps(self) -> Tensor<4> {
-        match self {
-            Self::Maps(maps) => maps,
-            Self::Rows(rows) => {
-                let [samples, features] = rows.dims();
-                rows.reshape([samples, features, 1, 1])
-            }
-        }
-    }
-
-    /// As rows, flattened when they are maps.
-    fn rows(self) -> Tensor<2> {
-        match self {
-            Self::Maps(maps) => {
-                let [samples, channels, height, width] = maps.dims();
-                maps.reshape([samples, channels * height * width])
-            }
-            Self::Rows(rows) => rows,
+    /// A device takes what it is given, so ids are checked before they get there.
+    fn check_ids(&self, values: &[f32]) -> Result<(), InvalidData> {
+        let Some(entries) = self.entries else {
+            return Ok(());
+        };
+        let is_id = |value: f32| value >= 0.0 && value < entries as f32 && value.fract() == 0.0;
+        match values.iter().find(|value| !is_id(**value)) {
+            None => Ok(()),
+            Some(&value) => Err(InvalidData::Id { value, entries }),
         }
     }
 }
 
-/// Values evenly between `-bound` and `bound`, keyed by the parameter's place.
-fn first_values(shape: &[usize], bound: f32, seed: u32, key: u64, device: &Device) -> Tensor<1> {
-    let count = shape.iter().product();
-    let mut rng = stream(seed, Purpose::Weights, key, 0);
-    let values: Vec<f32> = (0..count)
-        .map(|_| (unit(&mut rng) * 2.0 - 1.0) * bound)
-        .collect();
-    Tensor::from_data(TensorData::new(values, [count]), device)
+/// The least number of entries of the embeddings that look up the input itself,
+/// perhaps in another shape.
+fn entries(model: &Model, plan: &Plan) -> Option<usize> {
+    let mut is_input = Vec::with_capacity(plan.layers.len());
+    let mut least = None;
+    for (layer, plan) in model.layers.iter().zip(&plan.layers) {
+        let reads_input = plan.sources.iter().any(|source| match source {
+            Source::Input => true,
+            Source::Layer(earlier) => is_input[*earlier],
+        });
+        if let (Op::Embedding(table), true) = (&layer.op, reads_input) {
+            least = Some(least.unwrap_or(usize::MAX).min(table.entries));
+        }
+        let moves = matches!(
+            layer.op,
+            Op::Flatten(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Concat(_)
+        );
+        is_input.push(moves && reads_input);
+    }
+    least
 }
 
-/// A mask that drops with a probability and scales what it keeps, so that the
-/// mean stays. A function of its key: a resumed step drops the same.
-fn mask(count: usize, probability: f64, seed: u32, step: u64, layer: u64) -> Vec<f32> {
-    let mut rng = stream(seed, Purpose::Mask, step, layer);
-    let dropped = probability as f32;
-    let kept = (1.0 / (1.0 - probability)) as f32;
-    (0..count)
-        .map(|_| if unit(&mut rng) < dropped { 0.0 } else { kept })
-        .collect()
+/// Marks each value's last reader, who may have it rather than a copy.
+fn mark_last_reads(stages: &mut [Stage]) {
+    let mut is_read = std::collections::HashSet::new();
+    for stage in stages.iter_mut().rev() {
+        for (source, is_last) in stage.reads.iter_mut().rev() {
+            let place = match *source {
+                Source::Input => usize::MAX,
+                Source::Layer(earlier) => earlier,
+            };
+            *is_last = is_read.insert(place);
+        }
+    }
 }

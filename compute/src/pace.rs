@@ -47,6 +47,16 @@ impl Pace {
         window.samples as f64 / window.seconds()
     }
 
+    /// Samples so far.
+    pub(crate) fn samples(&self) -> u64 {
+        self.attempt.samples
+    }
+
+    /// Samples per second so far; 0 before the first.
+    pub(crate) fn overall(&self) -> f64 {
+        self.attempt.samples as f64 / self.attempt.seconds()
+    }
+
     /// Milliseconds for this many steps, at the speed of the attempt so far.
     pub(crate) fn remaining_ms(&self, steps: u64) -> u64 {
         let each = self.attempt.seconds() / self.attempt.steps.max(1) as f64;

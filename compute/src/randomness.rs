@@ -19,6 +19,8 @@ pub(crate) enum Purpose {
     Order = 3,
     /// The mask of a dropout layer in a step.
     Mask = 4,
+    /// A token of a text.
+    Token = 5,
 }
 
 /// The stream of a purpose. `major` and `minor` say which: pass, step, layer.

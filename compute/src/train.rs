@@ -14,7 +14,8 @@ use embermesh_job::spec::Train;
 
 use self::step::Unread;
 use crate::checkpoint::{self, Standing};
-use crate::dataset::load;
+use crate::dataset::fit::Fitted;
+use crate::dataset::load::{self, ForTraining};
 use crate::dataset::split::Samples;
 use crate::failure::{WorkFailed, at};
 use crate::job::Job;
@@ -38,10 +39,12 @@ struct Training<'a> {
     course: Course,
     samples: Samples,
     holdout: Samples,
+    /// What was learnt of the samples' scale; the weights carry it.
+    fitted: Option<Fitted>,
     pace: Pace,
     /// What a checkpoint remembers.
     at: Standing,
-    /// Parameters of the best pass, where they are to be the result.
+    /// The tensors of the best pass, where they are to be the result.
     best: Option<Vec<Tensor<1>>>,
     /// Steps to be done.
     total_steps: u64,
@@ -72,7 +75,11 @@ impl<'a> Training<'a> {
     /// Loads everything and says that the work began, or goes on from a
     /// checkpoint.
     fn prepare(train: &'a Train, job: &mut Job<'_>) -> Result<Self, WorkFailed> {
-        let (samples, holdout) = load::for_training(train, job.order)?;
+        let ForTraining {
+            samples,
+            holdout,
+            fitted,
+        } = load::for_training(train, &job.source())?;
         let network = Network::new(&train.model, train.seed, &job.device.device)?;
         let optimizer = Optimizer::new(train.optimizer, network.parameters());
         let step = u64::from(train.batch).max(1) * u64::from(train.accumulate).max(1);
@@ -87,6 +94,7 @@ impl<'a> Training<'a> {
             course: Course::new(train, total_steps, steps_per_pass),
             samples,
             holdout,
+            fitted,
             pace: Pace::new(),
             at: Standing::default(),
             best: keeps_best.then(Vec::new),
@@ -146,7 +154,12 @@ impl<'a> Training<'a> {
             let step = self.at.step;
             job.log.plain(EventKind::Stopped { step, reason });
         }
-        let record = format!("{{\"spec\":\"{}\",\"steps\":{}}}", job.digest, self.at.step);
+        let record = serde_json::to_string(&weights::Record {
+            spec: job.digest,
+            steps: self.at.step,
+            fitted: self.fitted.take(),
+        })
+        .map_err(|error| WorkFailed::Internal(format!("the record does not encode: {error}")))?;
         let bytes = weights::encode(&weights::of(&self.network), record)?;
         job.artifact(ARTIFACT, &bytes)?;
         Ok(WorkSummary {

@@ -5,9 +5,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use embermesh_job::crypto::Digest;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::fit::Fitted;
 use crate::failure::{InvalidWeights, WorkFailed, at};
 use crate::network::Network;
 
@@ -19,6 +23,25 @@ pub(crate) const METADATA_KEY: &str = "embermesh";
 /// Bytes of an element: everything is `f32`.
 const ELEMENT: usize = size_of::<f32>();
 
+/// What a training says of its weights, beside the tensors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The digest of the job's spec.
+    pub(crate) spec: Digest,
+    /// Steps done.
+    pub(crate) steps: u64,
+    /// The scale of the samples that it saw, where the data asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fitted: Option<Fitted>,
+}
+
+/// The record of a file, where it is one of ours.
+pub(crate) fn record(bytes: &[u8]) -> Option<Record> {
+    let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+    let text = header.metadata().as_ref()?.get(METADATA_KEY)?;
+    serde_json::from_str(text).ok()
+}
+
 /// A tensor on its way to a file.
 pub(crate) struct Named {
     pub(crate) name: String,
@@ -26,11 +49,10 @@ pub(crate) struct Named {
     pub(crate) value: Tensor<1>,
 }
 
-/// The parameters of a network, ready to be written.
+/// The tensors of a network, ready to be written.
 pub(crate) fn of(network: &Network) -> Vec<Named> {
     network
-        .parameters()
-        .iter()
+        .tensors()
         .map(|parameter| Named {
             name: parameter.name.clone(),
             shape: parameter.shape.clone(),
@@ -71,25 +93,19 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WorkFail
     std::fs::rename(&partial, path).map_err(at(path))
 }
 
-/// Replaces the parameters of a network by those of a file, which must hold
-/// exactly these.
+/// Replaces the tensors of a network by those of a file, which must hold exactly
+/// these.
 pub(crate) fn load(network: &mut Network, bytes: &[u8]) -> Result<(), InvalidWeights> {
     let file = parse(bytes)?;
-    let names: Vec<String> = network
-        .parameters()
-        .iter()
-        .map(|parameter| parameter.name.clone())
+    let wanted: Vec<(String, Vec<usize>)> = network
+        .tensors()
+        .map(|tensor| (tensor.name.clone(), tensor.shape.clone()))
         .collect();
-    for (index, name) in names.iter().enumerate() {
-        let value = tensor(
-            &file,
-            name,
-            &network.parameters()[index].shape,
-            network.device(),
-        )?;
+    for (index, (name, shape)) in wanted.iter().enumerate() {
+        let value = tensor(&file, name, shape, network.device())?;
         network.set(index, value);
     }
-    no_others(&file, |name| names.iter().any(|known| known == name))
+    no_others(&file, |name| wanted.iter().any(|(known, _)| known == name))
 }
 
 /// Parses a file.

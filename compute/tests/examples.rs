@@ -9,9 +9,9 @@ use std::path::Path;
 use embermesh_compute::pipe::WorkerEventKind;
 use embermesh_job::event::EventKind;
 use embermesh_job::file::{Format, JobFile};
-use embermesh_job::spec::JobSpec;
-use support::Bench;
+use embermesh_job::spec::{JobSpec, Predict, Work};
 use support::runs::{Run, run};
+use support::{Bench, judgement};
 
 /// The job of an example, with the files that it names as inputs.
 fn example(bench: &mut Bench, name: &str) -> JobSpec {
@@ -36,6 +36,72 @@ fn stopped(run: &Run) -> Option<&str> {
     })
 }
 
+/// Runs an example to its end and gives the accuracy over what it held out.
+fn accuracy(name: &str) -> f64 {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, name);
+    let since = std::time::Instant::now();
+    let run = run(&bench.order(spec.work)).unwrap();
+    let accuracy = run.summary.accuracy.unwrap();
+    println!("{name}: {accuracy:.4} in {:.1?}", since.elapsed());
+    accuracy
+}
+
+#[test]
+fn the_residual_net_learns_the_digits() {
+    assert!(accuracy("digits-residual.toml") >= 0.98);
+}
+
+#[test]
+fn the_lstm_learns_the_digits_row_by_row() {
+    assert!(accuracy("digits-lstm.toml") >= 0.95);
+}
+
+#[test]
+fn the_transformer_learns_the_digits_row_by_row() {
+    assert!(accuracy("digits-transformer.toml") >= 0.96);
+}
+
+#[test]
+fn a_foreign_definition_learns_the_digits() {
+    assert!(accuracy("digits-definition.toml") >= 0.95);
+}
+
+/// Where `scripts/models` puts the model; none if it is not there.
+fn smollm2() -> Option<std::path::PathBuf> {
+    let folder = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    let home = || folder("HOME").map(|home| home.join(".cache"));
+    let cache = || folder("XDG_CACHE_HOME").or_else(home);
+    let models = folder("EMBERMESH_MODELS").or_else(|| Some(cache()?.join("embermesh/models")))?;
+    let path = models.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    path.exists().then_some(path)
+}
+
+#[test]
+fn the_chat_knows_the_capital_of_france() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/jobs");
+    let text = std::fs::read_to_string(folder.join("chat.toml")).unwrap();
+    let file = JobFile::parse(&text, Format::Toml).unwrap();
+    let Some(model) = smollm2() else {
+        println!("skipped: the model is not there; run scripts/models");
+        return;
+    };
+    let mut bench = Bench::new();
+    let input = bench.input(&std::fs::read(model).unwrap());
+    let blobs = file
+        .sources()
+        .into_iter()
+        .map(|path| (path.to_owned(), input))
+        .collect();
+    let order = bench.order(file.resolve(&blobs).unwrap().work);
+    let run = run(&order).unwrap();
+    let text = std::fs::read_to_string(order.workdir.join("answers.jsonl")).unwrap();
+    println!("{text}");
+    assert!(text.lines().next().unwrap().contains("Paris"), "{text}");
+    assert_eq!(text.lines().count(), 2);
+    assert!(run.summary.steps > 10);
+}
+
 #[test]
 fn the_recipe_learns_the_digits_and_knows_when_to_stop() {
     let mut bench = Bench::new();
@@ -45,4 +111,79 @@ fn the_recipe_learns_the_digits_and_knows_when_to_stop() {
     println!("{accuracy} {:?}", stopped(&run));
     assert!(accuracy >= 0.98, "{accuracy}");
     assert!(stopped(&run).is_some_and(|reason| reason.contains("the best pass")));
+}
+
+fn summary(name: &str) -> embermesh_compute::pipe::WorkSummary {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, name);
+    run(&bench.order(spec.work)).unwrap().summary
+}
+
+#[test]
+fn tables_arrays_and_rows_of_the_spec_are_learnt() {
+    for (name, least) in [
+        ("iris-train.toml", 0.9),
+        ("wine-npz.toml", 0.9),
+        ("xor-inline.toml", 1.0),
+    ] {
+        let accuracy = summary(name).accuracy.unwrap();
+        println!("{name}: {accuracy}");
+        assert!(accuracy >= least, "{name}: {accuracy}");
+    }
+}
+
+#[test]
+fn a_regression_comes_to_less_than_always_saying_the_mean() {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, "diabetes-regression.toml");
+    let trained = run(&bench.order(spec.work.clone())).unwrap();
+    assert_eq!(trained.summary.accuracy, None);
+    let Work::Train(train) = spec.work else {
+        panic!("it is a training")
+    };
+    // Elsewhere, with the scale that the weights carry.
+    let weights = bench.input(&trained.artifact);
+    let order = bench.order(Work::Evaluate(judgement(&train, weights)));
+    let judged = run(&order).unwrap();
+    let (judged_loss, loss) = (judged.summary.loss.unwrap(), trained.summary.loss.unwrap());
+    assert!(
+        (judged_loss - loss).abs() < 1e-3 * loss,
+        "{judged_loss} {loss}"
+    );
+    let text = std::fs::read_to_string(order.workdir.join("metrics.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let r2 = report["r2"].as_f64().unwrap();
+    println!("{text}");
+    assert!(r2 > 0.3, "{r2}");
+}
+
+#[test]
+fn weights_predict_what_they_were_trained_for() {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, "iris-train.toml");
+    let weights = run(&bench.order(spec.work)).unwrap().artifact;
+    let weights = bench.input(&weights);
+    let spec = example(&mut bench, "iris-predict.toml");
+    let Work::Predict(predict) = spec.work else {
+        panic!("it is a prediction")
+    };
+    let predict = Predict { weights, ..predict };
+    let order = bench.order(Work::Predict(predict));
+    let predicted = run(&order).unwrap();
+    assert_eq!(predicted.summary.samples, 150);
+    assert_eq!(predicted.summary.loss, None);
+    let text = std::fs::read_to_string(order.workdir.join("predictions.csv")).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next(),
+        Some("class,probability_setosa,probability_versicolor,probability_virginica")
+    );
+    let truth =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/iris.csv"))
+            .unwrap();
+    let right = lines
+        .zip(truth.lines().skip(1))
+        .filter(|(answer, flower)| answer.split(',').next() == flower.split(',').next_back())
+        .count();
+    assert!(right >= 135, "{right} of 150");
 }

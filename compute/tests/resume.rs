@@ -10,7 +10,7 @@ use embermesh_job::event::EventKind;
 use embermesh_job::model::Op;
 use embermesh_job::spec::{Clip, Dataset, EarlyStopping, Loss, Schedule, Span, Train, Watch, Work};
 use support::runs::{Run, checkpoints, essence, run};
-use support::{Bench, adam, layer, rule, small_training};
+use support::{Bench, adam, layer, rule, small_training, stateful_model};
 
 /// Trains straight, then again from each checkpoint.
 fn resumes_bit_exactly(bench: &mut Bench, train: &Train) -> Run {
@@ -138,7 +138,7 @@ fn gathered_gradients_resume_and_are_those_of_a_large_batch() {
             train
                 .model
                 .layers
-                .retain(|layer| !matches!(layer.op, Op::Dropout { .. }));
+                .retain(|layer| !matches!(layer.op, Op::Dropout(_)));
         });
         assert_eq!(run.summary.steps, 20);
         run.summary.loss.unwrap()
@@ -190,6 +190,48 @@ fn early_stopping_resumes_and_gives_the_best_weights() {
     assert!(tensors(&run(false)) != tensors(&first));
 }
 
+/// Running statistics, masks and gates, gathered over two batches a step.
+#[test]
+fn batch_norm_dropout_and_lstm_resume() {
+    let run = with(|train| {
+        train.model = stateful_model();
+        (train.batch, train.accumulate) = (16, 2);
+    });
+    let file = String::from_utf8_lossy(&run.artifact);
+    assert!(file.contains("first.running_var"));
+}
+
+/// The weights of the best pass are given with the statistics of that pass.
+#[test]
+fn the_best_pass_resumes_with_its_statistics() {
+    let passes = |passes, stop| {
+        with(|train| {
+            train.model = stateful_model();
+            train.passes = passes;
+            train.checkpoint_every = 1;
+            train.optimizer = adam(1e-5);
+            train.early_stopping = stop;
+        })
+    };
+    let stopped = passes(
+        50,
+        Some(EarlyStopping {
+            watch: Watch::Loss,
+            patience: 2,
+            min_delta: 1.0,
+            restore_best: true,
+        }),
+    );
+    let first = passes(1, None);
+    assert_eq!(stopped.summary.steps, 15);
+    assert_eq!(stopped.summary.loss, first.summary.loss);
+    let tensors = |run: &Run| {
+        let header = u64::from_le_bytes(run.artifact[..8].try_into().unwrap()) as usize;
+        run.artifact[8 + header..].to_vec()
+    };
+    assert!(tensors(&stopped) == tensors(&first));
+}
+
 #[test]
 fn two_classes_are_learnt_from_one_logit() {
     let mut bench = Bench::new();
@@ -203,7 +245,7 @@ fn two_classes_are_learnt_from_one_logit() {
     let mut train = small_training(data);
     train.loss = Some(Loss::Bce);
     train.model.layers.pop();
-    train.model.layers.push(layer(Op::Dense { units: 1 }));
+    train.model.layers.push(layer(Op::dense(1)));
     let run = resumes_bit_exactly(&mut bench, &train);
     assert_eq!(run.summary.accuracy, Some(1.0));
 }

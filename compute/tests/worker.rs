@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be set up must fail")]
 
 mod support;
+#[path = "support/tiny.rs"]
+mod tiny;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt;
@@ -17,7 +19,7 @@ use embermesh_compute::probe::{WorkerCommand, probe_with};
 use embermesh_compute::{DeviceChoice, DeviceFault, FailureClass, run_in_process};
 use embermesh_job::crypto::statement::DeviceKind;
 use embermesh_job::event::EventKind;
-use embermesh_job::spec::{Train, Work};
+use embermesh_job::spec::{Generate, Request, Train, Work};
 use support::{Bench, model, small_training};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_compute-worker");
@@ -327,6 +329,27 @@ fn cancel_does_not_wait_for_a_long_step() {
     // The step did not come to its end: the process was ended in the middle of it.
     assert_eq!(status.signal(), Some(SIGKILL), "{status}");
     assert!(asked.elapsed() < FREED_WITHIN, "{:?}", asked.elapsed());
+}
+
+#[test]
+fn cancel_ends_a_text_in_the_middle() {
+    let mut bench = Bench::new();
+    let model = bench.input(&tiny::endless(60_000).bytes());
+    let order = bench.order(Work::Generate(Generate {
+        model,
+        requests: vec![Request {
+            max_tokens: 50_000,
+            ..Request::prompt("abc")
+        }],
+        report_every: 1,
+    }));
+    let mut worker = Worker::working(order);
+    assert!(matches!(worker.plain(), EventKind::Generated(_)));
+    let asked = Instant::now();
+    worker.say(&ToWorker::Cancel);
+    let (heard, _) = worker.rest();
+    assert_eq!(heard.last(), Some(&FromWorker::Cancelled));
+    assert!(asked.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod json;
 pub const MAX_METRICS: usize = 64;
 /// The longest name of a measure, in bytes.
 pub const MAX_METRIC_NAME: usize = 64;
+/// The longest piece of generated text in one event, in bytes.
+pub const MAX_PIECE: usize = 4096;
 
 /// One numbered word of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +99,8 @@ pub enum EventKind {
         #[serde(with = "json::numbers")]
         values: BTreeMap<String, f64>,
     },
+    /// A language model has gone on by some tokens.
+    Generated(Generated),
     /// Hyperparameters were changed while it ran.
     Adjusted {
         /// Steps done before that.
@@ -149,6 +153,49 @@ pub struct Progress {
     pub samples_per_second: f64,
     /// Time left at that speed, in milliseconds.
     pub remaining_ms: u64,
+}
+
+/// A piece of generated text. The pieces of a request, one after another, are
+/// its text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generated {
+    /// Which request of the job, from 0.
+    pub request: u32,
+    /// The text since the last such event of it, [`MAX_PIECE`] bytes at most;
+    /// whole characters.
+    pub text: String,
+    /// Tokens that the request has made so far.
+    pub tokens: u32,
+    /// Tokens that it began with.
+    pub prompt_tokens: u32,
+    /// Tokens a second of all requests together since the first, by the
+    /// worker's clock.
+    #[serde(with = "json::number")]
+    pub tokens_per_second: f64,
+    /// Why the request ends, with its last event.
+    #[serde(default)]
+    pub finish: Option<FinishReason>,
+}
+
+/// Why a generated text ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model ended it, or one of the request's stop strings came.
+    Stop,
+    /// It has as many tokens as were asked for, or as the model can read.
+    Length,
+}
+
+impl FinishReason {
+    /// Its name in results.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
 }
 
 /// A blob that a task made.

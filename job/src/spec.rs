@@ -6,10 +6,12 @@
 
 mod dataset;
 mod evaluate;
+mod generate;
 mod invalid;
 mod limits;
 mod loss;
 mod optimizer;
+mod predict;
 mod schedule;
 mod stopping;
 mod train;
@@ -21,12 +23,20 @@ use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
 pub use self::{
-    dataset::{Dataset, Target},
+    dataset::{
+        Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
+        Table, Target, TargetColumns,
+    },
     evaluate::{Evaluate, Split},
+    generate::{
+        Generate, MAX_MESSAGES, MAX_NEW_TOKENS, MAX_REQUESTS, MAX_STOP, MAX_STOPS,
+        MAX_TOTAL_TOKENS, Message, Request, Role,
+    },
     invalid::InvalidSpec,
     limits::{Limits, Requirements},
     loss::Loss,
     optimizer::Optimizer,
+    predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
     train::Train,
@@ -83,6 +93,10 @@ pub enum Work<I = Input> {
     Train(Train<I>),
     /// Judge weights by data.
     Evaluate(Evaluate<I>),
+    /// Say what weights make of data.
+    Predict(Predict<I>),
+    /// Go on from texts with a language model.
+    Generate(Generate<I>),
 }
 
 fn default_attempts() -> u32 {
@@ -141,15 +155,17 @@ impl JobSpec {
         match &self.work {
             Work::Train(train) => train.validate(&self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
+            Work::Predict(predict) => predict.validate(&self.limits),
+            Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
         }
     }
 
-    /// The model's shapes and costs.
+    /// The shapes and costs of the declared network, where there is one.
     ///
     /// # Errors
     /// When it does not fit together.
-    pub fn plan(&self) -> Result<Plan, InvalidModel> {
-        self.model().plan()
+    pub fn plan(&self) -> Result<Option<Plan>, InvalidModel> {
+        self.model().map(Model::plan).transpose()
     }
 
     /// The blobs that it reads, each once, in order of digest.
@@ -165,12 +181,14 @@ impl JobSpec {
 }
 
 impl<I> JobSpec<I> {
-    /// The network.
+    /// The declared network; none where the model is a file of its own.
     #[must_use]
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> Option<&Model> {
         match &self.work {
-            Work::Train(train) => &train.model,
-            Work::Evaluate(evaluate) => &evaluate.model,
+            Work::Train(train) => Some(&train.model),
+            Work::Evaluate(evaluate) => Some(&evaluate.model),
+            Work::Predict(predict) => Some(&predict.model),
+            Work::Generate(_) => None,
         }
     }
 
@@ -180,6 +198,8 @@ impl<I> JobSpec<I> {
         match &self.work {
             Work::Train(train) => train.input_refs(),
             Work::Evaluate(evaluate) => evaluate.input_refs(),
+            Work::Predict(predict) => predict.input_refs(),
+            Work::Generate(generate) => generate.input_refs(),
         }
     }
 
@@ -194,6 +214,8 @@ impl<I> JobSpec<I> {
         let work = match self.work {
             Work::Train(train) => Work::Train(train.try_map(&mut name)?),
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
+            Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
+            Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,
@@ -213,6 +235,7 @@ fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
     let what = match target {
         Target::Classes(classes) => format!("{classes} classes"),
         Target::Numbers(width) => format!("{width} numbers as targets"),
+        Target::Nothing => "no targets".to_owned(),
     };
     let units = if outputs == 1 { "unit" } else { "units" };
     Err(field(

@@ -20,7 +20,7 @@ fn every_example_parses() {
         parsed.push(path.file_name().unwrap().to_string_lossy().into_owned());
     }
     parsed.sort();
-    assert!(parsed.len() >= 4, "{parsed:?}");
+    assert!(parsed.len() >= 8, "{parsed:?}");
 }
 
 #[test]

@@ -115,19 +115,23 @@ pub(crate) fn resolve(
 fn check(output: Output, spec: &JobSpec) -> anyhow::Result<Exit> {
     let plan = spec.plan().map_err(|error| WrongInput(error.to_string()))?;
     let inputs: u64 = spec.inputs().iter().map(|input| input.size).sum();
+    let mut fields = vec![
+        ("name", spec.name.clone()),
+        ("spec", spec.digest().to_string()),
+    ];
+    // A model that is a file of its own is measured where it is read.
+    if let Some(plan) = &plan {
+        fields.push(("parameters", plan.parameters.to_string()));
+        fields.push(("operations per sample", plan.flops_per_sample.to_string()));
+    }
+    fields.push(("inputs", amount::bytes(inputs)));
     output.one(
-        &[
-            ("name", spec.name.clone()),
-            ("spec", spec.digest().to_string()),
-            ("parameters", plan.parameters.to_string()),
-            ("operations per sample", plan.flops_per_sample.to_string()),
-            ("inputs", amount::bytes(inputs)),
-        ],
+        &fields,
         &json!({
             "name": spec.name,
             "spec": spec.digest(),
-            "parameters": plan.parameters,
-            "flops_per_sample": plan.flops_per_sample,
+            "parameters": plan.as_ref().map(|plan| plan.parameters),
+            "flops_per_sample": plan.as_ref().map(|plan| plan.flops_per_sample),
             "input_bytes": inputs,
         }),
     )?;

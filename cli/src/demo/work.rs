@@ -89,7 +89,7 @@ fn unseen(data: &Dataset, share: f64, seed: u32) -> (Dataset, Split) {
     {
         let data = Dataset::Idx {
             images: *images,
-            labels: *labels,
+            labels: Some(*labels),
             holdout_images: None,
             holdout_labels: None,
             classes: *classes,

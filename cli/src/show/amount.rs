@@ -4,6 +4,15 @@ use std::time::Duration;
 
 use embermesh_crypto::time::UnixMillis;
 
+/// A mean loss; a prediction has none.
+pub(crate) fn loss(loss: f64) -> String {
+    if loss.is_nan() {
+        "-".to_owned()
+    } else {
+        format!("{loss:.4}")
+    }
+}
+
 /// "1.5 MiB".
 pub(crate) fn bytes(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()

@@ -105,10 +105,10 @@ fn progress(job: &JobView) -> String {
     };
     match &event.kind {
         EventKind::Progress(progress) => format!(
-            "{}/{} steps, loss {:.4}, {} left",
+            "{}/{} steps, loss {}, {} left",
             progress.step,
             progress.total_steps,
-            progress.loss,
+            amount::loss(progress.loss),
             amount::span(Duration::from_millis(progress.remaining_ms)),
         ),
         EventKind::EpochEnded {
@@ -124,6 +124,9 @@ fn progress(job: &JobView) -> String {
         EventKind::Checkpoint { step, .. } => format!("checkpoint at step {step}"),
         EventKind::Artifact(artifact) => format!("made {}", artifact.name),
         EventKind::Metrics { values } => metrics(values),
+        EventKind::Generated(piece) => {
+            format!("request {}, {} tokens", piece.request, piece.tokens)
+        }
         EventKind::Adjusted { step, .. } => format!("adjusted at step {step}"),
         EventKind::Stopped { step, .. } => format!("stopped at step {step}"),
         EventKind::Finished { outcome, .. } => word(*outcome).to_owned(),

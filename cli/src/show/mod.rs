@@ -1,6 +1,7 @@
 //! Results as people and programs read them.
 
 pub(crate) mod amount;
+pub(crate) mod answer;
 pub(crate) mod ended;
 pub(crate) mod job;
 pub(crate) mod node;

@@ -7,11 +7,12 @@ use std::{
 };
 
 use embermesh_client::Update;
-use embermesh_job::event::{EventKind, Progress};
+use embermesh_job::event::{EventKind, Generated, Progress};
 use embermesh_mesh::blob;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
+use super::answer::{Answers, Shown};
 use super::{amount, update};
 use crate::output::Output;
 
@@ -25,6 +26,7 @@ pub(crate) struct Progressing {
     quiet: bool,
     bar: Option<ProgressBar>,
     last_line: Option<Instant>,
+    answers: Answers,
 }
 
 impl Progressing {
@@ -35,6 +37,7 @@ impl Progressing {
             quiet,
             bar: (output.is_table() && !quiet && has_bar()).then(bar),
             last_line: None,
+            answers: Answers::default(),
         }
     }
 
@@ -46,9 +49,14 @@ impl Progressing {
         let Some(text) = update::text(shown) else {
             return Ok(());
         };
+        if let Update::Ended(_) = shown {
+            let rest = self.answers.rest();
+            self.answers_shown(rest)?;
+        }
         match shown {
             Update::Event(event) => match &event.kind {
                 EventKind::Progress(progress) => self.advance(progress, &text),
+                EventKind::Generated(piece) => self.answer(piece)?,
                 _ => self.on_stdout(&text)?,
             },
             // The last event has said it, unless there was none.
@@ -58,6 +66,26 @@ impl Progressing {
                 self.aside(&text);
             }
             _ => self.aside(&text),
+        }
+        Ok(())
+    }
+
+    /// Text of a model, as it comes.
+    fn answer(&mut self, piece: &Generated) -> io::Result<()> {
+        // A bar would be drawn into lines that are not at their end.
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        let shown = self.answers.take(piece);
+        self.answers_shown(shown)
+    }
+
+    fn answers_shown(&self, shown: Vec<Shown>) -> io::Result<()> {
+        for shown in shown {
+            match shown {
+                Shown::Text(text) => self.output.piece(&text)?,
+                Shown::Remark(text) => self.aside(&text),
+            }
         }
         Ok(())
     }
@@ -118,10 +146,10 @@ fn bar() -> ProgressBar {
 
 fn message(progress: &Progress) -> String {
     format!(
-        "epoch {}/{}  loss {:.4}  accuracy {}  {:.0} samples/s  {} left",
+        "epoch {}/{}  loss {}  accuracy {}  {:.0} samples/s  {} left",
         progress.pass,
         progress.total_passes,
-        progress.loss,
+        amount::loss(progress.loss),
         amount::maybe_share(progress.accuracy),
         progress.samples_per_second,
         amount::span(Duration::from_millis(progress.remaining_ms)),

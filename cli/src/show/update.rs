@@ -6,7 +6,7 @@ use embermesh_client::{Ended, Side, Update};
 use embermesh_job::event::{Event, EventKind, Notice, Progress};
 use serde_json::{Value, json};
 
-use super::{amount, ended::word};
+use super::{amount, answer, ended::word};
 
 /// A line for people; `None` for what is not worth one.
 pub(crate) fn text(update: &Update) -> Option<String> {
@@ -152,6 +152,7 @@ fn event_text(event: &Event) -> String {
             amount::maybe_share(*accuracy)
         ),
         EventKind::Metrics { values } => metrics(values),
+        EventKind::Generated(piece) => answer::line(piece),
         EventKind::Adjusted {
             step,
             learning_rate,
@@ -181,12 +182,12 @@ pub(crate) fn metrics(values: &BTreeMap<String, f64>) -> String {
 /// How far the work is.
 pub(crate) fn progress_text(progress: &Progress) -> String {
     format!(
-        "step {}/{}, epoch {}/{}: loss {:.4}, accuracy {}, {:.0} samples/s, {} left",
+        "step {}/{}, epoch {}/{}: loss {}, accuracy {}, {:.0} samples/s, {} left",
         progress.step,
         progress.total_steps,
         progress.pass,
         progress.total_passes,
-        progress.loss,
+        amount::loss(progress.loss),
         amount::maybe_share(progress.accuracy),
         progress.samples_per_second,
         amount::span(Duration::from_millis(progress.remaining_ms)),

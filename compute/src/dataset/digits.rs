@@ -1,7 +1,7 @@
 //! The 8x8 digits as scikit-learn keeps them: a row of 64 grey levels from 0
 //! to 16, then the digit. A first row of names is passed over.
 
-use super::Images;
+use super::Set;
 use crate::failure::InvalidData;
 
 /// Height and width of a digit.
@@ -12,7 +12,7 @@ const COLUMNS: usize = SIDE * SIDE + 1;
 const WHITE: u8 = 16;
 
 /// Reads the rows.
-pub(crate) fn parse(text: &[u8], classes: usize) -> Result<Images, InvalidData> {
+pub(crate) fn parse(text: &[u8], classes: usize) -> Result<Set, InvalidData> {
     let mut pixels = Vec::new();
     let mut labels = Vec::new();
     let mut reader = csv::ReaderBuilder::new()
@@ -55,7 +55,7 @@ pub(crate) fn parse(text: &[u8], classes: usize) -> Result<Images, InvalidData> 
             }
         }
     }
-    Images::new([1, SIDE, SIDE], WHITE, pixels, labels, classes)
+    Set::images([1, SIDE, SIDE], WHITE, pixels, Some(labels), classes)
 }
 
 /// A header names its columns: none of its fields is a number.

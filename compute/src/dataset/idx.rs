@@ -2,7 +2,7 @@
 //! element type and the number of dimensions, the dimensions as big-endian
 //! 32-bit numbers, then the elements. <http://yann.lecun.com/exdb/mnist/>
 
-use super::Images;
+use super::Set;
 use crate::failure::InvalidData;
 
 /// Elements are unsigned bytes: the only type that images come in.
@@ -11,17 +11,15 @@ const UNSIGNED_BYTE: u8 = 0x08;
 const WHITE: u8 = 255;
 /// The most dimensions that are read: sample, channel, row, column.
 const MAX_DIMENSIONS: usize = 4;
-/// The first bytes of a gzip file, which is what MNIST is usually shipped as.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Reads images and their labels. `kind` says which files these are, for
+/// Reads images, and their labels where there are any. `kind` says which files these are, for
 /// messages: "training", "holdout".
 pub(crate) fn parse(
     images: &[u8],
-    labels: &[u8],
+    labels: Option<&[u8]>,
     classes: usize,
     kind: &'static str,
-) -> Result<Images, InvalidData> {
+) -> Result<Set, InvalidData> {
     let named = |what: &str| format!("the {kind} {what}");
     let (dimensions, pixels) = array(images, &named("images"))?;
     let shape = match dimensions[..] {
@@ -33,6 +31,9 @@ pub(crate) fn parse(
                 reason: format!("{} dimensions where 3 or 4 belong", dimensions.len()),
             });
         }
+    };
+    let Some(labels) = labels else {
+        return Set::images(shape, WHITE, pixels.to_vec(), None, classes);
     };
     let (counts, labels) = array(labels, &named("labels"))?;
     if counts.len() != 1 {
@@ -47,7 +48,13 @@ pub(crate) fn parse(
             labels: counts[0],
         });
     }
-    Images::new(shape, WHITE, pixels.to_vec(), labels.to_vec(), classes)
+    Set::images(
+        shape,
+        WHITE,
+        pixels.to_vec(),
+        Some(labels.to_vec()),
+        classes,
+    )
 }
 
 /// The dimensions and the elements of a file.
@@ -56,11 +63,6 @@ fn array<'a>(bytes: &'a [u8], file: &str) -> Result<(Vec<usize>, &'a [u8]), Inva
         file: file.to_owned(),
         reason,
     };
-    if bytes.starts_with(&GZIP) {
-        return Err(wrong(
-            "it is gzip-compressed; unpack it first (gunzip)".to_owned(),
-        ));
-    }
     let [0, 0, element, count, rest @ ..] = bytes else {
         return Err(wrong(
             "it does not begin with the magic number of IDX".to_owned(),
@@ -123,7 +125,7 @@ mod tests {
     use super::*;
 
     fn refusal(images: &[u8], labels: &[u8]) -> String {
-        parse(images, labels, 10, "training")
+        parse(images, Some(labels), 10, "training")
             .unwrap_err()
             .to_string()
     }
@@ -131,10 +133,16 @@ mod tests {
     #[test]
     fn images_with_and_without_channels_are_read() {
         let labels = encode(&[2], &[1, 0]);
-        let grey = parse(&encode(&[2, 1, 3], &[255; 6]), &labels, 2, "training").unwrap();
-        assert_eq!((grey.len(), grey.shape()), (2, [1, 1, 3]));
+        let grey = parse(&encode(&[2, 1, 3], &[255; 6]), Some(&labels), 2, "training").unwrap();
+        assert_eq!((grey.len(), grey.shape()), (2, &[1, 1, 3][..]));
         assert_eq!(grey.batch(&[1]).pixels, [1.0; 3]);
-        let colour = parse(&encode(&[2, 3, 1, 1], &[0; 6]), &labels, 2, "training").unwrap();
+        let colour = parse(
+            &encode(&[2, 3, 1, 1], &[0; 6]),
+            Some(&labels),
+            2,
+            "training",
+        )
+        .unwrap();
         assert_eq!(colour.shape(), [3, 1, 1]);
     }
 
@@ -165,7 +173,6 @@ mod tests {
     fn other_files_are_named_for_what_they_are() {
         let images = encode(&[1, 1, 1], &[0]);
         let labels = encode(&[1], &[0]);
-        assert!(refusal(&[0x1f, 0x8b, 8, 0], &labels).contains("gunzip"));
         assert!(refusal(b"P5 28 28", &labels).contains("magic number"));
         assert!(refusal(&[0, 0, 0x0d, 1, 0, 0, 0, 0], &labels).contains("type 0x0d"));
         assert!(refusal(&labels, &labels).contains("1 dimensions where 3 or 4"));

@@ -3,21 +3,26 @@
 
 use std::sync::Arc;
 
-use super::{Batch, Images};
+use super::{Batch, Set};
 use crate::randomness::{Purpose, permutation, stream};
 
 /// Some samples of a set.
 #[derive(Clone, Debug)]
 pub(crate) struct Samples {
-    images: Arc<Images>,
+    set: Arc<Set>,
     numbers: Vec<u32>,
 }
 
 impl Samples {
     /// Every sample of a set, in its own order.
-    pub(crate) fn all(images: Arc<Images>) -> Self {
-        let numbers = (0..count(&images)).collect();
-        Self { images, numbers }
+    pub(crate) fn all(set: Arc<Set>) -> Self {
+        let numbers = (0..count(set.len())).collect();
+        Self { set, numbers }
+    }
+
+    /// Those with these numbers.
+    pub(crate) fn of(set: Arc<Set>, numbers: Vec<u32>) -> Self {
+        Self { set, numbers }
     }
 
     /// How many there are.
@@ -42,30 +47,27 @@ impl Samples {
             .iter()
             .map(|&place| self.numbers[place as usize])
             .collect();
-        self.images.batch(&numbers)
+        self.set.batch(&numbers)
     }
 
     /// Batches of at most `size` samples, in order.
     pub(crate) fn batches(&self, size: usize) -> impl Iterator<Item = Batch> + '_ {
         self.numbers
             .chunks(size.max(1))
-            .map(|numbers| self.images.batch(numbers))
+            .map(|numbers| self.set.batch(numbers))
     }
 }
 
-/// Splits a set: those that train, and the share that is held out.
-pub(crate) fn by_share(images: Arc<Images>, share: f64, seed: u32) -> (Samples, Samples) {
-    let mut numbers = permutation(count(&images), &mut stream(seed, Purpose::Split, 0, 0));
+/// Splits `count` samples: the numbers of those that train, and of the share
+/// that is held out.
+pub(crate) fn by_share(samples: usize, share: f64, seed: u32) -> (Vec<u32>, Vec<u32>) {
+    let mut numbers = permutation(count(samples), &mut stream(seed, Purpose::Split, 0, 0));
     let held = held_out(numbers.len(), share);
     let mut train = numbers.split_off(held);
     // In the order of the file, so that neighbours in memory stay neighbours.
     numbers.sort_unstable();
     train.sort_unstable();
-    let samples = |numbers| Samples {
-        images: Arc::clone(&images),
-        numbers,
-    };
-    (samples(train), samples(numbers))
+    (train, numbers)
 }
 
 /// How many of `count` samples a share holds out; never all of them.
@@ -74,55 +76,41 @@ fn held_out(count: usize, share: f64) -> usize {
     held.min(count.saturating_sub(1))
 }
 
-fn count(images: &Images) -> u32 {
-    u32::try_from(images.len()).unwrap_or(u32::MAX)
+fn count(samples: usize) -> u32 {
+    u32::try_from(samples).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::Targets;
-
-    fn images(count: usize) -> Arc<Images> {
-        let labels = (0..count).map(|number| number as u8).collect();
-        Arc::new(Images::new([1, 1, 1], 255, vec![0; count], labels, 256).unwrap())
-    }
-
-    fn labels(samples: &Samples) -> Vec<u32> {
-        samples
-            .batches(7)
-            .flat_map(|batch| match batch.targets {
-                Targets::Classes(classes) => classes,
-                Targets::Numbers { .. } => panic!("images have classes"),
-            })
-            .collect()
-    }
 
     #[test]
     fn the_parts_of_a_split_are_disjoint_whole_and_of_the_size_asked() {
-        let (train, held) = by_share(images(100), 0.2, 5);
+        let (train, held) = by_share(100, 0.2, 5);
         assert_eq!((train.len(), held.len()), (80, 20));
-        let mut all = [labels(&train), labels(&held)].concat();
+        let mut all = [train, held].concat();
         all.sort_unstable();
         assert!(all.into_iter().eq(0..100));
     }
 
     #[test]
     fn a_split_is_a_function_of_its_seed() {
-        let held = |seed| labels(&by_share(images(100), 0.2, seed).1);
+        let held = |seed| by_share(100, 0.2, seed).1;
         assert_eq!(held(5), held(5));
         assert_ne!(held(5), held(6));
     }
 
     #[test]
     fn nothing_is_held_out_at_zero_and_something_always_trains() {
-        assert_eq!(by_share(images(10), 0.0, 1).1.len(), 0);
-        assert_eq!(by_share(images(1), 0.9, 1).0.len(), 1);
+        assert_eq!(by_share(10, 0.0, 1).1.len(), 0);
+        assert_eq!(by_share(1, 0.9, 1).0.len(), 1);
     }
 
     #[test]
     fn passes_take_the_samples_in_different_orders() {
-        let samples = Samples::all(images(50));
+        let labels = (0..50).collect();
+        let set = Set::images([1, 1, 1], 255, vec![0; 50], Some(labels), 50).unwrap();
+        let samples = Samples::all(Arc::new(set));
         assert_ne!(samples.order(1, 1), samples.order(1, 2));
         assert_eq!(samples.order(1, 2), samples.order(1, 2));
     }

@@ -56,6 +56,7 @@ impl Measures {
                 Self::Labels(Labels::new(width as usize, samples, room))
             }
             (Target::Numbers(width), _) => Self::Numbers(Numbers::new(width as usize)),
+            (Target::Nothing, _) => Self::Numbers(Numbers::new(0)),
         }
     }
 

@@ -20,10 +20,7 @@ fn check(rule: &str, expected: [f32; 3]) {
     let device = Device::flex();
     let model = Model {
         input: vec![3],
-        layers: vec![Layer {
-            name: None,
-            op: Op::Dense { units: 1 },
-        }],
+        layers: vec![Layer::new(Op::dense(1))],
     };
     let mut network = Network::new(&model, 0, &device).unwrap();
     network.set(0, Tensor::from_floats(START, &device));

@@ -82,7 +82,9 @@ impl Training<'_> {
             .objective
             .answers(&batch.targets, self.network.device())?;
         let leaves = self.network.leaves();
-        let outputs = self.network.forward(&leaves, batch, mode);
+        let passed = self.network.forward(&leaves, batch, mode)?;
+        self.network.keep(passed.state);
+        let outputs = passed.outputs;
         let correct = answers.correct(outputs.clone().inner());
         let loss = answers.loss(outputs, weight);
         let mut gradients = loss.backward();

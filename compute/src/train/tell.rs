@@ -118,7 +118,7 @@ impl Training<'_> {
         if patience.hear(&rule, pass, value)
             && let Some(best) = &mut self.best
         {
-            *best = self.network.constants();
+            *best = self.network.snapshot();
             self.at.best = self.at.last;
         }
         if patience.is_over(&rule) && self.at.step < self.total_steps {

@@ -92,26 +92,18 @@ impl Bench {
 }
 
 pub(crate) fn layer(op: Op) -> Layer {
-    Layer { name: None, op }
+    Layer::new(op)
 }
 
 pub(crate) fn conv(channels: usize) -> Layer {
-    layer(Op::Conv2d {
-        channels,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-    })
+    layer(Op::conv2d(channels, 3, 1))
 }
 
 pub(crate) fn pool() -> Layer {
-    layer(Op::MaxPool2d {
-        kernel: 2,
-        stride: 0,
-    })
+    layer(Op::max_pool2d(2))
 }
 
-/// Two convolutions, dropout and a dense layer: every operation there is.
+/// Two convolutions, dropout and a dense layer.
 pub(crate) fn small_model() -> Model {
     model(4, 8, 0.2)
 }
@@ -121,17 +113,37 @@ pub(crate) fn model(first: usize, second: usize, dropped: f64) -> Model {
         input: vec![1, 8, 8],
         layers: vec![
             conv(first),
-            layer(Op::Relu),
+            layer(Op::relu()),
             conv(second),
-            layer(Op::Relu),
+            layer(Op::relu()),
             pool(),
-            layer(Op::Flatten),
-            layer(Op::Dropout {
-                probability: dropped,
-            }),
-            layer(Op::Dense { units: 10 }),
+            layer(Op::flatten()),
+            layer(Op::dropout(dropped)),
+            layer(Op::dense(10)),
         ],
     }
+}
+
+/// What a file would say of a model.
+pub(crate) fn declared(layers: &str) -> Model {
+    serde_json::from_str(&format!(r#"{{"input":[1,8,8],"layers":[{layers}]}}"#)).unwrap()
+}
+
+/// Batch norms over maps and rows, a residual, an LSTM and dropout.
+pub(crate) fn stateful_model() -> Model {
+    declared(
+        r#"{"op":"conv2d","channels":4,"kernel":3,"padding":1,"bias":false},
+           {"op":"batch_norm","name":"first"},
+           {"op":"relu","name":"stem"},
+           {"op":"conv2d","channels":4,"kernel":3,"padding":1},
+           {"op":"batch_norm","momentum":0.3},
+           {"op":"add","from":["batch_norm_2","stem"]},
+           {"op":"reshape","shape":[8,32]},
+           {"op":"lstm","units":16,"output":"last"},
+           {"op":"batch_norm"},
+           {"op":"dropout","probability":0.2},
+           {"op":"dense","units":10}"#,
+    )
 }
 
 /// An optimiser as files name it.

@@ -38,10 +38,7 @@ fn submit(n: u128) -> Command {
             ..Train::new(
                 Model {
                     input: vec![64],
-                    layers: vec![Layer {
-                        name: None,
-                        op: Op::Dense { units: 10 },
-                    }],
+                    layers: vec![Layer::new(Op::dense(10))],
                 },
                 Dataset::DigitsCsv {
                     file: Input {

@@ -416,10 +416,7 @@ pub(crate) fn spec(name: &str) -> JobSpec {
             ..Train::new(
                 Model {
                     input: vec![64],
-                    layers: vec![Layer {
-                        name: None,
-                        op: Op::Dense { units: 10 },
-                    }],
+                    layers: vec![Layer::new(Op::dense(10))],
                 },
                 Dataset::DigitsCsv {
                     file: Input {

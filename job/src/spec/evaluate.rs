@@ -51,7 +51,7 @@ impl Evaluate {
         if let Split::Holdout { share: kept, .. } = self.split {
             share("split.holdout.share", kept, 0.0, 0.9)?;
         }
-        let target = self.data.validate()?;
+        let target = self.data.validate(&self.model)?;
         let outputs = self.loss().validate(target)?;
         let plan = self.model.plan()?;
         super::gives(&plan, target, outputs)?;

@@ -56,7 +56,7 @@ impl Loss {
                 label_smoothing: 0.0,
                 class_weights: Vec::new(),
             },
-            Target::Numbers(_) => Self::Mse,
+            Target::Numbers(_) | Target::Nothing => Self::Mse,
         }
     }
 
@@ -82,6 +82,10 @@ impl Loss {
     /// numbers a model must make of a sample.
     pub(super) fn validate(&self, target: Target) -> Result<u32, InvalidSpec> {
         match (self, target) {
+            (_, Target::Nothing) => Err(field(
+                "data.target",
+                "the data does not say what its samples should give: name the targets",
+            )),
             (
                 Self::CrossEntropy {
                     label_smoothing,

@@ -108,7 +108,7 @@ impl Train {
                 ));
             }
         }
-        let target = self.data.validate()?;
+        let target = self.data.validate(&self.model)?;
         let outputs = self.loss().validate(target)?;
         let plan = self.model.plan()?;
         super::gives(&plan, target, outputs)?;

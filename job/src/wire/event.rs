@@ -7,7 +7,8 @@ use embermesh_proto::v1::{self, event::Kind, notice, run_update};
 
 use super::{InvalidMessage, digest, digest_bytes, epoch, text};
 use crate::event::{
-    Artifact, Event, EventKind, MAX_METRIC_NAME, MAX_METRICS, Notice, Outcome, Progress, RunUpdate,
+    Artifact, Event, EventKind, FinishReason, Generated, MAX_METRIC_NAME, MAX_METRICS, MAX_PIECE,
+    Notice, Outcome, Progress, RunUpdate,
 };
 
 /// The largest receipt on the wire, in bytes; its kind's own bound is lower.
@@ -106,6 +107,7 @@ impl From<EventKind> for Kind {
                     .map(|(name, value)| v1::event::Metric { name, value })
                     .collect(),
             }),
+            EventKind::Generated(generated) => Self::Generated(generated.into()),
             EventKind::Adjusted {
                 step,
                 learning_rate,
@@ -173,6 +175,7 @@ impl TryFrom<Kind> for EventKind {
             Kind::Metrics(wire) => Self::Metrics {
                 values: metrics(wire)?,
             },
+            Kind::Generated(generated) => Self::Generated(generated.try_into()?),
             Kind::Adjusted(adjusted) => Self::Adjusted {
                 step: adjusted.step,
                 learning_rate: adjusted.learning_rate,
@@ -234,6 +237,50 @@ impl TryFrom<v1::event::Artifact> for Artifact {
             name: text("artifact.name", wire.name)?,
             digest: digest("artifact.digest", &wire.digest)?,
             size: wire.size,
+        })
+    }
+}
+
+impl From<Generated> for v1::event::Generated {
+    fn from(generated: Generated) -> Self {
+        let finish = match generated.finish {
+            None => v1::FinishReason::Unspecified,
+            Some(FinishReason::Stop) => v1::FinishReason::Stop,
+            Some(FinishReason::Length) => v1::FinishReason::Length,
+        };
+        Self {
+            request: generated.request,
+            text: generated.text,
+            tokens: generated.tokens,
+            prompt_tokens: generated.prompt_tokens,
+            tokens_per_second: generated.tokens_per_second,
+            finish: finish.into(),
+        }
+    }
+}
+
+impl TryFrom<v1::event::Generated> for Generated {
+    type Error = InvalidMessage;
+
+    fn try_from(wire: v1::event::Generated) -> Result<Self, Self::Error> {
+        if wire.text.len() > MAX_PIECE {
+            return Err(InvalidMessage::new(
+                "generated.text",
+                format!("longer than {MAX_PIECE} bytes"),
+            ));
+        }
+        let finish = match wire.finish() {
+            v1::FinishReason::Unspecified => None,
+            v1::FinishReason::Stop => Some(FinishReason::Stop),
+            v1::FinishReason::Length => Some(FinishReason::Length),
+        };
+        Ok(Self {
+            request: wire.request,
+            text: wire.text,
+            tokens: wire.tokens,
+            prompt_tokens: wire.prompt_tokens,
+            tokens_per_second: wire.tokens_per_second,
+            finish,
         })
     }
 }

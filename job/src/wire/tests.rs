@@ -7,7 +7,10 @@ use super::*;
 use crate::{
     address::{BlobRef, Checkpoint, PeerAddress},
     assignment::{NodeAssignment, TaskKey},
-    event::{Artifact, Event, EventKind, Notice, Outcome, Progress, RunUpdate},
+    event::{
+        Artifact, Event, EventKind, FinishReason, Generated, MAX_PIECE, Notice, Outcome, Progress,
+        RunUpdate,
+    },
     lifecycle::Job,
     order::{Order, Report, RunOrder},
 };
@@ -86,6 +89,22 @@ fn kinds() -> Vec<EventKind> {
         EventKind::Metrics {
             values: [("auc".to_owned(), 0.5), ("loss".to_owned(), 1.5)].into(),
         },
+        EventKind::Generated(Generated {
+            request: 1,
+            text: "Paris é".into(),
+            tokens: 3,
+            prompt_tokens: 12,
+            tokens_per_second: 80.5,
+            finish: None,
+        }),
+        EventKind::Generated(Generated {
+            request: 0,
+            text: String::new(),
+            tokens: 4,
+            prompt_tokens: 12,
+            tokens_per_second: 80.0,
+            finish: Some(FinishReason::Stop),
+        }),
         EventKind::Adjusted {
             step: 3,
             learning_rate: 0.1,
@@ -234,6 +253,14 @@ fn what_is_out_of_bounds_is_refused() {
     assert_eq!(
         refused(|w| w.node.as_mut().unwrap().peer_id = "12D3".into()),
         "peer_id"
+    );
+    let long = v1::event::Generated {
+        text: "x".repeat(MAX_PIECE + 1),
+        ..Default::default()
+    };
+    assert_eq!(
+        Generated::try_from(long).unwrap_err().field,
+        "generated.text"
     );
     let mut event = v1::Event::from(events()[0].clone());
     event.seq = 0;

@@ -65,10 +65,7 @@ fn key(n: u8) -> Keypair {
 }
 
 fn spec(name: &str) -> JobSpec {
-    let dense = Layer {
-        name: None,
-        op: Op::Dense { units: 10 },
-    };
+    let dense = Layer::new(Op::dense(10));
     JobSpec {
         name: name.to_owned(),
         work: Work::Train(Train {

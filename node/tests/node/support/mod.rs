@@ -94,7 +94,7 @@ pub(crate) fn digits(rows: usize) -> Bytes {
 /// A job over some rows of the digits.
 pub(crate) fn spec(rows: usize, passes: u32) -> JobSpec {
     let data = digits(rows);
-    let layer = |op| Layer { name: None, op };
+    let layer = Layer::new::<Op>;
     JobSpec {
         name: "digits".to_owned(),
         work: Work::Train(Train {
@@ -109,15 +109,10 @@ pub(crate) fn spec(rows: usize, passes: u32) -> JobSpec {
                 Model {
                     input: vec![1, 8, 8],
                     layers: vec![
-                        layer(Op::Conv2d {
-                            channels: 4,
-                            kernel: 3,
-                            stride: 1,
-                            padding: 1,
-                        }),
-                        layer(Op::Relu),
-                        layer(Op::Flatten),
-                        layer(Op::Dense { units: 10 }),
+                        layer(Op::conv2d(4, 3, 1)),
+                        layer(Op::relu()),
+                        layer(Op::flatten()),
+                        layer(Op::dense(10)),
                     ],
                 },
                 Dataset::DigitsCsv {

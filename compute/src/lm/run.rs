@@ -1,0 +1,172 @@
+//! The requests of a job, side by side: as many as there is memory for, each
+//! joining the others as soon as one has ended.
+//!
+//! What goes through the network together depends on the requests and on the
+//! ceiling of the job alone, so the events have the same numbers in every
+//! attempt.
+
+use std::collections::VecDeque;
+
+use embermesh_job::event::EventKind;
+use embermesh_job::spec::Generate;
+
+use super::answer::{Answer, Line};
+use super::cache::Cache;
+use super::forward::{Buffers, MAX_ROWS};
+use super::gguf::Gguf;
+use super::model::Model;
+use super::prepare::{self, Prompt};
+use super::tokens::Tokenizer;
+use crate::dataset::load;
+use crate::device::{DeviceChoice, open};
+use crate::failure::WorkFailed;
+use crate::job::Job;
+use crate::pace::Pace;
+use crate::pipe::WorkSummary;
+
+/// The name of the result, within the job and as a file.
+const ARTIFACT: &str = "answers.jsonl";
+
+/// The most requests side by side.
+const MAX_LIVE: usize = 16;
+
+/// Answers the requests of an order.
+pub(crate) fn run(generate: &Generate, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
+    let bytes = load::input(generate.model, job.order)?;
+    let file = Gguf::parse(&bytes)?;
+    let model = Model::read(&file)?;
+    let tokenizer = Tokenizer::read(&file, model.shape.vocabulary)?;
+    let prompts = prepare::prompts(generate, &file, &model, &tokenizer)?;
+    let ceiling = job.order.ceilings.memory_bytes;
+    let size = bytes.len() as u64;
+    let budget = prepare::budget(ceiling, &file, size, &model, &prompts)?;
+    job.log.plain(EventKind::Started {
+        device: device(job)?,
+        parameters: model.parameters,
+        total_steps: generate.total_tokens(),
+        samples: prompts.len() as u64,
+    });
+    let mut desk = Desk {
+        model: &model,
+        tokenizer: &tokenizer,
+        report_every: generate.report_every,
+        waiting: prompts.into(),
+        live: Vec::new(),
+        caches: Vec::new(),
+        budget,
+        buffers: Buffers::default(),
+        pace: Pace::new(),
+        lines: Vec::new(),
+    };
+    while desk.admit() {
+        desk.step(job)?;
+    }
+    finish(desk.lines, job)
+}
+
+/// The processor, whatever the worker holds: nothing else runs these yet.
+fn device(job: &Job<'_>) -> Result<String, WorkFailed> {
+    match job.order.device {
+        DeviceChoice::Cpu => Ok(job.device.name.clone()),
+        _ => Ok(open(DeviceChoice::Cpu)?.name),
+    }
+}
+
+/// The requests under way.
+struct Desk<'m, 'a, 'r> {
+    model: &'m Model<'a>,
+    tokenizer: &'m Tokenizer<'a>,
+    report_every: u32,
+    waiting: VecDeque<Prompt<'r>>,
+    live: Vec<Answer>,
+    /// One for each that is live.
+    caches: Vec<Cache>,
+    /// Bytes for further caches.
+    budget: u64,
+    buffers: Buffers,
+    /// Begins with the first token.
+    pace: Pace,
+    lines: Vec<Line>,
+}
+
+impl Desk<'_, '_, '_> {
+    /// Begins the requests that there is room for; false when all have ended.
+    fn admit(&mut self) -> bool {
+        while self.live.len() < MAX_LIVE
+            && let Some(next) = self.waiting.pop_front_if(|next| next.bytes <= self.budget)
+        {
+            self.budget -= next.bytes;
+            let shape = &self.model.shape;
+            let layers = self.model.layers.len();
+            self.caches
+                .push(Cache::new(layers, shape.keys(), next.room));
+            self.live.push(Answer::new(next));
+        }
+        !self.live.is_empty()
+    }
+
+    /// Takes what is unread through the network, and each request whose text it
+    /// has read on by a token.
+    fn step(&mut self, job: &mut Job<'_>) -> Result<(), WorkFailed> {
+        let mut rows = Vec::new();
+        for (cache, answer) in self.live.iter_mut().enumerate() {
+            answer.rows(cache, MAX_ROWS, &mut rows);
+        }
+        let pace = &mut self.pace;
+        let between = &mut || job.breathe(pace);
+        let logits = self
+            .model
+            .forward(&rows, &mut self.caches, &mut self.buffers, between)?;
+        let lasts = rows.iter().filter(|row| row.last);
+        for (row, logits) in lasts.zip(logits.chunks_exact(self.model.shape.vocabulary)) {
+            let answer = &mut self.live[row.cache];
+            let number = answer.number();
+            let gone_on = answer.go_on(logits, self.tokenizer);
+            gone_on.map_err(|_| WorkFailed::Request {
+                number,
+                reason: "the network gave no numbers: its weights are damaged".to_owned(),
+            })?;
+            if self.pace.samples() == 0 {
+                self.pace = Pace::new();
+            }
+            let speed = self.pace.overall();
+            self.pace.step(1);
+            for event in answer.told(self.report_every, speed) {
+                job.log.plain(event);
+            }
+        }
+        self.dismiss();
+        Ok(())
+    }
+
+    /// Takes away what has ended; the others stay in their order.
+    fn dismiss(&mut self) {
+        for at in (0..self.live.len()).rev() {
+            if self.live[at].is_finished() {
+                let answer = self.live.remove(at);
+                let cache = self.caches.remove(at);
+                self.budget += cache.size();
+                self.lines.push(answer.line());
+            }
+        }
+    }
+}
+
+/// Writes the result, in the order of the requests.
+fn finish(mut lines: Vec<Line>, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
+    lines.sort_by_key(|line| line.request);
+    let mut bytes = Vec::new();
+    for line in &lines {
+        serde_json::to_writer(&mut bytes, line)
+            .map_err(|error| WorkFailed::Internal(format!("a line does not encode: {error}")))?;
+        bytes.push(b'\n');
+    }
+    job.artifact(ARTIFACT, &bytes)?;
+    Ok(WorkSummary {
+        steps: lines.iter().map(|line| line.tokens as u64).sum(),
+        samples: lines.len() as u64,
+        loss: None,
+        accuracy: None,
+        next_seq: job.log.next(),
+    })
+}

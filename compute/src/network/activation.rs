@@ -1,0 +1,55 @@
+//! What bends each value by itself, and the softmaxes.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation as burns;
+use embermesh_job::model::{Op, Softmax};
+
+use super::flow::{Flow, each};
+
+/// sqrt(2 / pi).
+const GELU_SCALE: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+/// The cubic term of the approximate GELU (Hendrycks and Gimpel 2016).
+const GELU_CUBIC: f64 = 0.044_715;
+
+/// An activation; what is none leaves the values as they are.
+pub(super) fn apply(op: &Op, flow: Flow) -> Flow {
+    match op {
+        Op::Relu(_) => each!(flow, x => burns::relu(x)),
+        Op::LeakyRelu(leaky) => each!(flow, x => burns::leaky_relu(x, leaky.negative_slope)),
+        Op::Elu(elu) => each!(flow, x => self::elu(x, elu.alpha)),
+        Op::Gelu(gelu) if gelu.approximate => each!(flow, x => approximate_gelu(x)),
+        Op::Gelu(_) => each!(flow, x => burns::gelu(x)),
+        Op::Silu(_) => each!(flow, x => burns::silu(x)),
+        Op::Mish(_) => each!(flow, x => burns::mish(x)),
+        Op::Tanh(_) => each!(flow, x => burns::tanh(x)),
+        Op::Sigmoid(_) => each!(flow, x => burns::sigmoid(x)),
+        Op::Softplus(softplus) => each!(flow, x => burns::softplus(x, softplus.beta)),
+        Op::Softmax(softmax) => {
+            each!(flow, x => { let axis = axis_of(softmax, &x); burns::softmax(x, axis) })
+        }
+        Op::LogSoftmax(softmax) => {
+            each!(flow, x => { let axis = axis_of(softmax, &x); burns::log_softmax(x, axis) })
+        }
+        _ => flow,
+    }
+}
+
+fn axis_of<const D: usize>(softmax: &Softmax, _: &Tensor<D>) -> usize {
+    softmax.axis.map_or(D - 1, |axis| axis + 1)
+}
+
+/// burn's takes the exponential of what is above zero too, which overflows, and
+/// then its gradient is no number.
+fn elu<const D: usize>(x: Tensor<D>, alpha: f64) -> Tensor<D> {
+    let below = x.clone().clamp_max(0.0).exp().sub_scalar(1.0);
+    burns::relu(x).add(below.mul_scalar(alpha))
+}
+
+fn approximate_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let cube = x.clone().mul(x.clone()).mul(x.clone());
+    let inner = x
+        .clone()
+        .add(cube.mul_scalar(GELU_CUBIC))
+        .mul_scalar(GELU_SCALE);
+    x.mul(inner.tanh().add_scalar(1.0)).mul_scalar(0.5)
+}
