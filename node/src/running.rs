@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use embermesh_client::ClientError;
 use embermesh_crypto::ids::PeerId;
 use embermesh_mesh::{Mesh, road::Serving};
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -32,6 +33,7 @@ pub struct RunningNode {
     pub(crate) serving: Serving,
     /// The lines to the indexes, and what else repeats itself until the end.
     pub(crate) lines: TaskTracker,
+    pub(crate) refusals: Option<mpsc::Receiver<ClientError>>,
     /// Ends port, streams and lines.
     pub(crate) cancel: CancellationToken,
     pub(crate) drain_time: Duration,
@@ -45,6 +47,15 @@ impl RunningNode {
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
         self.site.me()
+    }
+
+    /// Where each index is told of that answers the node's first words with a final
+    /// no: it is no index, has another key than the one that is pinned, or refuses
+    /// the node, which may be of another network. An index that is away is not told
+    /// of; every one is dialled again for as long as the node runs. The first caller
+    /// has it.
+    pub fn refusals(&mut self) -> Option<mpsc::Receiver<ClientError>> {
+        self.refusals.take()
     }
 
     /// Where gRPC is served over TLS.

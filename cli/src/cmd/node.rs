@@ -125,8 +125,8 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
     // A token that only the node itself cancels: what it serves and the lines to its
     // indexes must stand until its tasks have ended and their reports are delivered.
     let own = CancellationToken::new();
-    let starting = Box::pin(Daemon::start_with_refusals(config, keypair, own));
-    let (running, refusals) = tokio::select! {
+    let starting = Box::pin(Daemon::start(config, keypair, own));
+    let mut running = tokio::select! {
         biased;
         _ = stopping.asked() => return Ok(Exit::Ok),
         started = starting => started?,
@@ -142,6 +142,7 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
     };
     ready.print(output)?;
     let mesh = bootstrapped.then(|| running.mesh().clone());
+    let refusals = running.refusals();
     tokio::select! {
         asked = stopping.asked() => match asked {
             Asked::Interrupt | Asked::Orphaned => running.stop().await?,
@@ -158,7 +159,10 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
 /// Waits until it is certain that the node will never be part of what it was told
 /// to join: its bootstrap peers are of another network, or an index has refused it
 /// for good. Whoever is merely away is no reason to end.
-async fn unwelcome(mesh: Option<Mesh>, mut refusals: mpsc::Receiver<ClientError>) -> anyhow::Error {
+async fn unwelcome(
+    mesh: Option<Mesh>,
+    refusals: Option<mpsc::Receiver<ClientError>>,
+) -> anyhow::Error {
     let foreign = async {
         if let Some(mesh) = mesh {
             match mesh.joined(JOIN_WITHIN).await {
@@ -170,7 +174,11 @@ async fn unwelcome(mesh: Option<Mesh>, mut refusals: mpsc::Receiver<ClientError>
         future::pending().await
     };
     let refused = async {
-        match refusals.recv().await {
+        let refusal = match refusals {
+            Some(mut refusals) => refusals.recv().await,
+            None => None,
+        };
+        match refusal {
             Some(error) => error,
             None => future::pending().await,
         }

@@ -4,13 +4,11 @@
 //!
 //! - `session`: one registration, until the connection is lost.
 //! - `lost`: whether an index is away, or has given its final answer.
-//! - `refusals`: who hears of final answers.
 //! - `orders`: what the index wants of this node.
 //! - `reports`: what it has still to hear.
 
 mod lost;
 mod orders;
-mod refusals;
 mod reports;
 mod session;
 
@@ -47,6 +45,8 @@ pub(crate) struct Parts {
     pub(crate) site: Arc<Site>,
     pub(crate) tasks: Tasks,
     pub(crate) gate: Gate,
+    /// Where a line tells that its index will never have this node.
+    pub(crate) refused: mpsc::Sender<ClientError>,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -57,7 +57,6 @@ pub(crate) struct Uplink {
     /// Who took this node first is who must answer from now on.
     peer: Option<PeerId>,
     first_words: FirstWords,
-    hears_refusals: Option<mpsc::Sender<ClientError>>,
 }
 
 impl Uplink {
@@ -67,7 +66,6 @@ impl Uplink {
             peer: target.peer,
             target,
             first_words: FirstWords::default(),
-            hears_refusals: refusals::hears(),
         }
     }
 
@@ -124,9 +122,9 @@ impl Uplink {
     /// Tells whoever runs this node, once, that an index will not have it.
     fn weigh(&mut self, lost: Lost) {
         let settled = self.first_words.settle(&lost);
-        if let (true, Lost::Final(error), Some(hears)) = (settled, lost, &self.hears_refusals) {
-            // Nobody listens any more when the node is being stopped.
-            let _ = hears.try_send(error);
+        if let (true, Lost::Final(error)) = (settled, lost) {
+            // Whoever runs the node may not want to hear of it.
+            let _ = self.parts.refused.try_send(error);
         }
     }
 }
