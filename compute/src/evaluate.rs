@@ -27,12 +27,12 @@ const REPORTS: u64 = 10;
 
 /// Judges the weights of an order.
 pub(crate) fn run(evaluate: &Evaluate, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
-    let mut network = Network::new(&evaluate.model, 0, &job.device.device)?;
     let bytes = load::input(evaluate.weights, job.order)?;
-    weights::load(&mut network, &bytes).map_err(WorkFailed::Weights)?;
     let fitted = weights::record(&bytes).and_then(|record| record.fitted);
-    drop(bytes);
     let samples = load::for_evaluation(evaluate, &job.source(), fitted.as_ref())?;
+    let mut network = Network::new(&evaluate.model, 0, &job.device.device)?;
+    weights::load(&mut network, &bytes).map_err(WorkFailed::Weights)?;
+    drop(bytes);
 
     let batch = evaluate.batch as usize;
     let total_steps = samples.len().div_ceil(batch.max(1)) as u64;

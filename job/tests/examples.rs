@@ -16,7 +16,8 @@ fn every_example_parses() {
         let text = fs::read_to_string(&path).unwrap();
         let file = JobFile::parse(&text, format)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert!(!file.sources().is_empty());
+        // Only rows of the spec itself need no file.
+        assert!(!file.sources().is_empty() || path.ends_with("xor-inline.toml"));
         parsed.push(path.file_name().unwrap().to_string_lossy().into_owned());
     }
     parsed.sort();

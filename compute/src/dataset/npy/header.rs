@@ -9,6 +9,9 @@ const MAX_HEADER: usize = 10_000;
 /// The most axes of an array.
 const MAX_AXES: usize = 8;
 
+/// Makes a number of an element.
+type Read = fn(&[u8]) -> f64;
+
 /// What a header says.
 #[derive(Debug)]
 pub(super) struct Header {
@@ -17,7 +20,7 @@ pub(super) struct Header {
     /// Bytes of an element.
     pub(super) size: usize,
     /// Makes a number of an element.
-    pub(super) read: fn(&[u8]) -> f64,
+    pub(super) read: Read,
     /// Whether the first axis runs fastest.
     pub(super) fortran: bool,
     /// Whether elements are unsigned bytes.
@@ -126,7 +129,7 @@ fn shape(text: &str) -> Option<Vec<usize>> {
 }
 
 /// Bytes of an element, and what makes a number of them.
-fn element(descr: &str) -> Option<(usize, fn(&[u8]) -> f64)> {
+fn element(descr: &str) -> Option<(usize, Read)> {
     macro_rules! number {
         ($type:ty, $from:ident) => {
             (size_of::<$type>(), |bytes| {
