@@ -17,7 +17,7 @@ use support::{Bench, adam, layer};
 fn model(outputs: usize) -> Model {
     Model {
         input: vec![2],
-        layers: vec![layer(Op::Dense { units: outputs })],
+        layers: vec![layer(Op::dense(outputs))],
     }
 }
 

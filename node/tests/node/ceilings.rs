@@ -19,11 +19,7 @@ fn tight() -> JobSpec {
     spec.limits.memory = Bytes(PLANNED);
     if let Work::Train(train) = &mut spec.work {
         train.batch = 256;
-        let wide = Layer {
-            name: None,
-            op: Op::Dense { units: 64 },
-        };
-        train.model.layers.insert(3, wide);
+        train.model.layers.insert(3, Layer::new(Op::dense(64)));
     }
     spec
 }

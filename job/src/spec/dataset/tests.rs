@@ -4,10 +4,7 @@ use crate::model::{Layer, Op};
 fn model(input: &[usize]) -> Model {
     Model {
         input: input.to_vec(),
-        layers: vec![Layer {
-            name: None,
-            op: Op::Flatten,
-        }],
+        layers: vec![Layer::new(Op::flatten())],
     }
 }
 

@@ -27,9 +27,7 @@ const MOST_AWAITS: u8 = 100;
 fn spec() -> JobSpec {
     let model = Model {
         input: vec![1, 8, 8],
-        layers: [Op::Flatten, Op::Dense { units: 10 }]
-            .map(|op| Layer { name: None, op })
-            .into(),
+        layers: [Op::flatten(), Op::dense(10)].map(Layer::new).into(),
     };
     let data = Dataset::DigitsCsv {
         file: Input {

@@ -94,7 +94,7 @@ pub(crate) fn digits(rows: usize) -> Bytes {
 /// A job over some rows of the digits.
 pub(crate) fn spec(rows: usize, passes: u32) -> JobSpec {
     let data = digits(rows);
-    let layer = Layer::new::<Op>;
+    let layer = |op: Op| Layer::new(op);
     JobSpec {
         name: "digits".to_owned(),
         work: Work::Train(Train {
