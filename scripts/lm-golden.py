@@ -2,7 +2,7 @@
 """Makes the numbers that the tests of language models compare with.
 
     python3 -m venv v && v/bin/pip install gguf numpy tokenizers sentencepiece jinja2
-    v/bin/python scripts/lm-golden.py "$(scripts/models)" compute/tests/golden
+    v/bin/python scripts/lm-golden.py "$(scripts/models)" compute/tests/golden/lm
 
 They come from others' code: blocks of weights from the `gguf` package, tokens
 from `tokenizers` and `sentencepiece`, chats from `jinja2`; the network is the

@@ -275,8 +275,8 @@ wall = "2m"
             "{text}"
         );
         assert!(text.contains("line "), "{text}");
-        let text = refused(&GOOD.replace("padding = 1", "padding = 1, bias = true"));
-        assert!(text.contains("bias"), "{text}");
+        let text = refused(&GOOD.replace("padding = 1", "padding = 1, biass = true"));
+        assert!(text.contains("biass"), "{text}");
         let text = refused(&GOOD.replace("units = 10", "units = 9"));
         assert!(text.contains("10 classes"), "{text}");
         let text = refused(&GOOD.replace("kernel = 3", "kernel = 30"));

@@ -54,7 +54,7 @@ fn smollm2() -> Option<Vec<u8>> {
 }
 
 fn golden() -> Golden {
-    serde_json::from_str(include_str!("../../tests/golden/smollm2.json")).unwrap()
+    serde_json::from_str(include_str!("../../tests/golden/lm/smollm2.json")).unwrap()
 }
 
 fn rows(tokens: &[u32], cache: usize, from: usize) -> Vec<Row> {

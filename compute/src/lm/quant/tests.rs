@@ -22,7 +22,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 #[test]
 fn blocks_hold_the_numbers_that_others_read() {
-    let text = include_str!("../../../tests/golden/quants.json");
+    let text = include_str!("../../../tests/golden/lm/quants.json");
     let golden: BTreeMap<u32, Golden> = serde_json::from_str(text).unwrap();
     assert_eq!(golden.len(), Kind::ALL.len() - 1, "all but F32");
     for (number, golden) in golden {

@@ -22,7 +22,7 @@ struct Encoded {
 
 #[test]
 fn sentencepiece_joins_what_others_join() {
-    let text = include_str!("../../../tests/golden/spm.json");
+    let text = include_str!("../../../tests/golden/lm/spm.json");
     let golden: Golden = serde_json::from_str(text).unwrap();
     let mut file = Writer::default();
     file.text("tokenizer.ggml.model", "llama")
