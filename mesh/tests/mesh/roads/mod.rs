@@ -1,6 +1,5 @@
 //! What the tests of roads and blobs share: peers that serve, proxies that cut.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{
     collections::VecDeque,

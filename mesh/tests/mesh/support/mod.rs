@@ -1,6 +1,5 @@
 //! What the tests of the swarm share.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
-#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::{sync::Arc, time::Duration};
 
