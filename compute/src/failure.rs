@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
+pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
@@ -213,6 +214,9 @@ pub enum WorkFailed {
     /// run.
     #[error("the model's file is not valid: {0}")]
     LanguageModel(#[from] InvalidGguf),
+    /// A file of a model's folder does not parse, or is of a kind that is not run.
+    #[error("the model's folder is not valid: {0}")]
+    ModelFolder(#[from] InvalidFolder),
     /// A request cannot be answered.
     #[error("request {number}: {reason}")]
     Request {
@@ -298,6 +302,7 @@ impl WorkFailed {
             | Self::Data(_)
             | Self::Weights(_)
             | Self::LanguageModel(_)
+            | Self::ModelFolder(_)
             | Self::Request { .. }
             | Self::NotFinite { .. } => Some(FailureClass::Invalid),
             Self::Memory { .. } | Self::Context { .. } | Self::Output { .. } => {

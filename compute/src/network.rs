@@ -15,7 +15,7 @@
 //! | `pass` | one way through the graph |
 //! | `activation`, `arrange`, `attention`, `norm`, `recurrent`, `window` | the operations |
 
-mod activation;
+pub(crate) mod activation;
 mod arrange;
 mod attention;
 mod flow;
