@@ -235,6 +235,14 @@ pub enum WorkFailed {
         /// Bytes allowed.
         ceiling: u64,
     },
+    /// Mixed precision on a device without 16-bit floats.
+    #[error(
+        "{device} does not compute in 16-bit floats; leave precision out, or ask for another device"
+    )]
+    NoHalf {
+        /// What the device calls itself.
+        device: String,
+    },
     /// The loss left the numbers.
     #[error(
         "the loss at step {step} is {loss}; lower the learning rate or look for bad values in the data"
@@ -314,7 +322,7 @@ impl WorkFailed {
                 | std::io::ErrorKind::FileTooLarge => FailureClass::Resource,
                 _ => FailureClass::Internal,
             }),
-            Self::Device(_) => Some(FailureClass::Device),
+            Self::Device(_) | Self::NoHalf { .. } => Some(FailureClass::Device),
             // A checkpoint and an input come from a node, not from the job.
             Self::Checkpoint(_)
             | Self::InputAbsent(_)

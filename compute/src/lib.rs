@@ -12,7 +12,7 @@
 //! | [`device`], [`probe`] | devices compiled in, opened, measured |
 //! | `job`, `events`, `pace` | one order, its numbered events, its speed |
 //! | `train`, `evaluate`, `metrics`, `predict` | the loops |
-//! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
+//! | `loss`, `optimizer`, `clip`, `schedule`, `precision` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
@@ -42,6 +42,7 @@ mod optimizer;
 mod output;
 mod pace;
 pub mod pipe;
+mod precision;
 mod predict;
 pub mod probe;
 mod randomness;

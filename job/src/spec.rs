@@ -14,6 +14,7 @@ mod limits;
 mod loss;
 mod optimizer;
 mod perplexity;
+mod precision;
 mod predict;
 mod schedule;
 mod stopping;
@@ -26,6 +27,7 @@ use embermesh_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
+pub use self::precision::Precision;
 pub use self::{
     dataset::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
@@ -177,7 +179,7 @@ impl JobSpec {
             within("size", input.size, 1, MAX_EXACT)?;
         }
         match &self.work {
-            Work::Train(train) => train.validate(&self.limits),
+            Work::Train(train) => train.validate(&self.requires, &self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
