@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
 use crate::lm::InvalidGguf;
+use crate::script::ScriptFailed;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -213,6 +214,9 @@ pub enum WorkFailed {
     /// run.
     #[error("the model's file is not valid: {0}")]
     LanguageModel(#[from] InvalidGguf),
+    /// A script did not get to its end.
+    #[error(transparent)]
+    Script(#[from] ScriptFailed),
     /// A request cannot be answered.
     #[error("request {number}: {reason}")]
     Request {
@@ -309,6 +313,7 @@ impl WorkFailed {
                 | std::io::ErrorKind::FileTooLarge => FailureClass::Resource,
                 _ => FailureClass::Internal,
             }),
+            Self::Script(failed) => Some(failed.class()),
             Self::Device(_) => Some(FailureClass::Device),
             // A checkpoint and an input come from a node, not from the job.
             Self::Checkpoint(_)

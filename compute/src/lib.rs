@@ -16,6 +16,7 @@
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`lm`] | language models from GGUF files |
+//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -44,6 +45,7 @@ pub mod probe;
 mod randomness;
 mod sandbox;
 mod schedule;
+pub mod script;
 mod train;
 mod weights;
 pub mod worker;
@@ -51,3 +53,4 @@ pub mod worker;
 pub use device::{DeviceChoice, DeviceFault};
 pub use failure::{FailureClass, InvalidData, InvalidWeights, Malformed, Place, WorkFailed};
 pub use job::run_in_process;
+pub use script::ScriptFailed;

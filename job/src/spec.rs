@@ -13,6 +13,7 @@ mod loss;
 mod optimizer;
 mod predict;
 mod schedule;
+mod script;
 mod stopping;
 mod train;
 
@@ -38,6 +39,10 @@ pub use self::{
     optimizer::Optimizer,
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
+    script::{
+        ARCHIVE, MAX_ARG, MAX_ARGS, MAX_FILE_NAME, MAX_FILES, MAX_OUTPUTS, MAX_PROGRAM, MAX_STDIN,
+        MAX_VARIABLES, MIN_SCRIPT_MEMORY, Runtime, Script,
+    },
     stopping::{Clip, EarlyStopping, Watch},
     train::Train,
 };
@@ -97,6 +102,8 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Run a program of the client's.
+    Script(Script<I>),
 }
 
 fn default_attempts() -> u32 {
@@ -157,6 +164,7 @@ impl JobSpec {
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
         }
     }
 
@@ -188,7 +196,16 @@ impl<I> JobSpec<I> {
             Work::Train(train) => Some(&train.model),
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
-            Work::Generate(_) => None,
+            Work::Generate(_) | Work::Script(_) => None,
+        }
+    }
+
+    /// The runtime that a node must offer for it; none for what every node does.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Runtime> {
+        match &self.work {
+            Work::Script(script) => Some(script.runtime),
+            _ => None,
         }
     }
 
@@ -200,6 +217,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Script(script) => script.input_refs(),
         }
     }
 
@@ -216,6 +234,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Script(script) => Work::Script(script.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,
