@@ -17,6 +17,7 @@
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
+//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -49,6 +50,7 @@ mod randomness;
 mod sandbox;
 mod schedule;
 mod texts;
+pub mod script;
 mod train;
 mod weights;
 pub mod worker;
@@ -58,3 +60,4 @@ pub use failure::{
     FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
 };
 pub use job::run_in_process;
+pub use script::ScriptFailed;
