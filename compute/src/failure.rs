@@ -11,6 +11,7 @@ pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
 pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
+use crate::script::ScriptFailed;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -217,6 +218,9 @@ pub enum WorkFailed {
     /// A file of a model's folder does not parse, or is of a kind that is not run.
     #[error("the model's folder is not valid: {0}")]
     ModelFolder(#[from] InvalidFolder),
+    /// A script did not get to its end.
+    #[error(transparent)]
+    Script(#[from] ScriptFailed),
     /// A request cannot be answered.
     #[error("request {number}: {reason}")]
     Request {
@@ -234,6 +238,14 @@ pub enum WorkFailed {
         needed: u64,
         /// Bytes allowed.
         ceiling: u64,
+    },
+    /// Mixed precision on a device without 16-bit floats.
+    #[error(
+        "{device} does not compute in 16-bit floats; leave precision out, or ask for another device"
+    )]
+    NoHalf {
+        /// What the device calls itself.
+        device: String,
     },
     /// The loss left the numbers.
     #[error(
@@ -314,7 +326,8 @@ impl WorkFailed {
                 | std::io::ErrorKind::FileTooLarge => FailureClass::Resource,
                 _ => FailureClass::Internal,
             }),
-            Self::Device(_) => Some(FailureClass::Device),
+            Self::Script(failed) => Some(failed.class()),
+            Self::Device(_) | Self::NoHalf { .. } => Some(FailureClass::Device),
             // A checkpoint and an input come from a node, not from the job.
             Self::Checkpoint(_)
             | Self::InputAbsent(_)

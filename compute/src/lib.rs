@@ -12,11 +12,12 @@
 //! | [`device`], [`probe`] | devices compiled in, opened, measured |
 //! | `job`, `events`, `pace` | one order, its numbered events, its speed |
 //! | `train`, `evaluate`, `metrics`, `predict` | the loops |
-//! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
+//! | `loss`, `optimizer`, `clip`, `schedule`, `precision` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
+//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -42,12 +43,14 @@ mod optimizer;
 mod output;
 mod pace;
 pub mod pipe;
+mod precision;
 mod predict;
 pub mod probe;
 mod randomness;
 mod sandbox;
 mod schedule;
 mod texts;
+pub mod script;
 mod train;
 mod weights;
 pub mod worker;
@@ -57,3 +60,4 @@ pub use failure::{
     FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
 };
 pub use job::run_in_process;
+pub use script::ScriptFailed;

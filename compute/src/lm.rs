@@ -44,7 +44,7 @@ mod rope;
 mod run;
 mod sample;
 mod tokens;
-mod vectors;
+pub(crate) mod vectors;
 
 pub use gguf::InvalidGguf;
 pub(crate) use perplexity::run as perplexity;

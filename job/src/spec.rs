@@ -14,8 +14,10 @@ mod limits;
 mod loss;
 mod optimizer;
 mod perplexity;
+mod precision;
 mod predict;
 mod schedule;
+mod script;
 mod stopping;
 mod texts;
 mod train;
@@ -26,6 +28,7 @@ use embermesh_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
+pub use self::precision::Precision;
 pub use self::{
     dataset::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
@@ -45,6 +48,10 @@ pub use self::{
     perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
+    script::{
+        ARCHIVE, MAX_ARG, MAX_ARGS, MAX_FILE_NAME, MAX_FILES, MAX_OUTPUTS, MAX_PROGRAM, MAX_STDIN,
+        MAX_VARIABLES, MIN_SCRIPT_MEMORY, Runtime, Script,
+    },
     stopping::{Clip, EarlyStopping, Watch},
     texts::{MAX_TEXTS, Texts},
     train::Train,
@@ -109,6 +116,8 @@ pub enum Work<I = Input> {
     Embed(Embed<I>),
     /// Judge a language model by texts.
     Perplexity(Perplexity<I>),
+    /// Run a program of the client's.
+    Script(Script<I>),
 }
 
 impl<I> Work<I> {
@@ -177,12 +186,13 @@ impl JobSpec {
             within("size", input.size, 1, MAX_EXACT)?;
         }
         match &self.work {
-            Work::Train(train) => train.validate(&self.limits),
+            Work::Train(train) => train.validate(&self.requires, &self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
+            Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
         }
     }
 
@@ -214,8 +224,7 @@ impl<I> JobSpec<I> {
             Work::Train(train) => Some(&train.model),
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
-            Work::Generate(_) => None,
-            Work::Embed(_) | Work::Perplexity(_) => None,
+            Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => None,
         }
     }
 
@@ -240,6 +249,15 @@ impl<I> JobSpec<I> {
         }
     }
 
+    /// The runtime that a node must offer for it; none for what every node does.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Runtime> {
+        match &self.work {
+            Work::Script(script) => Some(script.runtime),
+            _ => None,
+        }
+    }
+
     /// Everything that it reads, as often as it is named.
     #[must_use]
     pub fn input_refs(&self) -> Vec<&I> {
@@ -250,6 +268,7 @@ impl<I> JobSpec<I> {
             Work::Generate(generate) => generate.input_refs(),
             Work::Embed(embed) => embed.input_refs(),
             Work::Perplexity(judge) => judge.input_refs(),
+            Work::Script(script) => script.input_refs(),
         }
     }
 
@@ -268,6 +287,7 @@ impl<I> JobSpec<I> {
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
             Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
             Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
+            Work::Script(script) => Work::Script(script.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,
