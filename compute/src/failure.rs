@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
+pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
 use crate::script::ScriptFailed;
 
@@ -217,6 +218,9 @@ pub enum WorkFailed {
     /// A script did not get to its end.
     #[error(transparent)]
     Script(#[from] ScriptFailed),
+    /// A file of a model's folder does not parse, or is of a kind that is not run.
+    #[error("the model's folder is not valid: {0}")]
+    ModelFolder(#[from] InvalidFolder),
     /// A request cannot be answered.
     #[error("request {number}: {reason}")]
     Request {
@@ -234,6 +238,14 @@ pub enum WorkFailed {
         needed: u64,
         /// Bytes allowed.
         ceiling: u64,
+    },
+    /// Mixed precision on a device without 16-bit floats.
+    #[error(
+        "{device} does not compute in 16-bit floats; leave precision out, or ask for another device"
+    )]
+    NoHalf {
+        /// What the device calls itself.
+        device: String,
     },
     /// The loss left the numbers.
     #[error(
@@ -302,6 +314,7 @@ impl WorkFailed {
             | Self::Data(_)
             | Self::Weights(_)
             | Self::LanguageModel(_)
+            | Self::ModelFolder(_)
             | Self::Request { .. }
             | Self::NotFinite { .. } => Some(FailureClass::Invalid),
             Self::Memory { .. } | Self::Context { .. } | Self::Output { .. } => {
@@ -314,7 +327,7 @@ impl WorkFailed {
                 _ => FailureClass::Internal,
             }),
             Self::Script(failed) => Some(failed.class()),
-            Self::Device(_) => Some(FailureClass::Device),
+            Self::Device(_) | Self::NoHalf { .. } => Some(FailureClass::Device),
             // A checkpoint and an input come from a node, not from the job.
             Self::Checkpoint(_)
             | Self::InputAbsent(_)

@@ -13,7 +13,7 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, evaluate, lm, predict, script, train, weights};
+use crate::{DeviceFault, embed, evaluate, lm, predict, script, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -142,6 +142,8 @@ fn work(
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
         Work::Script(script) => script::run(script, begun, &mut job),
+        Work::Embed(embed) => embed::run(embed, &mut job),
+        Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
     }
 }
 
@@ -163,12 +165,12 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let plan = predict.model.plan()?;
             (plan.peak_bytes(predict.batch as usize), 0)
         }
-        Work::Generate(_) | Work::Script(_) => (0, 0),
+        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => (0, 0),
     };
     let copies = match spec.work {
-        Work::Generate(_) => 1,
         // Files on the disk.
         Work::Script(_) => 0,
+        _ if spec.language_model().is_some() => 1,
         _ => 2,
     };
     let files = spec

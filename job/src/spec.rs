@@ -5,16 +5,21 @@
 //! so that a digest names one spec and a spec has one digest.
 
 mod dataset;
+mod embed;
 mod evaluate;
 mod generate;
 mod invalid;
+mod language;
 mod limits;
 mod loss;
 mod optimizer;
+mod perplexity;
+mod precision;
 mod predict;
 mod schedule;
 mod script;
 mod stopping;
+mod texts;
 mod train;
 
 use std::collections::BTreeSet;
@@ -23,20 +28,24 @@ use embermesh_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
+pub use self::precision::Precision;
 pub use self::{
     dataset::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
         Table, Target, TargetColumns,
     },
+    embed::{Embed, Pooling},
     evaluate::{Evaluate, Split},
     generate::{
         Generate, MAX_MESSAGES, MAX_NEW_TOKENS, MAX_REQUESTS, MAX_STOP, MAX_STOPS,
         MAX_TOTAL_TOKENS, Message, Request, Role,
     },
     invalid::InvalidSpec,
+    language::{LanguageModel, MAX_MODEL_FILES, model_files},
     limits::{Limits, Requirements},
     loss::Loss,
     optimizer::Optimizer,
+    perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     script::{
@@ -44,6 +53,7 @@ pub use self::{
         MAX_VARIABLES, MIN_SCRIPT_MEMORY, Runtime, Script,
     },
     stopping::{Clip, EarlyStopping, Watch},
+    texts::{MAX_TEXTS, Texts},
     train::Train,
 };
 use crate::{
@@ -104,6 +114,22 @@ pub enum Work<I = Input> {
     Generate(Generate<I>),
     /// Run a program of the client's.
     Script(Script<I>),
+    /// Make vectors of texts with an encoder.
+    Embed(Embed<I>),
+    /// Judge a language model by texts.
+    Perplexity(Perplexity<I>),
+}
+
+impl<I> Work<I> {
+    /// Whether it can be ended before its last step and have something to show:
+    /// weights, texts, vectors, a measure.
+    #[must_use]
+    pub fn ends_early(&self) -> bool {
+        matches!(
+            self,
+            Self::Train(_) | Self::Generate(_) | Self::Embed(_) | Self::Perplexity(_)
+        )
+    }
 }
 
 fn default_attempts() -> u32 {
@@ -160,11 +186,13 @@ impl JobSpec {
             within("size", input.size, 1, MAX_EXACT)?;
         }
         match &self.work {
-            Work::Train(train) => train.validate(&self.limits),
+            Work::Train(train) => train.validate(&self.requires, &self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
             Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
+            Work::Embed(embed) => embed.validate(&self.limits),
+            Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
         }
     }
 
@@ -196,7 +224,8 @@ impl<I> JobSpec<I> {
             Work::Train(train) => Some(&train.model),
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
-            Work::Generate(_) | Work::Script(_) => None,
+            Work::Generate(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => None,
         }
     }
 
@@ -205,6 +234,27 @@ impl<I> JobSpec<I> {
     pub fn runtime(&self) -> Option<Runtime> {
         match &self.work {
             Work::Script(script) => Some(script.runtime),
+            _ => None,
+        }
+    }
+
+    /// The language model that it names, where it names one.
+    #[must_use]
+    pub fn language_model(&self) -> Option<&LanguageModel<I>> {
+        match &self.work {
+            Work::Generate(generate) => Some(&generate.model),
+            Work::Embed(embed) => Some(&embed.model),
+            Work::Perplexity(judge) => Some(&judge.model),
+            _ => None,
+        }
+    }
+
+    /// The same, to be named otherwise.
+    pub(crate) fn language_model_mut(&mut self) -> Option<&mut LanguageModel<I>> {
+        match &mut self.work {
+            Work::Generate(generate) => Some(&mut generate.model),
+            Work::Embed(embed) => Some(&mut embed.model),
+            Work::Perplexity(judge) => Some(&mut judge.model),
             _ => None,
         }
     }
@@ -218,6 +268,8 @@ impl<I> JobSpec<I> {
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
             Work::Script(script) => script.input_refs(),
+            Work::Embed(embed) => embed.input_refs(),
+            Work::Perplexity(judge) => judge.input_refs(),
         }
     }
 
@@ -235,6 +287,8 @@ impl<I> JobSpec<I> {
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
             Work::Script(script) => Work::Script(script.try_map(&mut name)?),
+            Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
+            Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,
