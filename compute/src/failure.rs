@@ -215,12 +215,12 @@ pub enum WorkFailed {
     /// run.
     #[error("the model's file is not valid: {0}")]
     LanguageModel(#[from] InvalidGguf),
-    /// A file of a model's folder does not parse, or is of a kind that is not run.
-    #[error("the model's folder is not valid: {0}")]
-    ModelFolder(#[from] InvalidFolder),
     /// A script did not get to its end.
     #[error(transparent)]
     Script(#[from] ScriptFailed),
+    /// A file of a model's folder does not parse, or is of a kind that is not run.
+    #[error("the model's folder is not valid: {0}")]
+    ModelFolder(#[from] InvalidFolder),
     /// A request cannot be answered.
     #[error("request {number}: {reason}")]
     Request {

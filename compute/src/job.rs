@@ -141,9 +141,9 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
+        Work::Script(script) => script::run(script, begun, &mut job),
         Work::Embed(embed) => embed::run(embed, &mut job),
         Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
-        Work::Script(script) => script::run(script, begun, &mut job),
     }
 }
 
@@ -168,9 +168,9 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
         Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => (0, 0),
     };
     let copies = match spec.work {
-        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) => 1,
         // Files on the disk.
         Work::Script(_) => 0,
+        _ if spec.language_model().is_some() => 1,
         _ => 2,
     };
     let files = spec

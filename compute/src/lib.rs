@@ -15,9 +15,9 @@
 //! | `loss`, `optimizer`, `clip`, `schedule`, `precision` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
+//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
-//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -49,8 +49,8 @@ pub mod probe;
 mod randomness;
 mod sandbox;
 mod schedule;
-mod texts;
 pub mod script;
+mod texts;
 mod train;
 mod weights;
 pub mod worker;

@@ -112,12 +112,12 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Run a program of the client's.
+    Script(Script<I>),
     /// Make vectors of texts with an encoder.
     Embed(Embed<I>),
     /// Judge a language model by texts.
     Perplexity(Perplexity<I>),
-    /// Run a program of the client's.
-    Script(Script<I>),
 }
 
 impl<I> Work<I> {
@@ -190,9 +190,9 @@ impl JobSpec {
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
-            Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
         }
     }
 
@@ -224,7 +224,17 @@ impl<I> JobSpec<I> {
             Work::Train(train) => Some(&train.model),
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
-            Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => None,
+            Work::Generate(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => None,
+        }
+    }
+
+    /// The runtime that a node must offer for it; none for what every node does.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Runtime> {
+        match &self.work {
+            Work::Script(script) => Some(script.runtime),
+            _ => None,
         }
     }
 
@@ -249,15 +259,6 @@ impl<I> JobSpec<I> {
         }
     }
 
-    /// The runtime that a node must offer for it; none for what every node does.
-    #[must_use]
-    pub fn runtime(&self) -> Option<Runtime> {
-        match &self.work {
-            Work::Script(script) => Some(script.runtime),
-            _ => None,
-        }
-    }
-
     /// Everything that it reads, as often as it is named.
     #[must_use]
     pub fn input_refs(&self) -> Vec<&I> {
@@ -266,9 +267,9 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Script(script) => script.input_refs(),
             Work::Embed(embed) => embed.input_refs(),
             Work::Perplexity(judge) => judge.input_refs(),
-            Work::Script(script) => script.input_refs(),
         }
     }
 
@@ -285,9 +286,9 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Script(script) => Work::Script(script.try_map(&mut name)?),
             Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
             Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
-            Work::Script(script) => Work::Script(script.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

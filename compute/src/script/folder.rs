@@ -45,7 +45,8 @@ pub(crate) fn walk(folder: &Path) -> Result<Vec<Entry>, ScriptFailed> {
                     "has more than the {MAX_ENTRIES} files and folders that it may"
                 )));
             }
-            let metadata = match fs::symlink_metadata(entry.path()) {
+            // Of the link itself, where it is one.
+            let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
                 Err(error) if vanished(&error) => continue,
                 Err(error) => return Err(unreadable(&name, &error)),

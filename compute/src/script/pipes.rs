@@ -13,38 +13,22 @@ const WAITING: usize = 16;
 /// Bytes of one read.
 const READ: usize = 8192;
 
-/// What has come. The channel ends when every pipe has.
+/// What has come. The channel ends when both pipes have.
 pub(crate) struct Pipes {
     pub(crate) heard: Receiver<(LogStream, Vec<u8>)>,
 }
 
 impl Pipes {
-    /// Reads two streams, and the pipe that ends with the last process, where there
-    /// is one: nothing is written there.
+    /// Reads two streams.
     pub(crate) fn read(
         stdout: impl Read + Send + 'static,
         stderr: impl Read + Send + 'static,
-        life: Option<std::io::PipeReader>,
     ) -> std::io::Result<Self> {
         let (to, heard) = sync_channel(WAITING);
         listen("stdout", LogStream::Stdout, stdout, to.clone())?;
-        listen("stderr", LogStream::Stderr, stderr, to.clone())?;
-        if let Some(mut life) = life {
-            let wait = move || {
-                // Whatever comes is nobody's; the end is what counts.
-                let _ = std::io::copy(&mut life, &mut std::io::sink());
-                drop(to);
-            };
-            thread("life").spawn(wait)?;
-        }
+        listen("stderr", LogStream::Stderr, stderr, to)?;
         Ok(Self { heard })
     }
-}
-
-fn thread(name: &str) -> std::thread::Builder {
-    std::thread::Builder::new()
-        .name(format!("script-{name}"))
-        .stack_size(64 * 1024)
 }
 
 fn listen(
@@ -69,5 +53,9 @@ fn listen(
         }
     };
     // It ends with its pipe, or with whoever hears it.
-    thread(name).spawn(read).map(drop)
+    std::thread::Builder::new()
+        .name(format!("script-{name}"))
+        .stack_size(64 * 1024)
+        .spawn(read)
+        .map(drop)
 }

@@ -7,7 +7,7 @@
 //! ends with the first process of its namespace, which ends with bubblewrap, which
 //! ends with the worker: the kernel kills it, whatever it does.
 
-use std::io::{PipeReader, Write};
+use std::io::{PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -15,6 +15,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Stdio};
 
 use embermesh_job::spec::Script;
 use rustix::io::{FdFlags, fcntl_setfd};
+use serde::Deserialize;
 
 use super::ScriptFailed;
 use super::confine::{self, Confine};
@@ -61,7 +62,10 @@ os.execv(sys.argv[2], sys.argv[2:])
 /// A program that was started.
 pub(super) struct Running {
     child: Child,
-    pipes: Option<(ChildStdout, ChildStderr, PipeReader)>,
+    pipes: Option<(ChildStdout, ChildStderr)>,
+    /// The first process of its namespace, with which all of it ends; none where
+    /// bubblewrap came to nothing.
+    first: Option<u32>,
     /// Whether it has been waited for.
     over: bool,
 }
@@ -80,18 +84,18 @@ pub(super) fn start(
     let no_runtime = |error: std::io::Error| ScriptFailed::NoRuntime(error.to_string());
     // Descriptors that bubblewrap is to have, and nobody else: no other thread starts
     // processes here.
-    let (life, held) = std::io::pipe().map_err(no_runtime)?;
+    let (told, tells) = std::io::pipe().map_err(no_runtime)?;
     let filters = filters().map_err(no_runtime)?;
     let [first, second] = &filters;
-    for descriptor in [held.as_fd(), first.as_fd(), second.as_fd()] {
+    for descriptor in [tells.as_fd(), first.as_fd(), second.as_fd()] {
         fcntl_setfd(descriptor, FdFlags::empty())
             .map_err(|error| ScriptFailed::NoRuntime(error.to_string()))?;
     }
     let memory = order.ceilings.memory_bytes;
     let mut args = walls(layout, temporary(memory));
     args.extend([
-        "--sync-fd".to_owned(),
-        held.as_raw_fd().to_string(),
+        "--info-fd".to_owned(),
+        tells.as_raw_fd().to_string(),
         "--add-seccomp-fd".to_owned(),
         first.as_raw_fd().to_string(),
         "--add-seccomp-fd".to_owned(),
@@ -113,16 +117,29 @@ pub(super) fn start(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(no_runtime)?;
-    let pipes = child
-        .stdout
-        .take()
-        .zip(child.stderr.take())
-        .map(|(stdout, stderr)| (stdout, stderr, life));
+    drop(tells);
     Ok(Running {
+        pipes: child.stdout.take().zip(child.stderr.take()),
+        first: first_process(told),
         child,
-        pipes,
         over: false,
     })
+}
+
+/// What bubblewrap says of the namespace that it has made, before anything runs in it.
+#[derive(Deserialize)]
+struct Info {
+    #[serde(rename = "child-pid")]
+    first: u32,
+}
+
+fn first_process(mut told: PipeReader) -> Option<u32> {
+    let mut info = String::new();
+    // It ends when bubblewrap has said it, or has ended.
+    told.read_to_string(&mut info).ok()?;
+    serde_json::from_str::<Info>(&info)
+        .ok()
+        .map(|info| info.first)
 }
 
 pub(super) fn missing(program: &str) -> ScriptFailed {
@@ -256,17 +273,17 @@ impl Running {
 
     /// What it writes, for whoever reads it to the end.
     pub(super) fn outputs(&mut self) -> Option<(&mut ChildStdout, &mut ChildStderr)> {
-        let (stdout, stderr, _) = self.pipes.as_mut()?;
+        let (stdout, stderr) = self.pipes.as_mut()?;
         Some((stdout, stderr))
     }
 
     /// Begins to read what it writes.
     pub(super) fn pipes(&mut self) -> Result<Pipes, WorkFailed> {
-        let (stdout, stderr, life) = self
+        let (stdout, stderr) = self
             .pipes
             .take()
             .ok_or_else(|| WorkFailed::Internal("the program has no pipes".to_owned()))?;
-        Pipes::read(stdout, stderr, Some(life)).map_err(at(Path::new(BWRAP)))
+        Pipes::read(stdout, stderr).map_err(at(Path::new(BWRAP)))
     }
 }
 
@@ -300,6 +317,15 @@ impl watch::Running for Running {
                 code: code.unwrap_or_default(),
                 words,
             }),
+        })
+    }
+
+    fn is_gone(&self) -> bool {
+        // It ends after all the others: the kernel waits for them.
+        let Some(first) = self.first else { return true };
+        std::fs::read_to_string(format!("/proc/{first}/stat")).map_or(true, |stat| {
+            let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+            state.is_none_or(|state| state.starts_with(['Z', 'X']))
         })
     }
 

@@ -64,7 +64,7 @@ pub(super) fn start(
     let engine = engine(script)?;
     let piped = || std::io::pipe().map_err(at(&layout.root));
     let ((stdout, to_stdout), (stderr, to_stderr)) = (piped()?, piped()?);
-    let pipes = Pipes::read(stdout, stderr, None).map_err(at(&layout.root))?;
+    let pipes = Pipes::read(stdout, stderr).map_err(at(&layout.root))?;
     let mut wasi = WasiCtxBuilder::new();
     wasi.arg("program")
         .args(&script.args)
@@ -236,7 +236,10 @@ fn ended(
     }
     // The innermost cause says what happened; what is around it, where.
     let reason = match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
+        Some(trap) => trap
+            .to_string()
+            .trim_start_matches("wasm trap: ")
+            .to_owned(),
         None => format!("{error:#}"),
     };
     Err(other(short(&reason)))

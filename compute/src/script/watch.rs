@@ -53,6 +53,10 @@ pub(crate) trait Running {
     fn memory(&self, ceiling: u64) -> u64;
     /// How it ended, if it has. Never waits.
     fn ended(&mut self) -> Option<Result<(), ScriptFailed>>;
+    /// Whether all that it has started is gone too, once it has ended.
+    fn is_gone(&self) -> bool {
+        true
+    }
     /// Ends it, with all that it has started.
     fn kill(&mut self);
     /// Lets it wait, or go on. False where it cannot wait.
@@ -150,7 +154,7 @@ impl<R: Running> Watch<'_, R> {
         }
     }
 
-    /// Until nothing of it can write any more.
+    /// Until nothing of it is left.
     fn until_gone(&mut self, heard: &Heard, job: &mut Job<'_>) -> Result<(), ScriptFailed> {
         let end = Instant::now() + GONE_WITHIN;
         loop {
@@ -158,7 +162,14 @@ impl<R: Running> Watch<'_, R> {
             match heard.recv_timeout(left) {
                 // What is beyond its ceiling is not said; the pipe holds little.
                 Ok((stream, bytes)) => drop(self.hear(stream, &bytes, job)),
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) if self.running.is_gone() => return Ok(()),
+                // There is no event for the end of somebody else's child.
+                Err(RecvTimeoutError::Disconnected) if !left.is_zero() => {
+                    std::thread::sleep(TICK / 10);
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(ScriptFailed::NotGone(GONE_WITHIN));
+                }
                 Err(RecvTimeoutError::Timeout) => return Err(ScriptFailed::NotGone(GONE_WITHIN)),
             }
         }

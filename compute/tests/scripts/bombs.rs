@@ -174,7 +174,8 @@ fn one_huge_file_and_many_files_are_ended() {
     );
     ended(&ran, "limits.output");
     let ran = python("for number in range(1 << 30): open(str(number), 'wb')\n");
-    ended(&ran, "files and folders");
+    // Making them takes the time that the disk takes.
+    assert!(ran.refused().contains("files and folders"), "{ran:?}");
 }
 
 #[test]
