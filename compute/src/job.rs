@@ -13,7 +13,7 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, evaluate, lm, predict, train, weights};
+use crate::{DeviceFault, embed, evaluate, lm, predict, script, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -33,6 +33,26 @@ impl Job<'_> {
         let log = &mut self.log;
         let waited = self.control.pass(&mut |paused| log.paused(paused))?;
         pace.skip(waited);
+        Ok(())
+    }
+
+    /// Whether the job is to wait: for work that has no steps.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.control.is_paused()
+    }
+
+    /// Waits while the job is paused.
+    pub(crate) fn wait(&mut self) -> Result<(), WorkFailed> {
+        let log = &mut self.log;
+        self.control.pass(&mut |paused| log.paused(paused))?;
+        Ok(())
+    }
+
+    /// An error when the job is cancelled, without waiting.
+    pub(crate) fn check_cancelled(&self) -> Result<(), WorkFailed> {
+        if self.control.is_cancelled() {
+            return Err(WorkFailed::Cancelled);
+        }
         Ok(())
     }
 
@@ -73,18 +93,20 @@ pub fn run_in_process(
     hear: &mut (dyn FnMut(WorkerEvent) + Send),
 ) -> Result<WorkSummary, WorkFailed> {
     let device = open(order.device)?;
-    run(order, device, &Control::default(), &mut |message| {
+    run(order, device, &Control::default(), None, &mut |message| {
         if let FromWorker::Event(event) = message {
             hear(event);
         }
     })
 }
 
-/// Runs an order on an open device. A panic becomes a failure.
+/// Runs an order on an open device; `begun` is what of it was started before. A panic
+/// becomes a failure.
 pub(crate) fn run(
     order: &WorkOrder,
     device: Opened,
     control: &Control,
+    begun: Option<script::Begun>,
     say: Say<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
     let pool = rayon::ThreadPoolBuilder::new()
@@ -92,7 +114,7 @@ pub(crate) fn run(
         .thread_name(|index| format!("compute-{index}"))
         .build()
         .map_err(|error| WorkFailed::Internal(format!("threads cannot be started: {error}")))?;
-    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, say)));
+    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, begun, say)));
     catch_unwind(work).unwrap_or_else(|panic| Err(panicked(order.device, panic_text(&*panic))))
 }
 
@@ -100,6 +122,7 @@ fn work(
     order: &WorkOrder,
     device: Opened,
     control: &Control,
+    begun: Option<script::Begun>,
     say: Say<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
     let spec = JobSpec::from_canonical(order.spec.as_bytes())
@@ -118,6 +141,9 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
+        Work::Embed(embed) => embed::run(embed, &mut job),
+        Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
+        Work::Script(script) => script::run(script, begun, &mut job),
     }
 }
 
@@ -139,12 +165,13 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let plan = predict.model.plan()?;
             (plan.peak_bytes(predict.batch as usize), 0)
         }
-        Work::Generate(_) => (0, 0),
+        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => (0, 0),
     };
-    let copies = if matches!(spec.work, Work::Generate(_)) {
-        1
-    } else {
-        2
+    let copies = match spec.work {
+        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) => 1,
+        // Files on the disk.
+        Work::Script(_) => 0,
+        _ => 2,
     };
     let files = spec
         .inputs()

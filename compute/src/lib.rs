@@ -15,7 +15,9 @@
 //! | `loss`, `optimizer`, `clip`, `schedule`, `precision` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
-//! | [`lm`] | language models from GGUF files |
+//! | [`lm`] | language models from GGUF files and from folders of safetensors |
+//! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
+//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -25,10 +27,12 @@ mod clip;
 mod control;
 mod dataset;
 pub mod device;
+mod embed;
 mod evaluate;
 mod events;
 mod failure;
 pub mod frame;
+mod hub;
 mod job;
 mod kernels;
 pub mod lm;
@@ -45,10 +49,15 @@ pub mod probe;
 mod randomness;
 mod sandbox;
 mod schedule;
+mod texts;
+pub mod script;
 mod train;
 mod weights;
 pub mod worker;
 
 pub use device::{DeviceChoice, DeviceFault};
-pub use failure::{FailureClass, InvalidData, InvalidWeights, Malformed, Place, WorkFailed};
+pub use failure::{
+    FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
+};
 pub use job::run_in_process;
+pub use script::ScriptFailed;

@@ -15,7 +15,7 @@
 //! | `pass`, `half` | one way through the graph; where it is in 16 bits |
 //! | `activation`, `arrange`, `attention`, `norm`, `recurrent`, `window` | the operations |
 
-mod activation;
+pub(crate) mod activation;
 mod arrange;
 mod attention;
 mod flow;

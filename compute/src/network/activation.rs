@@ -70,7 +70,7 @@ fn elu<const D: usize>(x: Tensor<D>, alpha: f64) -> Tensor<D> {
     burns::relu(x).add(below.mul_scalar(alpha))
 }
 
-fn approximate_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub(crate) fn approximate_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let x = match bend(curves::ApproximateGelu, x) {
         Ok(bent) => return bent,
         Err(x) => x,

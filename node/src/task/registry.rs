@@ -109,7 +109,10 @@ impl Tasks {
         {
             older.stop(StopWhy::Superseded).await;
         }
-        let taken = site.slots.take(&order.spec.requires, &order.spec.limits);
+        let spec = &order.spec;
+        let taken = site
+            .slots
+            .take(&spec.requires, &spec.limits, spec.runtime());
         let slot = match taken {
             Ok(slot) => slot,
             // A repeated order says so, even where every slot is taken: by it.
@@ -142,6 +145,7 @@ impl Tasks {
                     Work::Train(train) => Some(train.optimizer),
                     _ => None,
                 },
+                ends_early: order.spec.work.ends_early(),
                 device: slot.device(),
                 log: Arc::clone(&log),
                 told,
