@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
 use crate::lm::InvalidGguf;
+use crate::onnx::InvalidOnnx;
+use crate::program::StepFailed;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -109,6 +111,15 @@ pub enum InvalidData {
         /// How many entries the embedding has.
         entries: usize,
     },
+    /// A number where the model takes whole ones.
+    #[error("a sample holds {value} where the model takes whole numbers within 2^24")]
+    NotWhole {
+        /// The number.
+        value: f32,
+    },
+    /// An operation cannot use the numbers that it gets.
+    #[error(transparent)]
+    Step(#[from] StepFailed),
     /// Something in a file that does not belong there.
     #[error(transparent)]
     Malformed(Box<Malformed>),
@@ -213,6 +224,17 @@ pub enum WorkFailed {
     /// run.
     #[error("the model's file is not valid: {0}")]
     LanguageModel(#[from] InvalidGguf),
+    /// An ONNX file cannot be run as the job asks.
+    #[error("the ONNX file is not valid: {0}")]
+    Onnx(#[from] InvalidOnnx),
+    /// A tensor of a computation is not what the spec says of it.
+    #[error("tensor {name:?}: {reason}")]
+    Tensor {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A request cannot be answered.
     #[error("request {number}: {reason}")]
     Request {
@@ -298,6 +320,8 @@ impl WorkFailed {
             | Self::Data(_)
             | Self::Weights(_)
             | Self::LanguageModel(_)
+            | Self::Onnx(_)
+            | Self::Tensor { .. }
             | Self::Request { .. }
             | Self::NotFinite { .. } => Some(FailureClass::Invalid),
             Self::Memory { .. } | Self::Context { .. } | Self::Output { .. } => {

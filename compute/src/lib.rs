@@ -12,14 +12,18 @@
 //! | [`device`], [`probe`] | devices compiled in, opened, measured |
 //! | `job`, `events`, `pace` | one order, its numbered events, its speed |
 //! | `train`, `evaluate`, `metrics`, `predict` | the loops |
+//! | `judged` | the model of an evaluation or a prediction |
 //! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
+//! | [`onnx`] | models in the ONNX format, made into programs |
+//! | `program`, `calculate` | programs over burn's tensors, and direct computations |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`lm`] | language models from GGUF files |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
 
+mod calculate;
 mod checkpoint;
 mod clip;
 mod control;
@@ -30,17 +34,20 @@ mod events;
 mod failure;
 pub mod frame;
 mod job;
+mod judged;
 mod kernels;
 pub mod lm;
 mod loss;
 mod metrics;
 mod network;
+pub mod onnx;
 mod optimizer;
 mod output;
 mod pace;
 pub mod pipe;
 mod predict;
 pub mod probe;
+mod program;
 mod randomness;
 mod sandbox;
 mod schedule;
@@ -51,3 +58,4 @@ pub mod worker;
 pub use device::{DeviceChoice, DeviceFault};
 pub use failure::{FailureClass, InvalidData, InvalidWeights, Malformed, Place, WorkFailed};
 pub use job::run_in_process;
+pub use program::StepFailed;

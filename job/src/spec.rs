@@ -4,12 +4,14 @@
 //! what an assignment is bound to. Bytes that are not in that form are refused,
 //! so that a digest names one spec and a spec has one digest.
 
+mod compute;
 mod dataset;
 mod evaluate;
 mod generate;
 mod invalid;
 mod limits;
 mod loss;
+mod network;
 mod optimizer;
 mod predict;
 mod schedule;
@@ -23,6 +25,9 @@ use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
 pub use self::{
+    compute::{
+        Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, Planned, Tensor, output_bytes,
+    },
     dataset::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
         Table, Target, TargetColumns,
@@ -35,6 +40,7 @@ pub use self::{
     invalid::InvalidSpec,
     limits::{Limits, Requirements},
     loss::Loss,
+    network::{Feed, Feeds, Network, Onnx},
     optimizer::Optimizer,
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
@@ -97,6 +103,8 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Operations over tensors.
+    Compute(Compute<I>),
 }
 
 fn default_attempts() -> u32 {
@@ -157,6 +165,7 @@ impl JobSpec {
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Compute(compute) => compute.validate(&self.limits),
         }
     }
 
@@ -186,9 +195,9 @@ impl<I> JobSpec<I> {
     pub fn model(&self) -> Option<&Model> {
         match &self.work {
             Work::Train(train) => Some(&train.model),
-            Work::Evaluate(evaluate) => Some(&evaluate.model),
-            Work::Predict(predict) => Some(&predict.model),
-            Work::Generate(_) => None,
+            Work::Evaluate(evaluate) => evaluate.model.declared(),
+            Work::Predict(predict) => predict.model.declared(),
+            Work::Generate(_) | Work::Compute(_) => None,
         }
     }
 
@@ -200,6 +209,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Compute(compute) => compute.input_refs(),
         }
     }
 
@@ -216,6 +226,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Compute(compute) => Work::Compute(compute.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,
@@ -227,9 +238,10 @@ impl<I> JobSpec<I> {
     }
 }
 
-/// Whether a model gives as many numbers a sample as its loss takes.
-fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
-    if plan.output_shape == [outputs as usize] {
+/// Whether a model whose outputs have this shape, without the batch, gives as many
+/// numbers a sample as its loss takes.
+fn gives(shape: &[usize], target: Target, outputs: u32) -> Result<(), InvalidSpec> {
+    if shape == [outputs as usize] {
         return Ok(());
     }
     let what = match target {
@@ -241,8 +253,7 @@ fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
     Err(field(
         "model",
         format!(
-            "its output has the shape {:?}, and the data has {what}: end with a dense layer of {outputs} {units}",
-            plan.output_shape
+            "its output has the shape {shape:?}, and the data has {what}: end with a dense layer of {outputs} {units}"
         ),
     ))
 }
