@@ -13,7 +13,7 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, calculate, evaluate, lm, predict, train, weights};
+use crate::{DeviceFault, calculate, embed, evaluate, lm, predict, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -134,6 +134,8 @@ fn work(
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
         Work::Compute(compute) => calculate::run(compute, &mut job),
+        Work::Embed(embed) => embed::run(embed, &mut job),
+        Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
     }
 }
 
@@ -158,7 +160,7 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let peak = plan.map_or(0, |plan| plan.peak_bytes(predict.batch as usize));
             (peak, 0)
         }
-        Work::Generate(_) => (0, 0),
+        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) => (0, 0),
         Work::Compute(compute) => {
             let planned = compute
                 .plan()
@@ -169,7 +171,7 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             )
         }
     };
-    let copies = if matches!(spec.work, Work::Generate(_)) {
+    let copies = if spec.language_model().is_some() {
         1
     } else {
         2

@@ -13,12 +13,13 @@
 //! | `job`, `events`, `pace` | one order, its numbered events, its speed |
 //! | `train`, `evaluate`, `metrics`, `predict` | the loops |
 //! | `judged` | the model of an evaluation or a prediction |
-//! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
+//! | `loss`, `optimizer`, `clip`, `schedule`, `precision` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | [`onnx`] | models in the ONNX format, made into programs |
 //! | `program`, `calculate` | programs over burn's tensors, and direct computations |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
-//! | [`lm`] | language models from GGUF files |
+//! | [`lm`] | language models from GGUF files and from folders of safetensors |
+//! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -29,10 +30,12 @@ mod clip;
 mod control;
 mod dataset;
 pub mod device;
+mod embed;
 mod evaluate;
 mod events;
 mod failure;
 pub mod frame;
+mod hub;
 mod job;
 mod judged;
 mod kernels;
@@ -45,17 +48,21 @@ mod optimizer;
 mod output;
 mod pace;
 pub mod pipe;
+mod precision;
 mod predict;
 pub mod probe;
 mod program;
 mod randomness;
 mod sandbox;
 mod schedule;
+mod texts;
 mod train;
 mod weights;
 pub mod worker;
 
 pub use device::{DeviceChoice, DeviceFault};
-pub use failure::{FailureClass, InvalidData, InvalidWeights, Malformed, Place, WorkFailed};
+pub use failure::{
+    FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
+};
 pub use job::run_in_process;
 pub use program::StepFailed;

@@ -6,16 +6,21 @@
 
 mod compute;
 mod dataset;
+mod embed;
 mod evaluate;
 mod generate;
 mod invalid;
+mod language;
 mod limits;
 mod loss;
 mod network;
 mod optimizer;
+mod perplexity;
+mod precision;
 mod predict;
 mod schedule;
 mod stopping;
+mod texts;
 mod train;
 
 use std::collections::BTreeSet;
@@ -24,6 +29,7 @@ use embermesh_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
+pub use self::precision::Precision;
 pub use self::{
     compute::{
         Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, Planned, Tensor, output_bytes,
@@ -32,19 +38,23 @@ pub use self::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
         Table, Target, TargetColumns,
     },
+    embed::{Embed, Pooling},
     evaluate::{Evaluate, Split},
     generate::{
         Generate, MAX_MESSAGES, MAX_NEW_TOKENS, MAX_REQUESTS, MAX_STOP, MAX_STOPS,
         MAX_TOTAL_TOKENS, Message, Request, Role,
     },
     invalid::InvalidSpec,
+    language::{LanguageModel, MAX_MODEL_FILES, model_files},
     limits::{Limits, Requirements},
     loss::Loss,
     network::{Feed, Feeds, Network, Onnx},
     optimizer::Optimizer,
+    perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
+    texts::{MAX_TEXTS, Texts},
     train::Train,
 };
 use crate::{
@@ -105,6 +115,22 @@ pub enum Work<I = Input> {
     Generate(Generate<I>),
     /// Operations over tensors.
     Compute(Compute<I>),
+    /// Make vectors of texts with an encoder.
+    Embed(Embed<I>),
+    /// Judge a language model by texts.
+    Perplexity(Perplexity<I>),
+}
+
+impl<I> Work<I> {
+    /// Whether it can be ended before its last step and have something to show:
+    /// weights, texts, vectors, a measure.
+    #[must_use]
+    pub fn ends_early(&self) -> bool {
+        matches!(
+            self,
+            Self::Train(_) | Self::Generate(_) | Self::Embed(_) | Self::Perplexity(_)
+        )
+    }
 }
 
 fn default_attempts() -> u32 {
@@ -161,11 +187,13 @@ impl JobSpec {
             within("size", input.size, 1, MAX_EXACT)?;
         }
         match &self.work {
-            Work::Train(train) => train.validate(&self.limits),
+            Work::Train(train) => train.validate(&self.requires, &self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
             Work::Compute(compute) => compute.validate(&self.limits),
+            Work::Embed(embed) => embed.validate(&self.limits),
+            Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
         }
     }
 
@@ -198,6 +226,28 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.model.declared(),
             Work::Predict(predict) => predict.model.declared(),
             Work::Generate(_) | Work::Compute(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) => None,
+        }
+    }
+
+    /// The language model that it names, where it names one.
+    #[must_use]
+    pub fn language_model(&self) -> Option<&LanguageModel<I>> {
+        match &self.work {
+            Work::Generate(generate) => Some(&generate.model),
+            Work::Embed(embed) => Some(&embed.model),
+            Work::Perplexity(judge) => Some(&judge.model),
+            _ => None,
+        }
+    }
+
+    /// The same, to be named otherwise.
+    pub(crate) fn language_model_mut(&mut self) -> Option<&mut LanguageModel<I>> {
+        match &mut self.work {
+            Work::Generate(generate) => Some(&mut generate.model),
+            Work::Embed(embed) => Some(&mut embed.model),
+            Work::Perplexity(judge) => Some(&mut judge.model),
+            _ => None,
         }
     }
 
@@ -210,6 +260,8 @@ impl<I> JobSpec<I> {
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
             Work::Compute(compute) => compute.input_refs(),
+            Work::Embed(embed) => embed.input_refs(),
+            Work::Perplexity(judge) => judge.input_refs(),
         }
     }
 
@@ -227,6 +279,8 @@ impl<I> JobSpec<I> {
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
             Work::Compute(compute) => Work::Compute(compute.try_map(&mut name)?),
+            Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
+            Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

@@ -59,6 +59,7 @@ impl Network {
             parameters,
             state: Vec::new(),
             entries: None,
+            half: None,
             file: Some(FileModel {
                 program,
                 batch: fitted.batch,

@@ -119,6 +119,7 @@ fn one(
             Some(Literal::filled(of.kind, &shape, of.single().unwrap_or(0.0)))
         }
         "NonZero" => Some(non_zero(x)),
+        "Transpose" => Some(transposed(attributes, x)?),
         "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin"
             if x.shape.len() == 1 && !x.is_empty() =>
         {
@@ -228,6 +229,37 @@ fn gather(
     }
     let shape = [&x.shape[..axis], &places.shape, &x.shape[axis + 1..]].concat();
     Ok(Some(taken(x, &at, shape)))
+}
+
+/// The axes in another order.
+fn transposed(attributes: Attributes<'_>, x: &Literal) -> Result<Literal, String> {
+    let rank = x.shape.len();
+    let order = match attributes.ints("perm") {
+        Some(list) => list
+            .iter()
+            .map(|&at| axes::axis(at, rank))
+            .collect::<Result<Vec<_>, _>>()?,
+        None => (0..rank).rev().collect(),
+    };
+    if order.len() != rank || !(0..rank).all(|axis| order.contains(&axis)) {
+        return Err(format!("{order:?} are not the axes of {:?}", x.shape));
+    }
+    let shape: Vec<usize> = order.iter().map(|&axis| x.shape[axis]).collect();
+    let steps: Vec<usize> = order
+        .iter()
+        .map(|&axis| x.shape[axis + 1..].iter().product())
+        .collect();
+    let places: Vec<usize> = (0..x.len())
+        .map(|mut at| {
+            let mut place = 0;
+            for axis in (0..rank).rev() {
+                place += at % shape[axis] * steps[axis];
+                at /= shape[axis];
+            }
+            place
+        })
+        .collect();
+    Ok(taken(x, &places, shape))
 }
 
 /// Of lists only: what shapes are made of.

@@ -105,7 +105,9 @@ impl Importer {
         }
         // What is left of the others goes first, so that numbers need no copies.
         self.entries.clear();
-        let own = |literal: Rc<Literal>| Rc::try_unwrap(literal).unwrap_or_else(|shared| (*shared).clone());
+        let own = |literal: Rc<Literal>| {
+            Rc::try_unwrap(literal).unwrap_or_else(|shared| (*shared).clone())
+        };
         Ok(Imported {
             program: self.builder.finish(&values),
             constants: self.constants.into_iter().map(own).collect(),

@@ -20,7 +20,7 @@ pub(super) fn apply(importer: &mut Importer, node: &NodeProto) -> Made {
     match node.op_type.as_str() {
         "Identity" | "Dropout" => {
             let training = importer.known(node, 2).and_then(|literal| literal.single());
-            if training.is_some_and(|training| training != 0.0) {
+            if importer.has(node, 2) && training != Some(0.0) {
                 return Err("training mode is not run".to_owned());
             }
             made(importer.value(node, 0)?)

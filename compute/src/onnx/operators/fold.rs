@@ -1,11 +1,11 @@
 //! Sums along axes, norms and softmaxes.
 
 use embermesh_job::program::{
-    Along, Arg, Bare, Epsilon, Gemm, Kind, Op, Reduce, Reshaped, Running, Value,
+    Along, Arg, Bare, Epsilon, Gemm, Kind, Op, Reduce, Reshaped, Running, Slice, Value,
 };
 
 use super::super::attributes::Attributes;
-use super::super::graph::Importer;
+use super::super::graph::{Entry, Importer};
 use super::super::wire::NodeProto;
 use super::{Made, axes, made};
 
@@ -23,34 +23,9 @@ pub(super) fn apply(importer: &mut Importer, node: &NodeProto) -> Made {
             made(importer.apply(op, &values)?)
         }
         name if name.starts_with("Reduce") => reduce(importer, node),
-        "ArgMax" | "ArgMin" => {
-            if attributes.flag("select_last_index", false) {
-                return Err("the last of several equal ones is not looked for".to_owned());
-            }
-            let rank = importer.type_of(node, 0)?.shape.len();
-            let arg = Arg {
-                axis: axes::axis(attributes.int("axis", 0), rank)?,
-                keep: attributes.flag("keepdims", true),
-            };
-            let op = if node.op_type == "ArgMax" {
-                Op::ArgMax(arg)
-            } else {
-                Op::ArgMin(arg)
-            };
-            let x = importer.value(node, 0)?;
-            made(importer.apply(op, &[x])?)
-        }
+        "ArgMax" | "ArgMin" => search(importer, node),
         "Softmax" | "LogSoftmax" => softmax(importer, node),
-        "LayerNormalization" => {
-            let rank = importer.type_of(node, 0)?.shape.len();
-            let norm = Epsilon {
-                axis: axes::axis(attributes.int("axis", -1), rank)?,
-                epsilon: attributes.float("epsilon", 1e-5),
-            };
-            one_output(node)?;
-            let values = importer.values(node)?;
-            made(importer.apply(Op::LayerNorm(norm), &values)?)
-        }
+        "LayerNormalization" => layer_norm(importer, node),
         "RMSNormalization" => {
             let shape = importer.type_of(node, 0)?.shape;
             let axis = axes::axis(attributes.int("axis", -1), shape.len())?;
@@ -102,6 +77,69 @@ fn one_output(node: &NodeProto) -> Result<(), String> {
         return Err("outputs after the first are not given".to_owned());
     }
     Ok(())
+}
+
+/// The place of the largest or smallest; the last of equal ones is the first from the
+/// other end.
+fn search(importer: &mut Importer, node: &NodeProto) -> Made {
+    let attributes = Attributes(node);
+    let shape = importer.type_of(node, 0)?.shape;
+    let axis = axes::axis(attributes.int("axis", 0), shape.len())?;
+    let arg = Arg {
+        axis,
+        keep: attributes.flag("keepdims", true),
+    };
+    let op = if node.op_type == "ArgMax" {
+        Op::ArgMax(arg)
+    } else {
+        Op::ArgMin(arg)
+    };
+    let x = importer.value(node, 0)?;
+    if !attributes.flag("select_last_index", false) {
+        return made(importer.apply(op, &[x])?);
+    }
+    let last = shape[axis].saturating_sub(1);
+    let turned = Slice {
+        axis,
+        start: last,
+        length: shape[axis],
+        step: -1,
+    };
+    let x = importer.apply(Op::Slice(turned), &[x])?;
+    let place = importer.apply(op, &[x])?;
+    let last = importer.number(Kind::Int, last as f64)?;
+    made(importer.apply(Op::Sub(Bare {}), &[last, place])?)
+}
+
+/// With the mean and the inverse of the deviation, where they are asked for.
+fn layer_norm(importer: &mut Importer, node: &NodeProto) -> Made {
+    let attributes = Attributes(node);
+    let rank = importer.type_of(node, 0)?.shape.len();
+    let norm = Epsilon {
+        axis: axes::axis(attributes.int("axis", -1), rank)?,
+        epsilon: attributes.float("epsilon", 1e-5),
+    };
+    let (axis, epsilon) = (norm.axis, norm.epsilon);
+    let values = importer.values(node)?;
+    let out = importer.apply(Op::LayerNorm(norm), &values)?;
+    if one_output(node).is_ok() {
+        return made(out);
+    }
+    let mean_of = || {
+        Op::Mean(Reduce {
+            axes: (axis..rank).collect(),
+            keep: true,
+        })
+    };
+    let mean = importer.apply(mean_of(), &values[..1])?;
+    let centred = importer.apply(Op::Sub(Bare {}), &[values[0], mean])?;
+    let square = importer.apply(Op::Mul(Bare {}), &[centred, centred])?;
+    let variance = importer.apply(mean_of(), &[square])?;
+    let epsilon = importer.number(Kind::Float, epsilon)?;
+    let variance = importer.apply(Op::Add(Bare {}), &[variance, epsilon])?;
+    let deviation = importer.apply(Op::Sqrt(Bare {}), &[variance])?;
+    let inverse = importer.apply(Op::Reciprocal(Bare {}), &[deviation])?;
+    Ok(Some([out, mean, inverse].map(Entry::Made).into()))
 }
 
 fn reshape(importer: &mut Importer, x: Value, shape: &[usize]) -> Result<Value, String> {

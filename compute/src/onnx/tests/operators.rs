@@ -13,7 +13,7 @@ use super::super::{Bound, Literal, OnnxFile};
 use super::{differs, fetched, run};
 
 /// The least number of cases that must pass, of those whose operators are read.
-const LEAST: usize = 1;
+const LEAST: usize = 725;
 
 enum Outcome {
     Passed,
@@ -85,6 +85,12 @@ fn case(folder: &Path) -> Outcome {
     };
     let ports = file.inputs();
     if ports.iter().any(|port| port.kind.is_none()) {
+        return Outcome::Left;
+    }
+    // Older wheels have bfloat16 as the whole numbers of its bits.
+    let all_ports = ports.iter().cloned().chain(file.outputs());
+    let is_said = |(port, tensor): (super::super::Port, &Literal)| port.kind == Some(tensor.kind);
+    if !all_ports.zip(inputs.iter().chain(&outputs)).all(is_said) {
         return Outcome::Left;
     }
     let (inputs, outputs) = (named(ports, inputs), named(file.outputs(), outputs));
