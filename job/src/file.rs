@@ -403,8 +403,8 @@ texts = { inline = ["one", "two"] }
             "model.safetensors",
         ];
         let names = names.map(str::to_owned);
-        let refused = file.expand(&folder, &names[..2]).unwrap_err().to_string();
-        assert!(refused.contains("tokenizer.json is missing"), "{refused}");
+        let incomplete = file.expand(&folder, &names[..2]).unwrap_err().to_string();
+        assert!(incomplete.contains("tokenizer.json is missing"), "{incomplete}");
         file.expand(&folder, &names).unwrap();
         assert_eq!(file.folder(), None);
         let blobs: BTreeMap<_, _> = file
@@ -418,8 +418,8 @@ texts = { inline = ["one", "two"] }
         assert_eq!(blobs.len(), 3);
         let spec = file.resolve(&blobs).unwrap();
         assert_eq!(JobSpec::from_canonical(&spec.canonical()).unwrap(), spec);
-        let refused = refused(&text.replace("[work.embed]", "[work.embed]\nbatch = 0"));
-        assert!(refused.contains("`batch`"), "{refused}");
+        let batch = refused(&text.replace("[work.embed]", "[work.embed]\nbatch = 0"));
+        assert!(batch.contains("`batch`"), "{batch}");
         let gguf = text.replace("{ folder = \"models/minilm\" }", "{ path = \"x.gguf\" }");
         assert!(refused(&gguf).contains("folder"));
         let data = GOOD.replace("{ path = \"digits.csv\" }", "{ folder = \"digits\" }");
