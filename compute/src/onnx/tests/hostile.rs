@@ -139,6 +139,11 @@ fn shapes_that_overflow_are_refused_by_the_name_of_the_node() {
             vec!["(Add)", "two tensors"],
         ),
         (
+            vec![node("If", &["x"], "y")],
+            vec![],
+            vec!["(If)", "fix the input"],
+        ),
+        (
             vec![node("Einsum", &["x"], "y")],
             vec![],
             vec!["(Einsum)", "not one of"],
