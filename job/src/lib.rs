@@ -3,6 +3,8 @@
 //!
 //! - [`units`]: sizes, spans and prices that people can write.
 //! - [`model`]: networks as data, with shapes checked and cost known.
+//! - [`program`]: operations over whole tensors, likewise: what ONNX files and
+//!   direct computations become.
 //! - [`spec`]: what is asked, in a canonical form that has one digest.
 //! - [`mod@file`]: the same as people write it, in TOML or JSON.
 //! - [`event`]: what a task says while it runs.
@@ -20,6 +22,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod order;
 pub mod place;
+pub mod program;
 pub mod spec;
 pub mod units;
 #[cfg(feature = "wire")]

@@ -4,6 +4,7 @@
 //! what an assignment is bound to. Bytes that are not in that form are refused,
 //! so that a digest names one spec and a spec has one digest.
 
+mod compute;
 mod dataset;
 mod embed;
 mod evaluate;
@@ -12,6 +13,7 @@ mod invalid;
 mod language;
 mod limits;
 mod loss;
+mod network;
 mod optimizer;
 mod perplexity;
 mod precision;
@@ -30,6 +32,9 @@ use serde::{Deserialize, Serialize};
 use self::invalid::{field, within};
 pub use self::precision::Precision;
 pub use self::{
+    compute::{
+        Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, Planned, Tensor, output_bytes,
+    },
     dataset::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
         Table, Target, TargetColumns,
@@ -44,6 +49,7 @@ pub use self::{
     language::{LanguageModel, MAX_MODEL_FILES, model_files},
     limits::{Limits, Requirements},
     loss::Loss,
+    network::{Feed, Feeds, Network, Onnx},
     optimizer::Optimizer,
     perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
@@ -114,6 +120,8 @@ pub enum Work<I = Input> {
     Generate(Generate<I>),
     /// Run a program of the client's.
     Script(Script<I>),
+    /// Operations over tensors.
+    Compute(Compute<I>),
     /// Make vectors of texts with an encoder.
     Embed(Embed<I>),
     /// Judge a language model by texts.
@@ -191,6 +199,7 @@ impl JobSpec {
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
             Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
+            Work::Compute(compute) => compute.validate(&self.limits),
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
         }
@@ -222,10 +231,10 @@ impl<I> JobSpec<I> {
     pub fn model(&self) -> Option<&Model> {
         match &self.work {
             Work::Train(train) => Some(&train.model),
-            Work::Evaluate(evaluate) => Some(&evaluate.model),
-            Work::Predict(predict) => Some(&predict.model),
-            Work::Generate(_) => None,
-            Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => None,
+            Work::Evaluate(evaluate) => evaluate.model.declared(),
+            Work::Predict(predict) => predict.model.declared(),
+            Work::Generate(_) | Work::Compute(_) | Work::Script(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) => None,
         }
     }
 
@@ -268,6 +277,7 @@ impl<I> JobSpec<I> {
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
             Work::Script(script) => script.input_refs(),
+            Work::Compute(compute) => compute.input_refs(),
             Work::Embed(embed) => embed.input_refs(),
             Work::Perplexity(judge) => judge.input_refs(),
         }
@@ -287,6 +297,7 @@ impl<I> JobSpec<I> {
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
             Work::Script(script) => Work::Script(script.try_map(&mut name)?),
+            Work::Compute(compute) => Work::Compute(compute.try_map(&mut name)?),
             Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
             Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
         };
@@ -300,9 +311,10 @@ impl<I> JobSpec<I> {
     }
 }
 
-/// Whether a model gives as many numbers a sample as its loss takes.
-fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
-    if plan.output_shape == [outputs as usize] {
+/// Whether a model whose outputs have this shape, without the batch, gives as many
+/// numbers a sample as its loss takes.
+fn gives(shape: &[usize], target: Target, outputs: u32) -> Result<(), InvalidSpec> {
+    if shape == [outputs as usize] {
         return Ok(());
     }
     let what = match target {
@@ -314,8 +326,7 @@ fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
     Err(field(
         "model",
         format!(
-            "its output has the shape {:?}, and the data has {what}: end with a dense layer of {outputs} {units}",
-            plan.output_shape
+            "its output has the shape {shape:?}, and the data has {what}: end with a dense layer of {outputs} {units}"
         ),
     ))
 }

@@ -8,6 +8,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod node;
 pub(crate) mod nodes;
+pub(crate) mod onnx;
 pub(crate) mod receipt;
 pub(crate) mod submit;
 pub(crate) mod token;

@@ -10,6 +10,7 @@ mod index_sigkill;
 mod interrupts;
 mod main_job;
 mod offline;
+mod onnx;
 mod refusals;
 mod scripts;
 mod steering;

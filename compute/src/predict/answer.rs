@@ -2,8 +2,6 @@
 
 use embermesh_job::spec::{Column, Dataset, Outputs, Predict, Target, TargetColumns};
 
-use crate::failure::WorkFailed;
-
 /// What outputs mean.
 pub(super) struct Meaning {
     outputs: Outputs,
@@ -25,10 +23,8 @@ pub(super) struct Answer {
 }
 
 impl Meaning {
-    /// What the outputs of a prediction mean.
-    pub(super) fn of(predict: &Predict) -> Result<Self, WorkFailed> {
-        let plan = predict.model.plan()?;
-        let width: usize = plan.output_shape.iter().product();
+    /// What the outputs of a prediction mean, of which a sample has so many.
+    pub(super) fn of(predict: &Predict, width: usize) -> Self {
         let outputs = predict.outputs();
         let labels = match outputs {
             Outputs::Classes => predict.data.labels().to_vec(),
@@ -48,12 +44,12 @@ impl Meaning {
                 Outputs::Numbers => column(&predict.data, at),
             })
             .collect();
-        Ok(Self {
+        Self {
             outputs,
             width,
             labels,
             names,
-        })
+        }
     }
 
     /// Whether the table has a class.
