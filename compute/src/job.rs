@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use embermesh_job::ask::AskKind;
 use embermesh_job::crypto::Digest;
 use embermesh_job::spec::{JobSpec, Work};
 
@@ -13,6 +14,7 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
+use crate::serve::{self, inbox::Inbox};
 use crate::{DeviceFault, evaluate, lm, predict, train, weights};
 
 /// What every kind of work needs.
@@ -39,6 +41,11 @@ impl Job<'_> {
     /// What was asked of the work since this was last called.
     pub(crate) fn asked(&self) -> Asked {
         self.control.asked()
+    }
+
+    /// What a resident model is asked.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        self.control.inbox()
     }
 
     /// The inputs, and the memory that there is for what is read of them.
@@ -118,6 +125,7 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
+        Work::Serve(serve) => serve::run(serve, &mut job),
     }
 }
 
@@ -140,11 +148,12 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             (plan.peak_bytes(predict.batch as usize), 0)
         }
         Work::Generate(_) => (0, 0),
+        Work::Serve(serve) => (serve::peak_bytes(serve)?, 0),
     };
-    let copies = if matches!(spec.work, Work::Generate(_)) {
-        1
-    } else {
-        2
+    let copies = match &spec.work {
+        Work::Generate(_) => 1,
+        Work::Serve(serve) if serve.kind() == AskKind::Text => 1,
+        _ => 2,
     };
     let files = spec
         .inputs()

@@ -16,6 +16,7 @@
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`lm`] | language models from GGUF files |
+//! | `serve` | models that stay in memory and are asked |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -44,6 +45,7 @@ pub mod probe;
 mod randomness;
 mod sandbox;
 mod schedule;
+mod serve;
 mod train;
 mod weights;
 pub mod worker;

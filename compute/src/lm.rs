@@ -21,6 +21,7 @@
 //! | `chat` | messages to text, by the file's template |
 //! | `sample` | the next token |
 //! | `run`, `answer`, `prepare` | the requests of a job, side by side |
+//! | `resident` | the asks of a deployment, side by side |
 
 mod answer;
 mod attention;
@@ -33,6 +34,7 @@ mod model;
 mod prepare;
 mod product;
 mod quant;
+mod resident;
 mod rope;
 mod run;
 mod sample;
@@ -40,6 +42,7 @@ mod tokens;
 mod vectors;
 
 pub use gguf::InvalidGguf;
+pub(crate) use resident::run as serve;
 pub(crate) use run::run;
 
 /// What is built of a file's header and vocabulary takes at most this many

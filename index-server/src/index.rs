@@ -287,5 +287,7 @@ fn draft(config: &IndexConfig, bound: SocketAddr) -> AdvertDraft {
         free_slots: 0,
         queued: 0,
         draining: false,
+        models: Vec::new(),
+        free_residents: 0,
     }
 }

@@ -13,6 +13,7 @@ mod loss;
 mod optimizer;
 mod predict;
 mod schedule;
+mod serve;
 mod stopping;
 mod train;
 
@@ -38,6 +39,10 @@ pub use self::{
     optimizer::Optimizer,
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
+    serve::{
+        Askers, MAX_ASKERS, MAX_CONCURRENCY, MAX_CONTEXT, MAX_QUEUE, SERVED_BATCH, Serve, Served,
+        ServedNetwork,
+    },
     stopping::{Clip, EarlyStopping, Watch},
     train::Train,
 };
@@ -97,6 +102,8 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Keep a model in memory and answer what it is asked.
+    Serve(Serve<I>),
 }
 
 fn default_attempts() -> u32 {
@@ -157,6 +164,7 @@ impl JobSpec {
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Serve(serve) => serve.validate(&self.requires, &self.limits),
         }
     }
 
@@ -189,6 +197,10 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
             Work::Generate(_) => None,
+            Work::Serve(serve) => match &serve.model {
+                Served::Gguf(_) => None,
+                Served::Network(network) => Some(&network.model),
+            },
         }
     }
 
@@ -200,6 +212,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Serve(serve) => serve.input_refs(),
         }
     }
 
@@ -216,6 +229,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Serve(serve) => Work::Serve(serve.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

@@ -4,6 +4,7 @@
 //! - `gate`, `trust`: may this key run this here, now?
 //! - `task`: one actor for each attempt, from inputs to receipt.
 //! - `worker`, `slots`, `probe`: the processes that do the work, on which device.
+//! - `resident`: models that stay in memory, and whoever asks them.
 //! - `arriving`: blobs that clients are sending now.
 //! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
 //!   word to the mesh.
@@ -23,6 +24,7 @@ mod node;
 mod probe;
 mod receipt;
 mod replicate;
+mod resident;
 mod running;
 mod service;
 mod site;

@@ -22,6 +22,7 @@ use crate::{
     folder::DataFolder,
     gate::Gate,
     probe::probe_all,
+    resident::Residents,
     running::RunningNode,
     service,
     site::Site,
@@ -135,6 +136,7 @@ impl Node {
             changed: watch::Sender::new(0),
             brought: watch::Sender::new(0),
             arriving: Arriving::default(),
+            residents: Residents::default(),
             tracker,
             keypair,
         });
@@ -223,7 +225,7 @@ async fn devices(
         command: Arc::clone(command),
         cancel: cancel.clone(),
     };
-    let (slots, actors) = Slots::new(probed, config.slots, memory, &workers);
+    let (slots, actors) = Slots::new(probed, config.slots, config.residents, memory, &workers);
     for actor in actors {
         tracker.spawn(actor);
     }

@@ -127,6 +127,8 @@ impl Peer {
             free_slots: SLOTS - running,
             queued: 0,
             draining: false,
+            models: Vec::new(),
+            free_residents: 0,
         };
         statement::sign(&advert, &self.keypair)
     }

@@ -33,62 +33,72 @@ pub(crate) fn prompts<'r>(
     tokenizer: &Tokenizer<'_>,
 ) -> Result<Vec<Prompt<'r>>, WorkFailed> {
     let template = file.text(chat::TEMPLATE)?;
-    let mut prompts = Vec::with_capacity(generate.requests.len());
-    for (number, request) in (0..).zip(&generate.requests) {
-        let refuse = |reason| WorkFailed::Request { number, reason };
-        let rendered = match (&request.prompt, template) {
-            (Some(_), _) => None,
-            (None, None) => {
-                let reason = "the model's file has no chat template: give a `prompt`";
-                return Err(refuse(reason.to_owned()));
-            }
-            (None, Some(template)) => {
-                let text = chat::render(template, &request.messages, tokenizer.names());
-                Some(text.map_err(|error| refuse(format!("the chat template failed: {error}")))?)
-            }
-        };
-        let text = rendered
-            .or_else(|| request.prompt.clone())
-            .unwrap_or_default();
-        let tokens = tokenizer.encode(&text);
-        let context = model.shape.context;
-        if tokens.is_empty() || tokens.len() >= context {
-            let reason = format!(
-                "its prompt has {} tokens, and the model reads 1 to {}",
-                tokens.len(),
-                context - 1
-            );
-            return Err(refuse(reason));
+    let context = model.shape.context;
+    let prompt = |(number, request)| {
+        prompt(number, request, template, context, model, tokenizer)
+            .map_err(|reason| WorkFailed::Request { number, reason })
+    };
+    (0..).zip(&generate.requests).map(prompt).collect()
+}
+
+/// The prompt of one request, for a text of `context` tokens at most; or why it
+/// cannot be answered.
+pub(crate) fn prompt<'r>(
+    number: u32,
+    request: &'r Request,
+    template: Option<&str>,
+    context: usize,
+    model: &Model<'_>,
+    tokenizer: &Tokenizer<'_>,
+) -> Result<Prompt<'r>, String> {
+    let rendered = match (&request.prompt, template) {
+        (Some(_), _) => None,
+        (None, None) => {
+            let reason = "the model's file has no chat template: give a `prompt`";
+            return Err(reason.to_owned());
         }
-        let room = tokens.len().saturating_add(request.max_tokens as usize);
-        let room = room.min(context);
-        prompts.push(Prompt {
-            number,
-            request,
-            tokens,
-            room,
-            bytes: Cache::bytes(model.layers.len(), model.shape.keys(), room),
-        });
+        (None, Some(template)) => {
+            let text = chat::render(template, &request.messages, tokenizer.names());
+            Some(text.map_err(|error| format!("the chat template failed: {error}"))?)
+        }
+    };
+    let text = rendered
+        .or_else(|| request.prompt.clone())
+        .unwrap_or_default();
+    let tokens = tokenizer.encode(&text);
+    if tokens.is_empty() || tokens.len() >= context {
+        return Err(format!(
+            "its prompt has {} tokens, and the model reads 1 to {}",
+            tokens.len(),
+            context - 1
+        ));
     }
-    Ok(prompts)
+    let room = tokens.len().saturating_add(request.max_tokens as usize);
+    let room = room.min(context);
+    Ok(Prompt {
+        number,
+        request,
+        tokens,
+        room,
+        bytes: Cache::bytes(model.layers.len(), model.shape.keys(), room),
+    })
 }
 
 /// Bytes that the job may take for caches, once the file, what is built of it,
-/// and the buffers have theirs: enough for the largest request.
+/// and the buffers have theirs: enough for the cache of the largest request.
 pub(crate) fn budget(
     ceiling: u64,
     file: &Gguf<'_>,
     size: u64,
     model: &Model<'_>,
-    prompts: &[Prompt<'_>],
+    largest: u64,
 ) -> Result<u64, WorkFailed> {
     let weights: u64 = file.tensors().iter().map(|at| at.bytes.len() as u64).sum();
     let header = size.saturating_sub(weights);
     let fixed = size
         .saturating_add(header.saturating_mul(MAX_GROWTH))
         .saturating_add(Buffers::bytes(model));
-    let largest = prompts.iter().map(|prompt| prompt.bytes).max();
-    let needed = fixed.saturating_add(largest.unwrap_or(0));
+    let needed = fixed.saturating_add(largest);
     if needed > ceiling {
         return Err(WorkFailed::Context { needed, ceiling });
     }

@@ -39,7 +39,8 @@ pub(crate) fn run(generate: &Generate, job: &mut Job<'_>) -> Result<WorkSummary,
     let prompts = prepare::prompts(generate, &file, &model, &tokenizer)?;
     let ceiling = job.order.ceilings.memory_bytes;
     let size = bytes.len() as u64;
-    let budget = prepare::budget(ceiling, &file, size, &model, &prompts)?;
+    let largest = prompts.iter().map(|prompt| prompt.bytes).max();
+    let budget = prepare::budget(ceiling, &file, size, &model, largest.unwrap_or(0))?;
     job.log.plain(EventKind::Started {
         device: device(job)?,
         parameters: model.parameters,
@@ -65,7 +66,7 @@ pub(crate) fn run(generate: &Generate, job: &mut Job<'_>) -> Result<WorkSummary,
 }
 
 /// The processor, whatever the worker holds: nothing else runs these yet.
-fn device(job: &Job<'_>) -> Result<String, WorkFailed> {
+pub(super) fn device(job: &Job<'_>) -> Result<String, WorkFailed> {
     match job.order.device {
         DeviceChoice::Cpu => Ok(job.device.name.clone()),
         _ => Ok(open(DeviceChoice::Cpu)?.name),

@@ -31,6 +31,8 @@ fn advert() -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

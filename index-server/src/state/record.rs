@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use embermesh_crypto::{
+    digest::Digest,
     ids::{PeerId, TaskIndex},
     time::UnixMillis,
 };
 use embermesh_job::{
     event::Outcome,
     lifecycle::{Attempt, Job, JobState},
-    spec::{Input, JobSpec, Limits, Requirements},
+    place::Takes,
+    spec::{Askers, Input, JobSpec, Limits, Requirements, Work},
 };
 
 use super::writes::StoredJob;
@@ -27,6 +29,16 @@ pub(super) struct OpenSpec {
     pub(super) limits: Limits,
     pub(super) inputs: Vec<Input>,
     pub(super) canonical: Bytes,
+    pub(super) takes: Takes,
+    /// What is deployed, where the job is a deployment.
+    pub(super) deployed: Option<Deployed>,
+}
+
+/// What a list of deployments shows of one, and to whom.
+#[derive(Debug)]
+pub(super) struct Deployed {
+    pub(super) model: Digest,
+    pub(super) askers: Askers,
 }
 
 impl OpenSpec {
@@ -36,6 +48,14 @@ impl OpenSpec {
             limits: spec.limits,
             inputs: spec.inputs(),
             canonical,
+            takes: Takes::of(&spec.work),
+            deployed: match &spec.work {
+                Work::Serve(serve) => Some(Deployed {
+                    model: serve.file().digest,
+                    askers: serve.askers.clone(),
+                }),
+                _ => None,
+            },
         }
     }
 }

@@ -148,6 +148,8 @@ fn advert(peer: PeerId) -> Advert {
         free_slots: 0,
         queued: 0,
         draining: false,
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

@@ -60,6 +60,8 @@ fn advert(number: u8, sequence: u64) -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

@@ -22,6 +22,8 @@ fn advert(seed: u8) -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{blobs, keep, refusal, status};
+use super::{blobs, infer, keep, refusal, status};
 use crate::{
     gate::{Gate, Passed},
     site::Site,
@@ -132,7 +132,9 @@ impl node_server::Node for NodeService {
     ) -> Result<Response<v1::ControlResponse>, Status> {
         let found = self.control(request, Method::Cancel).await?;
         if let Some(handle) = &found.running {
-            trains(handle)?;
+            if !handle.serves() {
+                trains(handle)?;
+            }
             handle.tell(Told::Finish).await;
         }
         self.state(&found).await
@@ -193,6 +195,29 @@ impl node_server::Node for NodeService {
         let request = request.into_inner();
         let kept = Box::pin(keep::keep(&self.site, peer, request, &self.cancel)).await?;
         Ok(Response::new(v1::KeepBlobsResponse { kept }))
+    }
+
+    type InferStream = Boxed<v1::InferUpdate>;
+
+    async fn infer(
+        &self,
+        request: Request<v1::InferRequest>,
+    ) -> Result<Response<Self::InferStream>, Status> {
+        let peer = Caller::peer_of(&request)?;
+        let request = request.into_inner();
+        let answer = infer::infer(&self.site, &self.gate, peer, &request, self.cancel.clone())?;
+        Ok(Response::new(Box::pin(answer)))
+    }
+
+    async fn list_models(
+        &self,
+        request: Request<v1::ListModelsRequest>,
+    ) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let peer = Caller::peer_of(&request)?;
+        let models = self.site.residents.visible(&peer, self.gate.allows(&peer));
+        Ok(Response::new(v1::ListModelsResponse {
+            models: models.into_iter().map(Into::into).collect(),
+        }))
     }
 
     async fn status(
@@ -351,7 +376,7 @@ impl NodeService {
 fn trains(handle: &TaskHandle) -> Result<Optimizer, Status> {
     handle.rule().ok_or_else(|| {
         Status::failed_precondition(
-            "only a training can be adjusted or finished: cancel it instead",
+            "only a training can be adjusted or finished, and a resident model unloaded: cancel it instead",
         )
     })
 }

@@ -82,6 +82,8 @@ pub(super) struct Inner {
     pub(super) spec: Digest,
     /// How it learns, where it is a training.
     pub(super) rule: Option<Optimizer>,
+    /// Whether it is a resident model.
+    pub(super) serves: bool,
     pub(super) device: DeviceChoice,
     pub(super) log: Arc<Log>,
     pub(super) told: mpsc::Sender<Told>,
@@ -108,6 +110,11 @@ impl TaskHandle {
     /// How it learns, as its spec says, where it is a training.
     pub(crate) fn rule(&self) -> Option<Optimizer> {
         self.inner.rule
+    }
+
+    /// Whether it is a resident model.
+    pub(crate) fn serves(&self) -> bool {
+        self.inner.serves
     }
 
     pub(crate) fn device(&self) -> DeviceChoice {

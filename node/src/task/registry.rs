@@ -10,7 +10,7 @@ use embermesh_crypto::{
     time::UnixMillis,
     token::{Refusal, TaskRef},
 };
-use embermesh_job::{assignment::TaskKey, order::Report, spec::Work};
+use embermesh_job::{assignment::TaskKey, order::Report, place::Takes, spec::Work};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -109,7 +109,10 @@ impl Tasks {
         {
             older.stop(StopWhy::Superseded).await;
         }
-        let taken = site.slots.take(&order.spec.requires, &order.spec.limits);
+        let takes = Takes::of(&order.spec.work);
+        let taken = site
+            .slots
+            .take(takes, &order.spec.requires, &order.spec.limits);
         let slot = match taken {
             Ok(slot) => slot,
             // A repeated order says so, even where every slot is taken: by it.
@@ -142,6 +145,7 @@ impl Tasks {
                     Work::Train(train) => Some(train.optimizer),
                     _ => None,
                 },
+                serves: matches!(order.spec.work, Work::Serve(_)),
                 device: slot.device(),
                 log: Arc::clone(&log),
                 told,

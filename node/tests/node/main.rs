@@ -8,5 +8,6 @@ mod index;
 mod late;
 mod resume;
 mod runs;
+mod serve;
 mod support;
 mod tokens;

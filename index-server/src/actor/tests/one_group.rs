@@ -84,6 +84,8 @@ fn advert(node: &Keypair) -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

@@ -137,6 +137,8 @@ impl From<Draft> for AdvertDraft {
             free_slots: draft.free_slots,
             queued: 0,
             draining: false,
+            models: Vec::new(),
+            free_residents: 0,
         }
     }
 }
