@@ -15,7 +15,7 @@ use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
 use crate::serve::{self, inbox::Inbox};
-use crate::{DeviceFault, evaluate, lm, predict, train, weights};
+use crate::{DeviceFault, embed, evaluate, lm, predict, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -125,6 +125,8 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
+        Work::Embed(embed) => embed::run(embed, &mut job),
+        Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
         Work::Serve(serve) => serve::run(serve, &mut job),
     }
 }
@@ -147,13 +149,13 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let plan = predict.model.plan()?;
             (plan.peak_bytes(predict.batch as usize), 0)
         }
-        Work::Generate(_) => (0, 0),
+        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) => (0, 0),
         Work::Serve(serve) => (serve::peak_bytes(serve)?, 0),
     };
-    let copies = match &spec.work {
-        Work::Generate(_) => 1,
-        Work::Serve(serve) if serve.kind() == AskKind::Text => 1,
-        _ => 2,
+    let copies = if spec.language_model().is_some() {
+        1
+    } else {
+        2
     };
     let files = spec
         .inputs()

@@ -54,7 +54,7 @@ pub(crate) struct Step {
 /// Loads the model of a deployment and answers.
 pub(crate) fn run(serve: &Serve, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
     match &serve.model {
-        Served::Gguf(file) => lm::serve(serve, *file, job),
+        Served::Language(model) => lm::serve(serve, model, job),
         Served::Network(network) => rows::run(serve, network, job),
     }
 }
@@ -62,7 +62,7 @@ pub(crate) fn run(serve: &Serve, job: &mut Job<'_>) -> Result<WorkSummary, WorkF
 /// Bytes that a deployment takes at least, where its spec alone says it.
 pub(crate) fn peak_bytes(serve: &Serve) -> Result<u64, WorkFailed> {
     match &serve.model {
-        Served::Gguf(_) => Ok(0),
+        Served::Language(_) => Ok(0),
         Served::Network(network) => rows::peak_bytes(network),
     }
 }
@@ -78,7 +78,7 @@ pub(crate) fn attend(
 ) -> Result<WorkSummary, WorkFailed> {
     job.log.plain(started);
     job.log.plain(EventKind::Loaded(Loaded {
-        model: serve.file().digest,
+        model: serve.digest(),
         memory_bytes: 0,
         context,
         concurrency: serve.concurrency,

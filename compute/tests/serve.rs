@@ -162,7 +162,7 @@ fn deployment(bench: &mut Bench, change: impl FnOnce(&mut Serve)) -> WorkOrder {
     let model = bench.input(&tiny::endless(4096).bytes());
     let mut serve = Serve {
         context: 4096,
-        ..Serve::new(Served::Gguf(model))
+        ..Serve::new(Served::Language(model.into()))
     };
     change(&mut serve);
     bench.order(Work::Serve(serve))
@@ -172,7 +172,7 @@ fn deployment(bench: &mut Bench, change: impl FnOnce(&mut Serve)) -> WorkOrder {
 fn alone(bench: &mut Bench, request: &Request) -> String {
     let model = bench.input(&tiny::endless(4096).bytes());
     let order = bench.order(Work::Generate(Generate {
-        model,
+        model: model.into(),
         requests: vec![request.clone()],
         report_every: 1,
     }));

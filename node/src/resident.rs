@@ -134,7 +134,7 @@ impl Residents {
             name: name.to_owned(),
             owner,
             askers: serve.askers.clone(),
-            model: serve.file().digest,
+            model: serve.digest(),
             kind: serve.kind(),
             concurrency: serve.concurrency,
             most_asks: most,

@@ -130,7 +130,7 @@ fn of_model(path: &Path) -> anyhow::Result<(JobSpec, Sources)> {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let spec = JobSpec {
         name: stem.chars().take(MAX_NAME).collect(),
-        work: Work::Serve(Serve::new(Served::Gguf(input))),
+        work: Work::Serve(Serve::new(Served::Language(input.into()))),
         requires: Requirements::default(),
         limits: Limits {
             memory: Bytes(USUAL_MEMORY.max(input.size.saturating_mul(3) / 2)),

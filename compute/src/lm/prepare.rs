@@ -3,13 +3,10 @@
 
 use embermesh_job::spec::{Generate, Request};
 
-use super::MAX_GROWTH;
 use super::cache::Cache;
 use super::chat;
 use super::forward::Buffers;
-use super::gguf::Gguf;
-use super::model::Model;
-use super::tokens::Tokenizer;
+use super::language::Language;
 use crate::failure::WorkFailed;
 
 /// A request in tokens.
@@ -28,50 +25,43 @@ pub(crate) struct Prompt<'r> {
 /// The prompts of all requests, in their order.
 pub(crate) fn prompts<'r>(
     generate: &'r Generate,
-    file: &Gguf<'_>,
-    model: &Model<'_>,
-    tokenizer: &Tokenizer<'_>,
+    language: &Language<'_>,
 ) -> Result<Vec<Prompt<'r>>, WorkFailed> {
-    let template = file.text(chat::TEMPLATE)?;
-    let context = model.shape.context;
-    let prompt = |(number, request)| {
-        prompt(number, request, template, context, model, tokenizer)
-            .map_err(|reason| WorkFailed::Request { number, reason })
-    };
-    (0..).zip(&generate.requests).map(prompt).collect()
+    let context = language.model.shape.context;
+    (0..)
+        .zip(&generate.requests)
+        .map(|(number, request)| prompt(number, request, context, language))
+        .collect()
 }
 
-/// The prompt of one request, for a text of `context` tokens at most; or why it
-/// cannot be answered.
+/// The prompt of one request, for a text of `context` tokens at most.
 pub(crate) fn prompt<'r>(
     number: u32,
     request: &'r Request,
-    template: Option<&str>,
     context: usize,
-    model: &Model<'_>,
-    tokenizer: &Tokenizer<'_>,
-) -> Result<Prompt<'r>, String> {
-    let rendered = match (&request.prompt, template) {
-        (Some(_), _) => None,
+    language: &Language<'_>,
+) -> Result<Prompt<'r>, WorkFailed> {
+    let Language { model, words, .. } = language;
+    let refuse = |reason| WorkFailed::Request { number, reason };
+    let tokens = match (&request.prompt, language.template.as_deref()) {
+        (Some(text), _) => words.encode(text)?,
         (None, None) => {
-            let reason = "the model's file has no chat template: give a `prompt`";
-            return Err(reason.to_owned());
+            let reason = "the model has no chat template: give a `prompt`";
+            return Err(refuse(reason.to_owned()));
         }
         (None, Some(template)) => {
-            let text = chat::render(template, &request.messages, tokenizer.names());
-            Some(text.map_err(|error| format!("the chat template failed: {error}"))?)
+            let text = chat::render(template, &request.messages, words.names());
+            let failed = |error| refuse(format!("the chat template failed: {error}"));
+            words.encode_chat(&text.map_err(failed)?)?
         }
     };
-    let text = rendered
-        .or_else(|| request.prompt.clone())
-        .unwrap_or_default();
-    let tokens = tokenizer.encode(&text);
     if tokens.is_empty() || tokens.len() >= context {
-        return Err(format!(
+        let reason = format!(
             "its prompt has {} tokens, and the model reads 1 to {}",
             tokens.len(),
             context - 1
-        ));
+        );
+        return Err(refuse(reason));
     }
     let room = tokens.len().saturating_add(request.max_tokens as usize);
     let room = room.min(context);
@@ -84,20 +74,16 @@ pub(crate) fn prompt<'r>(
     })
 }
 
-/// Bytes that the job may take for caches, once the file, what is built of it,
-/// and the buffers have theirs: enough for the cache of the largest request.
+/// Bytes that the job may take for caches, once the files, what is built of
+/// them, and the buffers have theirs: enough for the cache of the largest request.
 pub(crate) fn budget(
     ceiling: u64,
-    file: &Gguf<'_>,
-    size: u64,
-    model: &Model<'_>,
+    language: &Language<'_>,
     largest: u64,
 ) -> Result<u64, WorkFailed> {
-    let weights: u64 = file.tensors().iter().map(|at| at.bytes.len() as u64).sum();
-    let header = size.saturating_sub(weights);
-    let fixed = size
-        .saturating_add(header.saturating_mul(MAX_GROWTH))
-        .saturating_add(Buffers::bytes(model));
+    let fixed = language
+        .held
+        .saturating_add(Buffers::bytes(&language.model));
     let needed = fixed.saturating_add(largest);
     if needed > ceiling {
         return Err(WorkFailed::Context { needed, ceiling });

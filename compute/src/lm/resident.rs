@@ -9,18 +9,15 @@ use std::collections::VecDeque;
 
 use embermesh_job::ask::{Ask, Part};
 use embermesh_job::event::EventKind;
-use embermesh_job::spec::{Input, Request, Serve};
+use embermesh_job::spec::{LanguageModel, Request, Serve};
 
 use super::answer::Answer;
 use super::cache::Cache;
-use super::chat;
-use super::forward::{Buffers, MAX_ROWS};
-use super::gguf::Gguf;
-use super::model::Model;
+use super::forward::{Buffers, MAX_ROWS, Row};
+use super::language::{Files, Language};
 use super::prepare::{self, Prompt};
 use super::run::device;
-use super::tokens::Tokenizer;
-use crate::dataset::load;
+use crate::dataset::room::Room;
 use crate::failure::WorkFailed;
 use crate::job::Job;
 use crate::pace::Pace;
@@ -30,27 +27,25 @@ use crate::serve::{Engine, Step, attend, refused};
 /// Loads a model and answers until the end.
 pub(crate) fn run(
     serve: &Serve,
-    input: Input,
+    model: &LanguageModel,
     job: &mut Job<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
-    let bytes = load::input(input, job.order)?;
-    let file = Gguf::parse(&bytes)?;
-    let model = Model::read(&file)?;
-    let tokenizer = Tokenizer::read(&file, model.shape.vocabulary)?;
-    let context = model.shape.context.min(serve.context as usize);
-    let largest = Cache::bytes(model.layers.len(), model.shape.keys(), context);
+    let files = Files::read(model, job.order)?;
+    let mut room = Room::new(job.source().room);
+    let language = files.open(&mut room)?;
+    let shape = &language.model.shape;
+    let context = shape.context.min(serve.context as usize);
+    let largest = Cache::bytes(language.model.layers.len(), shape.keys(), context);
     let ceiling = job.order.ceilings.memory_bytes;
-    let budget = prepare::budget(ceiling, &file, bytes.len() as u64, &model, largest)?;
+    let budget = prepare::budget(ceiling, &language, largest)?;
     let started = EventKind::Started {
         device: device(job)?,
-        parameters: model.parameters,
+        parameters: language.model.parameters,
         total_steps: 0,
         samples: 0,
     };
     let mut speaker = Speaker {
-        template: file.text(chat::TEMPLATE)?,
-        model: &model,
-        tokenizer: &tokenizer,
+        language: &language,
         context,
         concurrency: serve.concurrency as usize,
         waiting: VecDeque::new(),
@@ -74,10 +69,7 @@ struct Waiting {
 
 /// The asks of a language model.
 struct Speaker<'m, 'a> {
-    model: &'m Model<'a>,
-    tokenizer: &'m Tokenizer<'a>,
-    /// How messages are put into words.
-    template: Option<&'m str>,
+    language: &'m Language<'a>,
     /// Tokens that a text may have.
     context: usize,
     concurrency: usize,
@@ -100,14 +92,12 @@ impl Engine for Speaker<'_, '_> {
             room,
             bytes,
             ..
-        } = prepare::prompt(
-            id,
-            &request,
-            self.template,
-            self.context,
-            self.model,
-            self.tokenizer,
-        )?;
+        } = prepare::prompt(id, &request, self.context, self.language).map_err(|failed| {
+            match failed {
+                WorkFailed::Request { reason, .. } => reason,
+                failed => failed.to_string(),
+            }
+        })?;
         self.waiting.push_back(Waiting {
             id,
             request: *request,
@@ -135,17 +125,18 @@ impl Engine for Speaker<'_, '_> {
         self.admit();
         let rows = self.rows();
         let between = &mut || job.breathe(pace);
-        let logits = self
-            .model
-            .forward(&rows, &mut self.caches, &mut self.buffers, between)?;
+        let logits =
+            self.language
+                .model
+                .forward(&rows, &mut self.caches, &mut self.buffers, between)?;
         let mut step = Step::default();
         let mut lost = Vec::new();
         let lasts = rows.iter().filter(|row| row.last);
-        for (row, logits) in lasts.zip(logits.chunks_exact(self.model.shape.vocabulary)) {
+        for (row, logits) in lasts.zip(logits.chunks_exact(self.language.model.shape.vocabulary)) {
             let answer = &mut self.live[row.cache];
             let id = answer.number();
             let before = answer.tokens();
-            if answer.go_on(logits, self.tokenizer).is_err() {
+            if answer.go_on(logits, &self.language.words).is_err() {
                 let reason = "the network gave no numbers: its weights are damaged";
                 job.log.answer(id, refused(reason.to_owned()));
                 lost.push(row.cache);
@@ -177,7 +168,8 @@ impl Speaker<'_, '_> {
             && let Some(next) = self.waiting.pop_front_if(|next| next.bytes <= self.budget)
         {
             self.budget -= next.bytes;
-            let (layers, keys) = (self.model.layers.len(), self.model.shape.keys());
+            let model = &self.language.model;
+            let (layers, keys) = (model.layers.len(), model.shape.keys());
             self.caches.push(Cache::new(layers, keys, next.room));
             self.live.push(Answer::new(Prompt {
                 number: next.id,
@@ -191,7 +183,7 @@ impl Speaker<'_, '_> {
 
     /// The rows of the next pass: first a token of each text that goes on, then what
     /// there is room for of the prompts.
-    fn rows(&mut self) -> Vec<super::forward::Row> {
+    fn rows(&mut self) -> Vec<Row> {
         let mut rows = Vec::new();
         for speaking in [true, false] {
             for (cache, answer) in self.live.iter_mut().enumerate() {

@@ -51,7 +51,7 @@ impl OpenSpec {
             takes: Takes::of(&spec.work),
             deployed: match &spec.work {
                 Work::Serve(serve) => Some(Deployed {
-                    model: serve.file().digest,
+                    model: serve.digest(),
                     askers: serve.askers.clone(),
                 }),
                 _ => None,

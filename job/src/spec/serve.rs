@@ -1,16 +1,18 @@
 //! A deployment: a model that stays in memory on a node and is asked there.
 
-use embermesh_crypto::{PeerId, statement::DeviceKind};
+use std::cmp::Reverse;
+
+use embermesh_crypto::{Digest, PeerId, statement::DeviceKind};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Input, InvalidSpec, Limits, Normalise, Outputs, Requirements,
+    Input, InvalidSpec, LanguageModel, Limits, Normalise, Outputs, Requirements,
     invalid::{field, within},
 };
 use crate::{
     ask::{AskKind, MAX_PART_NUMBERS},
     model::{Model, Plan},
-    units::{Bytes, MAX_EXACT, Millis},
+    units::{MAX_EXACT, Millis},
 };
 
 /// The most asks that are answered side by side.
@@ -58,8 +60,8 @@ pub struct Serve<I = Input> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Served<I = Input> {
-    /// A language model with its tokenizer, as GGUF.
-    Gguf(I),
+    /// A language model with its tokenizer: a GGUF file, or the files of a folder.
+    Language(LanguageModel<I>),
     /// A declared network with its weights.
     Network(Box<ServedNetwork<I>>),
 }
@@ -138,17 +140,8 @@ impl<I> Serve<I> {
     #[must_use]
     pub fn kind(&self) -> AskKind {
         match &self.model {
-            Served::Gguf(_) => AskKind::Text,
+            Served::Language(_) => AskKind::Text,
             Served::Network(_) => AskKind::Rows,
-        }
-    }
-
-    /// The file that it is known by: the model, or its weights.
-    #[must_use]
-    pub fn file(&self) -> &I {
-        match &self.model {
-            Served::Gguf(file) => file,
-            Served::Network(network) => &network.weights,
         }
     }
 
@@ -159,7 +152,10 @@ impl<I> Serve<I> {
     }
 
     pub(super) fn input_refs(&self) -> Vec<&I> {
-        vec![self.file()]
+        match &self.model {
+            Served::Language(model) => model.input_refs(),
+            Served::Network(network) => vec![&network.weights],
+        }
     }
 
     pub(super) fn try_map<J, E>(
@@ -167,7 +163,7 @@ impl<I> Serve<I> {
         name: &mut impl FnMut(I) -> Result<J, E>,
     ) -> Result<Serve<J>, E> {
         let model = match self.model {
-            Served::Gguf(file) => Served::Gguf(name(file)?),
+            Served::Language(model) => Served::Language(model.try_map(name)?),
             Served::Network(network) => Served::Network(Box::new(ServedNetwork {
                 model: network.model,
                 weights: name(network.weights)?,
@@ -188,6 +184,16 @@ impl<I> Serve<I> {
 }
 
 impl Serve {
+    /// The file that it is known by: the model, or the largest of its files, which has
+    /// the weights.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let inputs = self.input_refs().into_iter();
+        inputs
+            .max_by_key(|input| (input.size, Reverse(input.digest)))
+            .map_or(Digest::from_bytes([0; 32]), |input| input.digest)
+    }
+
     pub(super) fn validate(
         &self,
         requires: &Requirements,
@@ -208,7 +214,7 @@ impl Serve {
             within("askers.peers", peers.len() as u64, 1, MAX_ASKERS as u64)?;
         }
         match &self.model {
-            Served::Gguf(file) => {
+            Served::Language(model) => {
                 if requires
                     .device
                     .is_some_and(|device| device != DeviceKind::Cpu)
@@ -216,17 +222,7 @@ impl Serve {
                     let reason = "language models run on the processor: say \"cpu\", or nothing";
                     return Err(field("requires.device", reason));
                 }
-                if file.size > limits.memory.0 {
-                    return Err(field(
-                        "limits.memory",
-                        format!(
-                            "the model's file has {}, and the limit is {}",
-                            Bytes(file.size),
-                            limits.memory
-                        ),
-                    ));
-                }
-                Ok(())
+                model.validate(limits)
             }
             Served::Network(network) => network.validate(limits),
         }

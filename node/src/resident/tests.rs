@@ -1,7 +1,7 @@
 //! Who finds which model, and what is said to an ask that is not taken.
 
 use embermesh_crypto::Keypair;
-use embermesh_job::spec::{Input, Request, Served};
+use embermesh_job::spec::{Input, LanguageModel, Request, Served};
 
 use super::*;
 
@@ -18,10 +18,10 @@ fn serve(askers: Askers) -> Serve {
         askers,
         concurrency: 1,
         queue: 1,
-        ..Serve::new(Served::Gguf(Input {
+        ..Serve::new(Served::Language(LanguageModel::File(Input {
             digest: Digest::of(b"model"),
             size: 5,
-        }))
+        })))
     }
 }
 

@@ -82,8 +82,8 @@ pub(super) struct Inner {
     pub(super) spec: Digest,
     /// How it learns, where it is a training.
     pub(super) rule: Option<Optimizer>,
-    /// Whether it is a resident model.
-    pub(super) serves: bool,
+    /// Whether it has something to show when it is ended early.
+    pub(super) ends_early: bool,
     pub(super) device: DeviceChoice,
     pub(super) log: Arc<Log>,
     pub(super) told: mpsc::Sender<Told>,
@@ -112,9 +112,9 @@ impl TaskHandle {
         self.inner.rule
     }
 
-    /// Whether it is a resident model.
-    pub(crate) fn serves(&self) -> bool {
-        self.inner.serves
+    /// Whether it has something to show when it is ended early.
+    pub(crate) fn ends_early(&self) -> bool {
+        self.inner.ends_early
     }
 
     pub(crate) fn device(&self) -> DeviceChoice {

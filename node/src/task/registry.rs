@@ -145,7 +145,7 @@ impl Tasks {
                     Work::Train(train) => Some(train.optimizer),
                     _ => None,
                 },
-                serves: matches!(order.spec.work, Work::Serve(_)),
+                ends_early: order.spec.work.ends_early(),
                 device: slot.device(),
                 log: Arc::clone(&log),
                 told,

@@ -10,7 +10,9 @@ use embermesh_crypto::{
 use embermesh_job::{
     ask::{Ask, Part},
     event::EventKind,
-    spec::{Askers, Input, JobSpec, Limits, Request, Requirements, Serve, Served, Work},
+    spec::{
+        Askers, Input, JobSpec, LanguageModel, Limits, Request, Requirements, Serve, Served, Work,
+    },
     units::{Bytes as Amount, Millis},
     wire::ResidentModel,
 };
@@ -37,10 +39,10 @@ fn deployment(askers: Askers, concurrency: u32, queue: u32) -> JobSpec {
             queue,
             context: CONTEXT,
             askers,
-            ..Serve::new(Served::Gguf(Input {
+            ..Serve::new(Served::Language(LanguageModel::File(Input {
                 digest: Digest::of(&model),
                 size: model.len() as u64,
-            }))
+            })))
         }),
         requires: Requirements::default(),
         limits: Limits {

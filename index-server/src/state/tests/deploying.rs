@@ -2,7 +2,7 @@
 
 use embermesh_job::{
     event::Loaded,
-    spec::{Askers, Serve, Served},
+    spec::{Askers, LanguageModel, Serve, Served},
     wire::Deployment,
 };
 
@@ -12,10 +12,10 @@ fn deployment(name: &str, askers: Askers) -> JobSpec {
     JobSpec {
         work: Work::Serve(Serve {
             askers,
-            ..Serve::new(Served::Gguf(Input {
+            ..Serve::new(Served::Language(LanguageModel::File(Input {
                 digest: Digest::of(b"model"),
                 size: 5,
-            }))
+            })))
         }),
         ..spec(name)
     }

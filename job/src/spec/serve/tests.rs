@@ -1,9 +1,12 @@
 //! What a deployment may say, and who may ask it.
 
-use embermesh_crypto::{Digest, Keypair};
+use embermesh_crypto::Keypair;
 
 use super::*;
-use crate::spec::{JobSpec, Work};
+use crate::{
+    spec::{JobSpec, Work},
+    units::Bytes,
+};
 
 fn peer(seed: u8) -> PeerId {
     Keypair::from_seed(&[seed; 32]).peer_id()
@@ -38,12 +41,12 @@ fn network(outputs: &str) -> Serve {
 #[test]
 fn a_deployment_has_one_form_and_the_usual_for_what_is_not_said() {
     for serve in [
-        Serve::new(Served::Gguf(file())),
+        Serve::new(Served::Language(file().into())),
         network(r#""outputs":"classes","labels":["a","b","c"]"#),
         Serve {
             idle: Some(Millis(60_000)),
             askers: Askers::Peers(vec![peer(1)]),
-            ..Serve::new(Served::Gguf(file()))
+            ..Serve::new(Served::Language(file().into()))
         },
     ] {
         let spec = job(serve);
@@ -52,18 +55,18 @@ fn a_deployment_has_one_form_and_the_usual_for_what_is_not_said() {
         assert_eq!(spec.inputs().len(), 1);
     }
     let text = format!(
-        r#"{{"model":{{"gguf":{{"digest":"{}","size":5}}}}}}"#,
+        r#"{{"model":{{"language":{{"digest":"{}","size":5}}}}}}"#,
         Digest::of(b"model")
     );
     let short: Serve = serde_json::from_str(&text).unwrap();
-    assert_eq!(short, Serve::new(Served::Gguf(file())));
+    assert_eq!(short, Serve::new(Served::Language(file().into())));
     assert_eq!((short.kind(), short.most_asks()), (AskKind::Text, 20));
 }
 
 #[test]
 fn what_is_out_of_bounds_is_refused_by_name() {
     let refused = |change: fn(&mut Serve)| {
-        let mut serve = Serve::new(Served::Gguf(file()));
+        let mut serve = Serve::new(Served::Language(file().into()));
         change(&mut serve);
         job(serve).validate().unwrap_err().to_string()
     };
@@ -73,14 +76,14 @@ fn what_is_out_of_bounds_is_refused_by_name() {
     assert!(refused(|s| s.context = 1).contains("`context`"));
     assert!(refused(|s| s.idle = Some(Millis(999))).contains("`idle`"));
     assert!(refused(|s| s.askers = Askers::Peers(Vec::new())).contains("`askers.peers`"));
-    let mut spec = job(Serve::new(Served::Gguf(file())));
+    let mut spec = job(Serve::new(Served::Language(file().into())));
     spec.requires.device = Some(DeviceKind::Cuda);
     let said = spec.validate().unwrap_err().to_string();
     assert!(said.contains("processor"), "{said}");
-    let mut spec = job(Serve::new(Served::Gguf(Input {
+    let mut spec = job(Serve::new(Served::Language(LanguageModel::File(Input {
         size: 3 << 30,
         ..file()
-    })));
+    }))));
     spec.limits.memory = Bytes(1 << 30);
     let said = spec.validate().unwrap_err().to_string();
     assert!(said.contains("limits.memory"), "{said}");
