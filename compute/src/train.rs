@@ -99,10 +99,7 @@ impl<'a> Training<'a> {
             holdout,
             fitted,
             pace: Pace::new(),
-            at: Standing {
-                scaling: (half == Some(FloatDType::F16)).then(Scaling::default),
-                ..Standing::default()
-            },
+            at: Standing::default(),
             best: keeps_best.then(Vec::new),
             total_steps,
             steps_per_pass,
@@ -110,6 +107,9 @@ impl<'a> Training<'a> {
             unread: Vec::new(),
             stopped: None,
         };
+        if half == Some(FloatDType::F16) {
+            training.at.scaling = Some(Scaling::default());
+        }
         match &job.order.resume {
             Some(from) => training.resume(from, job)?,
             None => job.log.plain(EventKind::Started {
