@@ -3,7 +3,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use embermesh_job::ask::AskKind;
 use embermesh_job::crypto::Digest;
 use embermesh_job::spec::{JobSpec, Work};
 

@@ -114,7 +114,8 @@ async fn whole(answer: &mut Streaming<v1::InferUpdate>) -> Result<(String, u32),
 }
 
 async fn models(who: &Caller) -> Vec<ResidentModel> {
-    let asked = who.stub.clone().list_models(v1::ListModelsRequest {});
+    let mut stub = who.stub.clone();
+    let asked = stub.list_models(v1::ListModelsRequest {});
     let models = asked.await.unwrap().into_inner().models;
     models.into_iter().map(|m| m.try_into().unwrap()).collect()
 }
