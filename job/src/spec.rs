@@ -20,6 +20,7 @@ mod precision;
 mod predict;
 mod schedule;
 mod script;
+mod serve;
 mod stopping;
 mod texts;
 mod train;
@@ -57,6 +58,10 @@ pub use self::{
     script::{
         ARCHIVE, MAX_ARG, MAX_ARGS, MAX_FILE_NAME, MAX_FILES, MAX_OUTPUTS, MAX_PROGRAM, MAX_STDIN,
         MAX_VARIABLES, MIN_SCRIPT_MEMORY, Runtime, Script,
+    },
+    serve::{
+        Askers, MAX_ASKERS, MAX_CONCURRENCY, MAX_CONTEXT, MAX_QUEUE, SERVED_BATCH, Serve, Served,
+        ServedNetwork,
     },
     stopping::{Clip, EarlyStopping, Watch},
     texts::{MAX_TEXTS, Texts},
@@ -126,6 +131,8 @@ pub enum Work<I = Input> {
     Embed(Embed<I>),
     /// Judge a language model by texts.
     Perplexity(Perplexity<I>),
+    /// Keep a model in memory and answer what it is asked.
+    Serve(Serve<I>),
 }
 
 impl<I> Work<I> {
@@ -135,7 +142,11 @@ impl<I> Work<I> {
     pub fn ends_early(&self) -> bool {
         matches!(
             self,
-            Self::Train(_) | Self::Generate(_) | Self::Embed(_) | Self::Perplexity(_)
+            Self::Train(_)
+                | Self::Generate(_)
+                | Self::Embed(_)
+                | Self::Perplexity(_)
+                | Self::Serve(_)
         )
     }
 }
@@ -202,6 +213,7 @@ impl JobSpec {
             Work::Compute(compute) => compute.validate(&self.limits),
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
+            Work::Serve(serve) => serve.validate(&self.requires, &self.limits),
         }
     }
 
@@ -235,6 +247,10 @@ impl<I> JobSpec<I> {
             Work::Predict(predict) => predict.model.declared(),
             Work::Generate(_) | Work::Compute(_) | Work::Script(_) => None,
             Work::Embed(_) | Work::Perplexity(_) => None,
+            Work::Serve(serve) => match &serve.model {
+                Served::Language(_) => None,
+                Served::Network(network) => Some(&network.model),
+            },
         }
     }
 
@@ -254,6 +270,10 @@ impl<I> JobSpec<I> {
             Work::Generate(generate) => Some(&generate.model),
             Work::Embed(embed) => Some(&embed.model),
             Work::Perplexity(judge) => Some(&judge.model),
+            Work::Serve(serve) => match &serve.model {
+                Served::Language(model) => Some(model),
+                Served::Network(_) => None,
+            },
             _ => None,
         }
     }
@@ -264,6 +284,10 @@ impl<I> JobSpec<I> {
             Work::Generate(generate) => Some(&mut generate.model),
             Work::Embed(embed) => Some(&mut embed.model),
             Work::Perplexity(judge) => Some(&mut judge.model),
+            Work::Serve(serve) => match &mut serve.model {
+                Served::Language(model) => Some(model),
+                Served::Network(_) => None,
+            },
             _ => None,
         }
     }
@@ -280,6 +304,7 @@ impl<I> JobSpec<I> {
             Work::Compute(compute) => compute.input_refs(),
             Work::Embed(embed) => embed.input_refs(),
             Work::Perplexity(judge) => judge.input_refs(),
+            Work::Serve(serve) => serve.input_refs(),
         }
     }
 
@@ -300,6 +325,7 @@ impl<I> JobSpec<I> {
             Work::Compute(compute) => Work::Compute(compute.try_map(&mut name)?),
             Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
             Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
+            Work::Serve(serve) => Work::Serve(serve.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,
