@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     probe::Probed,
+    runtimes::RuntimeStandings,
     slots::Workers,
     store::tests::open_in,
     worker::{Spawner, WorkerCommand},
