@@ -13,6 +13,7 @@ pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
 use crate::onnx::InvalidOnnx;
 use crate::program::StepFailed;
+use crate::script::ScriptFailed;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -236,6 +237,9 @@ pub enum WorkFailed {
         /// What is wrong.
         reason: String,
     },
+    /// A script did not get to its end.
+    #[error(transparent)]
+    Script(#[from] ScriptFailed),
     /// A file of a model's folder does not parse, or is of a kind that is not run.
     #[error("the model's folder is not valid: {0}")]
     ModelFolder(#[from] InvalidFolder),
@@ -346,6 +350,7 @@ impl WorkFailed {
                 | std::io::ErrorKind::FileTooLarge => FailureClass::Resource,
                 _ => FailureClass::Internal,
             }),
+            Self::Script(failed) => Some(failed.class()),
             Self::Device(_) | Self::NoHalf { .. } => Some(FailureClass::Device),
             // A checkpoint and an input come from a node, not from the job.
             Self::Checkpoint(_)

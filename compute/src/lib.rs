@@ -18,6 +18,7 @@
 //! | [`onnx`] | models in the ONNX format, made into programs |
 //! | `program`, `calculate` | programs over burn's tensors, and direct computations |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
+//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
 //! | `weights`, `checkpoint` | safetensors in and out |
@@ -55,6 +56,7 @@ mod program;
 mod randomness;
 mod sandbox;
 mod schedule;
+pub mod script;
 mod texts;
 mod train;
 mod weights;
@@ -66,3 +68,4 @@ pub use failure::{
 };
 pub use job::run_in_process;
 pub use program::StepFailed;
+pub use script::ScriptFailed;

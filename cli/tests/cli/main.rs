@@ -12,6 +12,7 @@ mod main_job;
 mod offline;
 mod onnx;
 mod refusals;
+mod scripts;
 mod steering;
 mod support;
 mod survival;

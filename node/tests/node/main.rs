@@ -9,5 +9,6 @@ mod language;
 mod late;
 mod resume;
 mod runs;
+mod scripts;
 mod support;
 mod tokens;

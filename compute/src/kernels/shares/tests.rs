@@ -17,7 +17,11 @@ fn burns(x: Tensor<3>, scale: f32, hidden: Hidden) -> Result<Tensor<3>, Tensor<3
         })
         .collect();
     let mask = Tensor::<3>::from_data(TensorData::new(mask, [1, rows, width]), &Device::flex());
-    let mask = if is_tracked(&x) { mask.autodiff() } else { mask };
+    let mask = if is_tracked(&x) {
+        mask.autodiff()
+    } else {
+        mask
+    };
     Ok(softmax(x.mul_scalar(scale).add(mask), 2))
 }
 
