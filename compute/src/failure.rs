@@ -11,9 +11,9 @@ pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
 pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
+use crate::script::ScriptFailed;
 use crate::onnx::InvalidOnnx;
 use crate::program::StepFailed;
-use crate::script::ScriptFailed;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -226,6 +226,9 @@ pub enum WorkFailed {
     /// run.
     #[error("the model's file is not valid: {0}")]
     LanguageModel(#[from] InvalidGguf),
+    /// A script did not get to its end.
+    #[error(transparent)]
+    Script(#[from] ScriptFailed),
     /// An ONNX file cannot be run as the job asks.
     #[error("the ONNX file is not valid: {0}")]
     Onnx(#[from] InvalidOnnx),
@@ -237,9 +240,6 @@ pub enum WorkFailed {
         /// What is wrong.
         reason: String,
     },
-    /// A script did not get to its end.
-    #[error(transparent)]
-    Script(#[from] ScriptFailed),
     /// A file of a model's folder does not parse, or is of a kind that is not run.
     #[error("the model's folder is not valid: {0}")]
     ModelFolder(#[from] InvalidFolder),

@@ -13,6 +13,7 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
+use crate::serve::{self, inbox::Inbox};
 use crate::{DeviceFault, calculate, embed, evaluate, lm, predict, script, train, weights};
 
 /// What every kind of work needs.
@@ -59,6 +60,11 @@ impl Job<'_> {
     /// What was asked of the work since this was last called.
     pub(crate) fn asked(&self) -> Asked {
         self.control.asked()
+    }
+
+    /// What a resident model is asked.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        self.control.inbox()
     }
 
     /// The inputs, and the memory that there is for what is read of them.
@@ -156,10 +162,11 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
-        Work::Compute(compute) => calculate::run(compute, &mut job),
         Work::Script(script) => script::run(script, begun, &mut job),
+        Work::Compute(compute) => calculate::run(compute, &mut job),
         Work::Embed(embed) => embed::run(embed, &mut job),
         Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
+        Work::Serve(serve) => serve::run(serve, &mut job),
     }
 }
 
@@ -194,6 +201,7 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
                 output_bytes(&planned.program),
             )
         }
+        Work::Serve(serve) => (serve::peak_bytes(serve)?, 0),
     };
     let copies = match spec.work {
         // Files on the disk.

@@ -21,6 +21,7 @@
 //! | [`script`] | programs of clients: WebAssembly and Python |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
+//! | `serve` | models that stay in memory and are asked |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -57,6 +58,7 @@ mod randomness;
 mod sandbox;
 mod schedule;
 pub mod script;
+mod serve;
 mod texts;
 mod train;
 mod weights;
@@ -67,5 +69,5 @@ pub use failure::{
     FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
 };
 pub use job::run_in_process;
-pub use program::StepFailed;
 pub use script::ScriptFailed;
+pub use program::StepFailed;

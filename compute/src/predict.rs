@@ -8,7 +8,7 @@ mod sheet;
 use embermesh_job::event::{EventKind, Progress};
 use embermesh_job::spec::Predict;
 
-use self::answer::Meaning;
+pub(crate) use self::answer::Meaning;
 use crate::dataset::load;
 use crate::evaluate::floats;
 use crate::failure::WorkFailed;

@@ -20,6 +20,7 @@ mod precision;
 mod predict;
 mod schedule;
 mod script;
+mod serve;
 mod stopping;
 mod texts;
 mod train;
@@ -57,6 +58,10 @@ pub use self::{
     script::{
         ARCHIVE, MAX_ARG, MAX_ARGS, MAX_FILE_NAME, MAX_FILES, MAX_OUTPUTS, MAX_PROGRAM, MAX_STDIN,
         MAX_VARIABLES, MIN_SCRIPT_MEMORY, Runtime, Script,
+    },
+    serve::{
+        Askers, MAX_ASKERS, MAX_CONCURRENCY, MAX_CONTEXT, MAX_QUEUE, SERVED_BATCH, Serve, Served,
+        ServedNetwork,
     },
     stopping::{Clip, EarlyStopping, Watch},
     texts::{MAX_TEXTS, Texts},
@@ -118,14 +123,16 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
-    /// Operations over tensors.
-    Compute(Compute<I>),
     /// Run a program of the client's.
     Script(Script<I>),
+    /// Operations over tensors.
+    Compute(Compute<I>),
     /// Make vectors of texts with an encoder.
     Embed(Embed<I>),
     /// Judge a language model by texts.
     Perplexity(Perplexity<I>),
+    /// Keep a model in memory and answer what it is asked.
+    Serve(Serve<I>),
 }
 
 impl<I> Work<I> {
@@ -135,7 +142,11 @@ impl<I> Work<I> {
     pub fn ends_early(&self) -> bool {
         matches!(
             self,
-            Self::Train(_) | Self::Generate(_) | Self::Embed(_) | Self::Perplexity(_)
+            Self::Train(_)
+                | Self::Generate(_)
+                | Self::Embed(_)
+                | Self::Perplexity(_)
+                | Self::Serve(_)
         )
     }
 }
@@ -198,10 +209,11 @@ impl JobSpec {
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
-            Work::Compute(compute) => compute.validate(&self.limits),
             Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
+            Work::Compute(compute) => compute.validate(&self.limits),
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
+            Work::Serve(serve) => serve.validate(&self.requires, &self.limits),
         }
     }
 
@@ -233,8 +245,12 @@ impl<I> JobSpec<I> {
             Work::Train(train) => Some(&train.model),
             Work::Evaluate(evaluate) => evaluate.model.declared(),
             Work::Predict(predict) => predict.model.declared(),
-            Work::Generate(_) | Work::Compute(_) => None,
-            Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => None,
+            Work::Generate(_) | Work::Compute(_) | Work::Script(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) => None,
+            Work::Serve(serve) => match &serve.model {
+                Served::Language(_) => None,
+                Served::Network(network) => Some(&network.model),
+            },
         }
     }
 
@@ -254,6 +270,10 @@ impl<I> JobSpec<I> {
             Work::Generate(generate) => Some(&generate.model),
             Work::Embed(embed) => Some(&embed.model),
             Work::Perplexity(judge) => Some(&judge.model),
+            Work::Serve(serve) => match &serve.model {
+                Served::Language(model) => Some(model),
+                Served::Network(_) => None,
+            },
             _ => None,
         }
     }
@@ -264,6 +284,10 @@ impl<I> JobSpec<I> {
             Work::Generate(generate) => Some(&mut generate.model),
             Work::Embed(embed) => Some(&mut embed.model),
             Work::Perplexity(judge) => Some(&mut judge.model),
+            Work::Serve(serve) => match &mut serve.model {
+                Served::Language(model) => Some(model),
+                Served::Network(_) => None,
+            },
             _ => None,
         }
     }
@@ -276,10 +300,11 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
-            Work::Compute(compute) => compute.input_refs(),
             Work::Script(script) => script.input_refs(),
+            Work::Compute(compute) => compute.input_refs(),
             Work::Embed(embed) => embed.input_refs(),
             Work::Perplexity(judge) => judge.input_refs(),
+            Work::Serve(serve) => serve.input_refs(),
         }
     }
 
@@ -296,10 +321,11 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
-            Work::Compute(compute) => Work::Compute(compute.try_map(&mut name)?),
             Work::Script(script) => Work::Script(script.try_map(&mut name)?),
+            Work::Compute(compute) => Work::Compute(compute.try_map(&mut name)?),
             Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
             Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
+            Work::Serve(serve) => Work::Serve(serve.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How things stand when a submit is broken off before it is answered.
-const UNANSWERED: &str =
+pub(crate) const UNANSWERED: &str =
     ": the index has not answered; `embermesh jobs ls` shows whether it took the job";
 
 /// Flags of `submit`.

@@ -4,6 +4,7 @@ mod arrows;
 mod blobs;
 mod demo;
 mod demo_ends;
+mod deploy;
 mod first_contact;
 mod idle;
 mod index_sigkill;

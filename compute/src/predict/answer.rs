@@ -3,7 +3,7 @@
 use embermesh_job::spec::{Column, Dataset, Outputs, Predict, Target, TargetColumns};
 
 /// What outputs mean.
-pub(super) struct Meaning {
+pub(crate) struct Meaning {
     outputs: Outputs,
     /// How many a sample has.
     width: usize,
@@ -15,11 +15,11 @@ pub(super) struct Meaning {
 
 /// The answer to a sample.
 #[derive(Debug, PartialEq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The likeliest class.
-    pub(super) class: Option<usize>,
+    pub(crate) class: Option<usize>,
     /// The probability of each class or label, or the numbers.
-    pub(super) values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
 }
 
 impl Meaning {
@@ -52,6 +52,16 @@ impl Meaning {
         }
     }
 
+    /// What outputs mean that are in no table.
+    pub(crate) fn new(outputs: Outputs, width: usize, labels: &[String]) -> Self {
+        Self {
+            outputs,
+            width,
+            labels: labels.to_vec(),
+            names: Vec::new(),
+        }
+    }
+
     /// Whether the table has a class.
     pub(super) fn has_class(&self) -> bool {
         self.outputs == Outputs::Classes
@@ -66,7 +76,7 @@ impl Meaning {
     }
 
     /// What a class is called, where it has a name.
-    pub(super) fn label(&self, class: usize) -> Option<&str> {
+    pub(crate) fn label(&self, class: usize) -> Option<&str> {
         self.labels.get(class).map(String::as_str)
     }
 
@@ -76,7 +86,7 @@ impl Meaning {
     }
 
     /// The answers to the samples of a batch.
-    pub(super) fn answers(&self, outputs: &[f32]) -> Vec<Answer> {
+    pub(crate) fn answers(&self, outputs: &[f32]) -> Vec<Answer> {
         outputs
             .chunks(self.width.max(1))
             .map(|outputs| self.answer(outputs))

@@ -59,6 +59,6 @@ fn it_is_burns_softmax() {
 fn what_is_no_number_is_not_hidden() {
     let x = Tensor::<2>::from_floats([[1.0, f32::NAN, 2.0]], &Device::flex());
     let out = shares(x, 1.0, Hidden::Nothing).unwrap();
-    let out = out.into_data().to_vec::<f32>().unwrap();
+    let out = out.try_into_vec_as::<f32>().unwrap();
     assert!(out.iter().all(|share| share.is_nan()), "{out:?}");
 }
