@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use embermesh_job::crypto::Digest;
-use embermesh_job::spec::{JobSpec, Work};
+use embermesh_job::spec::{JobSpec, Work, output_bytes};
 
 use crate::control::{Asked, Control};
 use crate::dataset::load::Source;
@@ -13,7 +13,8 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, embed, evaluate, lm, predict, script, train, weights};
+use crate::serve::{self, inbox::Inbox};
+use crate::{DeviceFault, calculate, embed, evaluate, lm, predict, script, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -61,11 +62,31 @@ impl Job<'_> {
         self.control.asked()
     }
 
+    /// What a resident model is asked.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        self.control.inbox()
+    }
+
     /// The inputs, and the memory that there is for what is read of them.
     pub(crate) fn source(&self) -> Source<'_> {
         Source {
             order: self.order,
             room: self.room,
+        }
+    }
+
+    /// Takes memory for a model that is known only now, or refuses it before it is
+    /// there.
+    pub(crate) fn reserve(&mut self, bytes: u64) -> Result<(), WorkFailed> {
+        match self.room.checked_sub(bytes) {
+            Some(room) => {
+                self.room = room;
+                Ok(())
+            }
+            None => Err(WorkFailed::Memory {
+                needed: bytes.saturating_add(self.order.ceilings.memory_bytes - self.room),
+                ceiling: self.order.ceilings.memory_bytes,
+            }),
         }
     }
 
@@ -142,8 +163,10 @@ fn work(
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
         Work::Script(script) => script::run(script, begun, &mut job),
+        Work::Compute(compute) => calculate::run(compute, &mut job),
         Work::Embed(embed) => embed::run(embed, &mut job),
         Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
+        Work::Serve(serve) => serve::run(serve, &mut job),
     }
 }
 
@@ -157,15 +180,28 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let plan = train.model.plan()?;
             (train.peak_bytes(&plan), plan.weight_bytes())
         }
+        // A model that is a file is measured where it is read.
         Work::Evaluate(evaluate) => {
             let plan = evaluate.model.plan()?;
-            (plan.peak_bytes(evaluate.batch as usize), 0)
+            let peak = plan.map_or(0, |plan| plan.peak_bytes(evaluate.batch as usize));
+            (peak, 0)
         }
         Work::Predict(predict) => {
             let plan = predict.model.plan()?;
-            (plan.peak_bytes(predict.batch as usize), 0)
+            let peak = plan.map_or(0, |plan| plan.peak_bytes(predict.batch as usize));
+            (peak, 0)
         }
         Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => (0, 0),
+        Work::Compute(compute) => {
+            let planned = compute
+                .plan()
+                .map_err(|error| WorkFailed::Spec(error.to_string()))?;
+            (
+                compute.peak_bytes(&planned.program),
+                output_bytes(&planned.program),
+            )
+        }
+        Work::Serve(serve) => (serve::peak_bytes(serve)?, 0),
     };
     let copies = match spec.work {
         // Files on the disk.

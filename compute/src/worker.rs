@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use embermesh_job::ask::Part;
 use embermesh_job::spec::Runtime;
 
 use crate::control::Control;
@@ -24,6 +25,7 @@ use crate::failure::{FailureClass, WorkFailed};
 use crate::frame::{self, FrameError};
 use crate::pipe::{FromWorker, Ready, ToWorker, WorkOrder};
 use crate::sandbox::{self, Needs};
+use crate::serve::inbox::{Mail, TOO_MANY};
 use crate::{job, probe, script};
 
 /// What a worker's environment should hold: glibc's allocator keeps large buffers for
@@ -207,6 +209,8 @@ fn wait_for_order(from: &mut impl Read) -> Result<Option<Box<WorkOrder>>, FrameE
             ToWorker::Start(order) => return Ok(Some(order)),
             ToWorker::Shutdown | ToWorker::Cancel => return Ok(None),
             ToWorker::Pause | ToWorker::Resume | ToWorker::Adjust(_) | ToWorker::Finish => {}
+            // Nothing is resident yet.
+            ToWorker::Ask { .. } | ToWorker::Drop { .. } => {}
         }
     }
 }
@@ -275,6 +279,15 @@ fn listen(daemon: &Arc<Daemon>, control: &Arc<Control>, ended: &Arc<Ended>) -> s
                 Ok(ToWorker::Resume) => control.resume(),
                 Ok(ToWorker::Adjust(adjustment)) => control.adjust(adjustment),
                 Ok(ToWorker::Finish) => control.finish(),
+                Ok(ToWorker::Ask { id, ask }) => {
+                    if !control.inbox().push(Mail::Ask { id, ask }) {
+                        daemon.say(&FromWorker::Answer {
+                            id,
+                            part: Part::Refused(TOO_MANY.to_owned()),
+                        });
+                    }
+                }
+                Ok(ToWorker::Drop { id }) => control.inbox().drop_ask(id),
                 Ok(ToWorker::Cancel | ToWorker::Shutdown) => {
                     control.cancel();
                     // A step may be long; nothing of it is wanted any more.

@@ -22,6 +22,7 @@ use crate::{
     folder::DataFolder,
     gate::Gate,
     probe::probe_all,
+    resident::Residents,
     running::RunningNode,
     runtimes::RuntimeStandings,
     service,
@@ -136,6 +137,7 @@ impl Node {
             changed: watch::Sender::new(0),
             brought: watch::Sender::new(0),
             arriving: Arriving::default(),
+            residents: Residents::default(),
             tracker,
             keypair,
         });
@@ -225,7 +227,14 @@ async fn devices(
         command: Arc::clone(command),
         cancel: cancel.clone(),
     };
-    let (slots, actors) = Slots::new(probed, config.slots, memory, runtimes, &workers);
+    let (slots, actors) = Slots::new(
+        probed,
+        config.slots,
+        config.residents,
+        memory,
+        runtimes,
+        &workers,
+    );
     for actor in actors {
         tracker.spawn(actor);
     }

@@ -10,5 +10,6 @@ mod late;
 mod resume;
 mod runs;
 mod scripts;
+mod serve;
 mod support;
 mod tokens;
