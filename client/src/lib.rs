@@ -6,7 +6,8 @@
 //!   in these two and in `view`.
 //! - [`view`]: jobs and nodes as an index shows them.
 //! - [`source`]: the bytes of a job's inputs, on this side.
-//! - `upload`: brings inputs to the node of an assignment.
+//! - `upload`: brings inputs to the node of an assignment. [`feed`]: gives it samples
+//!   of data that stays here, as it asks for them.
 //! - [`follow`](mod@follow): one stream of a job's updates across lost connections,
 //!   restarts of the index and changes of node. `sequence` is its pure core.
 //! - [`receipt`]: checks what a node signed against what was asked.
@@ -16,6 +17,7 @@
 pub mod bounds;
 pub mod client;
 pub mod error;
+pub mod feed;
 pub mod fetch;
 pub mod follow;
 mod index;
@@ -30,6 +32,7 @@ pub mod view;
 
 pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
 pub use error::ClientError;
+pub use feed::{Samples, Staying};
 pub use fetch::Download;
 pub use follow::{Ended, Follow, Side, Start, Update};
 pub use node::NodeStatus;

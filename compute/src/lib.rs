@@ -14,12 +14,14 @@
 //! | `train`, `evaluate`, `metrics`, `predict` | the loops |
 //! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
+//! | [`away`], `feed` | samples that stay with the client, given and asked for |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`lm`] | language models from GGUF files |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
 
+pub mod away;
 mod checkpoint;
 mod clip;
 mod control;
@@ -28,6 +30,7 @@ pub mod device;
 mod evaluate;
 mod events;
 mod failure;
+mod feed;
 pub mod frame;
 mod job;
 mod kernels;
@@ -50,4 +53,5 @@ pub mod worker;
 
 pub use device::{DeviceChoice, DeviceFault};
 pub use failure::{FailureClass, InvalidData, InvalidWeights, Malformed, Place, WorkFailed};
-pub use job::run_in_process;
+pub use feed::MAX_ASKS;
+pub use job::{run_in_process, run_with_data};

@@ -11,6 +11,7 @@ mod invalid;
 mod limits;
 mod loss;
 mod optimizer;
+pub mod origin;
 mod predict;
 mod schedule;
 mod stopping;
@@ -24,8 +25,9 @@ use serde::{Deserialize, Serialize};
 use self::invalid::{field, within};
 pub use self::{
     dataset::{
-        Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
-        Table, Target, TargetColumns,
+        ClientData, Column, Dataset, Dialect, Element, Images, Inline, InlineTargets,
+        MAX_CLIENT_RECORD, MAX_CLIENT_SAMPLES, Missing, Normalise, Npy, Npz, Table, Target,
+        TargetColumns,
     },
     evaluate::{Evaluate, Split},
     generate::{
@@ -36,6 +38,7 @@ pub use self::{
     limits::{Limits, Requirements},
     loss::Loss,
     optimizer::Optimizer,
+    origin::{Location, Origin},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
@@ -152,6 +155,7 @@ impl JobSpec {
         for input in self.inputs() {
             within("size", input.size, 1, MAX_EXACT)?;
         }
+        origin::validate(&self.requires.origins, &self.inputs())?;
         match &self.work {
             Work::Train(train) => train.validate(&self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
@@ -190,6 +194,38 @@ impl<I> JobSpec<I> {
             Work::Predict(predict) => Some(&predict.model),
             Work::Generate(_) => None,
         }
+    }
+
+    /// The data that it learns from, judges by or answers, where there is any.
+    #[must_use]
+    pub fn data(&self) -> Option<&Dataset<I>> {
+        match &self.work {
+            Work::Train(train) => Some(&train.data),
+            Work::Evaluate(evaluate) => Some(&evaluate.data),
+            Work::Predict(predict) => Some(&predict.data),
+            Work::Generate(_) => None,
+        }
+    }
+
+    /// What it says of samples that stay with the client.
+    #[must_use]
+    pub fn client_data(&self) -> Option<&ClientData> {
+        match self.data() {
+            Some(Dataset::Client(data)) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The same spec with other data.
+    #[must_use]
+    pub fn with_data(mut self, data: Dataset<I>) -> Self {
+        match &mut self.work {
+            Work::Train(train) => train.data = data,
+            Work::Evaluate(evaluate) => evaluate.data = data,
+            Work::Predict(predict) => predict.data = data,
+            Work::Generate(_) => {}
+        }
+        self
     }
 
     /// Everything that it reads, as often as it is named.

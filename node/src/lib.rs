@@ -4,7 +4,8 @@
 //! - `gate`, `trust`: may this key run this here, now?
 //! - `task`: one actor for each attempt, from inputs to receipt.
 //! - `worker`, `slots`, `probe`: the processes that do the work, on which device.
-//! - `arriving`: blobs that clients are sending now.
+//! - `arriving`: blobs that clients are sending now. [`origins`]: inputs that are
+//!   fetched from the web or a bucket, or shared by the owner.
 //! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
 //!   word to the mesh.
 //! - `store`: the durable memory, with the outbox of reports.
@@ -20,6 +21,7 @@ pub mod folder;
 mod gate;
 mod joined;
 mod node;
+pub mod origins;
 mod probe;
 mod receipt;
 mod replicate;

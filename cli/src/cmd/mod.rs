@@ -6,9 +6,11 @@ pub(crate) mod demo;
 pub(crate) mod index;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod measure;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod receipt;
+pub(crate) mod stay;
 pub(crate) mod submit;
 pub(crate) mod token;
 

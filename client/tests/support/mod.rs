@@ -566,4 +566,13 @@ impl node_server::Node for Script {
     ) -> Result<Response<v1::StatusResponse>, Status> {
         nothing()
     }
+
+    type FeedStream = Boxed<v1::FeedWant>;
+
+    async fn feed(
+        &self,
+        _: Request<tonic::Streaming<v1::FeedRequest>>,
+    ) -> Result<Response<Self::FeedStream>, Status> {
+        nothing()
+    }
 }
