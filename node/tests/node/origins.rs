@@ -164,7 +164,7 @@ async fn nothing_is_asked_that_the_owner_has_not_allowed() {
             as_is(),
             web.url("/to/file:///etc/passwd"),
             "origin_failed",
-            "redirect",
+            "302",
         ),
         (as_is(), web.url("/missing"), "origin_failed", "404"),
         (
