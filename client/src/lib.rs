@@ -5,7 +5,8 @@
 //! - `index`, `node`: one connection each, with the calls on it. Wire types stay
 //!   in these two and in `view`.
 //! - [`view`]: jobs and nodes as an index shows them.
-//! - [`source`]: the bytes of a job's inputs, on this side.
+//! - [`source`]: the bytes of a job's inputs, on this side; [`folder`]: the files
+//!   of a model's folder.
 //! - `upload`: brings inputs to the node of an assignment. [`feed`]: gives it samples
 //!   of data that stays here, as it asks for them.
 //! - [`follow`](mod@follow): one stream of a job's updates across lost connections,
@@ -19,6 +20,7 @@ pub mod client;
 pub mod error;
 pub mod feed;
 pub mod fetch;
+pub mod folder;
 pub mod follow;
 mod index;
 mod node;
@@ -34,6 +36,7 @@ pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
 pub use error::ClientError;
 pub use feed::{Samples, Staying};
 pub use fetch::Download;
+pub use folder::files_of;
 pub use follow::{Ended, Follow, Side, Start, Update};
 pub use node::NodeStatus;
 pub use source::{Source, Sources};

@@ -17,7 +17,7 @@ use crate::away::Away;
 use crate::failure::{InvalidData, Place, WorkFailed};
 
 mod columns;
-mod csv;
+pub(crate) mod csv;
 pub(crate) mod digits;
 pub(crate) mod fit;
 mod folder;

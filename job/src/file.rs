@@ -10,14 +10,20 @@ use embermesh_crypto::Digest;
 
 mod source;
 
-pub use self::source::{FileSource, Remote, Source};
+pub use self::source::{FileSource, FolderSource, Remote, Source};
 use crate::{
     model::Model,
-    spec::{ClientData, Dataset, Input, InvalidSpec, JobSpec, MAX_SPEC_LEN, Origin},
+    spec::{
+        ClientData, Dataset, Input, InvalidSpec, JobSpec, LanguageModel, MAX_SPEC_LEN, Origin,
+        model_files,
+    },
 };
 
 /// How close a word must be to be suggested (Jaro-Winkler).
 const LIKENESS: f64 = 0.75;
+
+/// What stands for the files of a folder until it is looked into.
+const STAND_IN_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
 /// The two ways to write a job file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +73,17 @@ pub enum InvalidJobFile {
     /// A path without its blob.
     #[error("no blob was given for the file {}", .0.display())]
     Unresolved(PathBuf),
+    /// A folder where one file belongs, or one that was not looked into.
+    #[error("the folder {} was given where a file belongs; only the model of a language model is a folder", .0.display())]
+    Folder(PathBuf),
+    /// A folder that holds no model.
+    #[error("the folder {}: {reason}", folder.display())]
+    NoModel {
+        /// Which.
+        folder: PathBuf,
+        /// What it lacks.
+        reason: InvalidSpec,
+    },
 }
 
 impl JobFile {
@@ -93,14 +110,50 @@ impl JobFile {
             size: 1,
         };
         file.stays_whole()?;
-        let known = |source| match source {
-            Source::Blob(input) => input,
-            Source::Remote(remote) => remote.input.unwrap_or(stand_in),
-            Source::File(_) => stand_in,
-        };
-        file.with_inputs(|source| Ok::<_, InvalidJobFile>(known(source)))?
+        let mut whole = file.clone();
+        if let Some(folder) = whole.folder().map(Path::to_owned) {
+            whole.expand(&folder, &STAND_IN_FILES.map(str::to_owned))?;
+        }
+        whole
+            .with_inputs(|source| match source {
+                Source::Blob(input) => Ok(input),
+                Source::Remote(remote) => Ok(remote.input.unwrap_or(stand_in)),
+                Source::File(_) => Ok(stand_in),
+                Source::Folder(FolderSource { folder }) => Err(InvalidJobFile::Folder(folder)),
+            })?
             .validate()?;
         Ok(file)
+    }
+
+    /// The folder of a language model that has not been [expanded](Self::expand).
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self.0.language_model()? {
+            LanguageModel::File(Source::Folder(folder)) => Some(&folder.folder),
+            _ => None,
+        }
+    }
+
+    /// Puts the files of a folder in its place: of `names`, their paths in the
+    /// folder with `/`, those that a language model is made of.
+    ///
+    /// # Errors
+    /// When they are no model.
+    pub fn expand(&mut self, folder: &Path, names: &[String]) -> Result<(), InvalidJobFile> {
+        let files = model_files(names).map_err(|reason| InvalidJobFile::NoModel {
+            folder: folder.to_owned(),
+            reason,
+        })?;
+        let file = |name: String| {
+            let path = folder.join(&name);
+            (name, Source::File(FileSource { path, stay: false }))
+        };
+        if self.folder() == Some(folder)
+            && let Some(model) = self.0.language_model_mut()
+        {
+            *model = LanguageModel::Files(files.into_iter().map(file).collect());
+        }
+        Ok(())
     }
 
     /// The paths of the files that travel, each once.
@@ -158,6 +211,7 @@ impl JobFile {
         let mut spec = self.with_inputs(|source| match source {
             Source::Blob(input) => Ok(input),
             Source::File(file) => known(&file.path),
+            Source::Folder(folder) => Err(InvalidJobFile::Folder(folder.folder)),
             Source::Remote(Remote { from, input }) => {
                 let input = match input {
                     Some(input) => input,
@@ -351,6 +405,52 @@ wall = "2m"
                 .to_string()
                 .contains("line 1")
         );
+    }
+
+    #[test]
+    fn a_folder_is_its_files() {
+        let text = r#"
+name = "vectors"
+
+[work.embed]
+model = { folder = "models/minilm" }
+texts = { inline = ["one", "two"] }
+"#;
+        let mut file = JobFile::parse(text, Format::Toml).unwrap();
+        assert!(file.sources().is_empty());
+        assert!(matches!(
+            file.resolve(&BTreeMap::new()),
+            Err(InvalidJobFile::Folder(_))
+        ));
+        let folder = file.folder().unwrap().to_owned();
+        let names = [
+            "a.txt",
+            "config.json",
+            "tokenizer.json",
+            "model.safetensors",
+        ];
+        let names = names.map(str::to_owned);
+        let incomplete = file.expand(&folder, &names[..2]).unwrap_err().to_string();
+        assert!(incomplete.contains("tokenizer.json is missing"), "{incomplete}");
+        file.expand(&folder, &names).unwrap();
+        assert_eq!(file.folder(), None);
+        let blobs: BTreeMap<_, _> = file
+            .sources()
+            .into_iter()
+            .map(|path| {
+                let digest = Digest::of(path.as_os_str().as_encoded_bytes());
+                (path.to_owned(), Input { digest, size: 4 })
+            })
+            .collect();
+        assert_eq!(blobs.len(), 3);
+        let spec = file.resolve(&blobs).unwrap();
+        assert_eq!(JobSpec::from_canonical(&spec.canonical()).unwrap(), spec);
+        let batch = refused(&text.replace("[work.embed]", "[work.embed]\nbatch = 0"));
+        assert!(batch.contains("`batch`"), "{batch}");
+        let gguf = text.replace("{ folder = \"models/minilm\" }", "{ path = \"x.gguf\" }");
+        assert!(refused(&gguf).contains("folder"));
+        let data = GOOD.replace("{ path = \"digits.csv\" }", "{ folder = \"digits\" }");
+        assert!(refused(&data).contains("where a file belongs"));
     }
 
     #[test]

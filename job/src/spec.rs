@@ -5,16 +5,21 @@
 //! so that a digest names one spec and a spec has one digest.
 
 mod dataset;
+mod embed;
 mod evaluate;
 mod generate;
 mod invalid;
+mod language;
 mod limits;
 mod loss;
 mod optimizer;
 pub mod origin;
+mod perplexity;
+mod precision;
 mod predict;
 mod schedule;
 mod stopping;
+mod texts;
 mod train;
 
 use std::collections::BTreeSet;
@@ -23,25 +28,30 @@ use embermesh_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
+pub use self::precision::Precision;
 pub use self::{
     dataset::{
         ClientData, Column, Dataset, Dialect, Element, Images, Inline, InlineTargets,
         MAX_CLIENT_RECORD, MAX_CLIENT_SAMPLES, Missing, Normalise, Npy, Npz, Table, Target,
         TargetColumns,
     },
+    embed::{Embed, Pooling},
     evaluate::{Evaluate, Split},
     generate::{
         Generate, MAX_MESSAGES, MAX_NEW_TOKENS, MAX_REQUESTS, MAX_STOP, MAX_STOPS,
         MAX_TOTAL_TOKENS, Message, Request, Role,
     },
     invalid::InvalidSpec,
+    language::{LanguageModel, MAX_MODEL_FILES, model_files},
     limits::{Limits, Requirements},
     loss::Loss,
     optimizer::Optimizer,
     origin::{Location, Origin},
+    perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
+    texts::{MAX_TEXTS, Texts},
     train::Train,
 };
 use crate::{
@@ -100,6 +110,22 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Make vectors of texts with an encoder.
+    Embed(Embed<I>),
+    /// Judge a language model by texts.
+    Perplexity(Perplexity<I>),
+}
+
+impl<I> Work<I> {
+    /// Whether it can be ended before its last step and have something to show:
+    /// weights, texts, vectors, a measure.
+    #[must_use]
+    pub fn ends_early(&self) -> bool {
+        matches!(
+            self,
+            Self::Train(_) | Self::Generate(_) | Self::Embed(_) | Self::Perplexity(_)
+        )
+    }
 }
 
 fn default_attempts() -> u32 {
@@ -157,10 +183,12 @@ impl JobSpec {
         }
         origin::validate(&self.requires.origins, &self.inputs())?;
         match &self.work {
-            Work::Train(train) => train.validate(&self.limits),
+            Work::Train(train) => train.validate(&self.requires, &self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Embed(embed) => embed.validate(&self.limits),
+            Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
         }
     }
 
@@ -193,6 +221,28 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
             Work::Generate(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) => None,
+        }
+    }
+
+    /// The language model that it names, where it names one.
+    #[must_use]
+    pub fn language_model(&self) -> Option<&LanguageModel<I>> {
+        match &self.work {
+            Work::Generate(generate) => Some(&generate.model),
+            Work::Embed(embed) => Some(&embed.model),
+            Work::Perplexity(judge) => Some(&judge.model),
+            _ => None,
+        }
+    }
+
+    /// The same, to be named otherwise.
+    pub(crate) fn language_model_mut(&mut self) -> Option<&mut LanguageModel<I>> {
+        match &mut self.work {
+            Work::Generate(generate) => Some(&mut generate.model),
+            Work::Embed(embed) => Some(&mut embed.model),
+            Work::Perplexity(judge) => Some(&mut judge.model),
+            _ => None,
         }
     }
 
@@ -203,7 +253,7 @@ impl<I> JobSpec<I> {
             Work::Train(train) => Some(&train.data),
             Work::Evaluate(evaluate) => Some(&evaluate.data),
             Work::Predict(predict) => Some(&predict.data),
-            Work::Generate(_) => None,
+            _ => None,
         }
     }
 
@@ -223,7 +273,7 @@ impl<I> JobSpec<I> {
             Work::Train(train) => train.data = data,
             Work::Evaluate(evaluate) => evaluate.data = data,
             Work::Predict(predict) => predict.data = data,
-            Work::Generate(_) => {}
+            _ => {}
         }
         self
     }
@@ -236,6 +286,8 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Embed(embed) => embed.input_refs(),
+            Work::Perplexity(judge) => judge.input_refs(),
         }
     }
 
@@ -252,6 +304,8 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
+            Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

@@ -45,7 +45,7 @@ pub(crate) fn read(file: &JobFile, folder: &Path) -> anyhow::Result<Option<(Stay
     let absent = || WrongInput("data stays as a whole or not at all".to_owned());
     let data: Dataset = data.clone().try_map_inputs(|source| match source {
         Source::File(file) => named.get(&file.path).copied().ok_or_else(absent),
-        Source::Blob(_) | Source::Remote(_) => Err(absent()),
+        _ => Err(absent()),
     })?;
     let local = LocalData::load(&data, model, files, MAX_ROOM)
         .map_err(|error| WrongInput(error.to_string()))?;

@@ -103,9 +103,15 @@ pub(crate) fn parse(path: &Path) -> anyhow::Result<(JobFile, PathBuf)> {
     }
     let text =
         std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let file = JobFile::parse(&text, format)
-        .map_err(|error| anyhow::Error::from(error).context(path.display().to_string()))?;
-    Ok((file, path.parent().unwrap_or(Path::new("")).to_owned()))
+    let named = |error: anyhow::Error| error.context(path.display().to_string());
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut file = JobFile::parse(&text, format).map_err(|error| named(error.into()))?;
+    if let Some(model) = file.folder().map(Path::to_owned) {
+        let names = embermesh_client::files_of(&folder.join(&model))?;
+        file.expand(&model, &names)
+            .map_err(|error| named(error.into()))?;
+    }
+    Ok((file, folder.to_owned()))
 }
 
 /// Makes a spec of a job file, whose paths are relative to `folder`.

@@ -16,8 +16,17 @@ pub enum Source {
     Blob(Input),
     /// A file beside the job file.
     File(FileSource),
+    /// A folder with the files of a language model.
+    Folder(FolderSource),
     /// What a node fetches by itself.
     Remote(Remote),
+}
+
+/// A folder, relative to the job file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FolderSource {
+    /// Where it is.
+    pub folder: PathBuf,
 }
 
 /// A file, relative to the job file.
@@ -43,11 +52,13 @@ pub struct Remote {
 #[derive(Serialize, Deserialize)]
 #[serde(
     deny_unknown_fields,
-    expecting = "an input: { path = \"FILE\" }, { url = \"https://...\" }, { shared = \"NAME/FILE\" }, or { digest = \"HEX\", size = BYTES }"
+    expecting = "an input: { path = \"FILE\" }, { folder = \"FOLDER\" } for a language model, { url = \"https://...\" }, { shared = \"NAME/FILE\" }, or { digest = \"HEX\", size = BYTES }"
 )]
 struct Form {
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stay: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +76,7 @@ impl Serialize for Remote {
         let shared = self.from.strip_prefix("shared:").map(str::to_owned);
         Form {
             path: None,
+            folder: None,
             stay: None,
             url: shared.is_none().then(|| self.from.clone()),
             shared,
@@ -80,6 +92,7 @@ impl<'de> Deserialize<'de> for Source {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let Form {
             path,
+            folder,
             stay,
             url,
             shared,
@@ -91,7 +104,7 @@ impl<'de> Deserialize<'de> for Source {
             (None, None) => None,
             _ => {
                 return Err(de::Error::custom(
-                    "an input is either a `path`, a `url`, a `shared` file, or a `digest` and a `size`: `digest` and `size` go together",
+                    "an input is either a `path`, a `folder`, a `url`, a `shared` file, or a `digest` and a `size`: `digest` and `size` go together",
                 ));
             }
         };
@@ -103,6 +116,14 @@ impl<'de> Deserialize<'de> for Source {
                 .map_err(|reason| de::Error::custom(format!("{from:?}: {reason}")))?;
             Ok(Self::Remote(Remote { from, input }))
         };
+        if let Some(folder) = folder {
+            if path.is_some() || url.is_some() || shared.is_some() || input.is_some() {
+                return Err(de::Error::custom(
+                    "an input is either a `path`, a `folder`, a `url`, a `shared` file, or a `digest` and a `size`",
+                ));
+            }
+            return Ok(Self::Folder(FolderSource { folder }));
+        }
         match (path, url, shared, input) {
             (Some(path), None, None, None) => Ok(Self::File(FileSource {
                 path,
@@ -118,7 +139,7 @@ impl<'de> Deserialize<'de> for Source {
             (None, None, Some(shared), _) => remote(format!("shared:{shared}")),
             (None, None, None, Some(input)) => Ok(Self::Blob(input)),
             _ => Err(de::Error::custom(
-                "an input is either a `path`, a `url`, a `shared` file, or a `digest` and a `size`",
+                "an input is either a `path`, a `folder`, a `url`, a `shared` file, or a `digest` and a `size`",
             )),
         }
     }

@@ -6,6 +6,7 @@ mod control;
 mod disk;
 mod feed;
 mod index;
+mod language;
 mod late;
 mod origins;
 mod resume;

@@ -32,7 +32,10 @@ fn both_orders_give_the_same_rows() {
     let rows = encode("<f4", "False", "(2, 3)", &floats(&[1., 2., 3., 4., 5., 6.]));
     let columns = encode("<f4", "True", "(2, 3)", &floats(&[1., 4., 2., 5., 3., 6.]));
     for bytes in [rows, columns] {
-        let batch = read(&bytes, None, Target::Nothing).unwrap().batch(&[0, 1]).unwrap();
+        let batch = read(&bytes, None, Target::Nothing)
+            .unwrap()
+            .batch(&[0, 1])
+            .unwrap();
         assert_eq!(batch.pixels, [1., 2., 3., 4., 5., 6.]);
     }
     // Three axes, in both.
