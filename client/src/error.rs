@@ -177,6 +177,7 @@ impl ClientError {
                     | "busy"
                     | "draining"
                     | "no_device"
+                    | "no_runtime"
                     | "too_little_memory"
             ),
             Self::NotFound { .. }

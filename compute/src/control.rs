@@ -118,6 +118,20 @@ impl Control {
         Ok(since.elapsed())
     }
 
+    /// Whether the job is to wait.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.wish() == Wish::Pause
+    }
+
+    /// Whether the job is to end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.wish() == Wish::Cancel
+    }
+
+    fn wish(&self) -> Wish {
+        *self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, wish: Wish) {
         let mut now = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
         if *now != Wish::Cancel {

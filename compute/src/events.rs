@@ -71,6 +71,12 @@ impl<'a> EventLog<'a> {
         self.say_next(WorkerEventKind::Plain(kind));
     }
 
+    /// Says what needs no file, of work that has no checkpoints: nothing of it is
+    /// remembered.
+    pub(crate) fn fleeting(&mut self, kind: EventKind) {
+        self.say_next(WorkerEventKind::Plain(kind));
+    }
+
     /// Says that a checkpoint was written, which must carry the number after
     /// this one. `digest` and `size` are the file's.
     pub(crate) fn checkpoint(&mut self, step: u64, path: PathBuf, digest: Digest, size: u64) {

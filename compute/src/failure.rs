@@ -11,6 +11,7 @@ pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
 pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
+use crate::script::ScriptFailed;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -214,6 +215,9 @@ pub enum WorkFailed {
     /// run.
     #[error("the model's file is not valid: {0}")]
     LanguageModel(#[from] InvalidGguf),
+    /// A script did not get to its end.
+    #[error(transparent)]
+    Script(#[from] ScriptFailed),
     /// A file of a model's folder does not parse, or is of a kind that is not run.
     #[error("the model's folder is not valid: {0}")]
     ModelFolder(#[from] InvalidFolder),
@@ -322,6 +326,7 @@ impl WorkFailed {
                 | std::io::ErrorKind::FileTooLarge => FailureClass::Resource,
                 _ => FailureClass::Internal,
             }),
+            Self::Script(failed) => Some(failed.class()),
             Self::Device(_) | Self::NoHalf { .. } => Some(FailureClass::Device),
             // A checkpoint and an input come from a node, not from the job.
             Self::Checkpoint(_)

@@ -16,7 +16,7 @@ use crate::failure::WorkFailed;
 use crate::feed::{self, Feed};
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, embed, evaluate, lm, predict, train, weights};
+use crate::{DeviceFault, embed, evaluate, lm, predict, script, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -37,6 +37,26 @@ impl Job<'_> {
         let log = &mut self.log;
         let waited = self.control.pass(&mut |paused| log.paused(paused))?;
         pace.skip(waited);
+        Ok(())
+    }
+
+    /// Whether the job is to wait: for work that has no steps.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.control.is_paused()
+    }
+
+    /// Waits while the job is paused.
+    pub(crate) fn wait(&mut self) -> Result<(), WorkFailed> {
+        let log = &mut self.log;
+        self.control.pass(&mut |paused| log.paused(paused))?;
+        Ok(())
+    }
+
+    /// An error when the job is cancelled, without waiting.
+    pub(crate) fn check_cancelled(&self) -> Result<(), WorkFailed> {
+        if self.control.is_cancelled() {
+            return Err(WorkFailed::Cancelled);
+        }
         Ok(())
     }
 
@@ -99,19 +119,21 @@ fn run_by(
 ) -> Result<WorkSummary, WorkFailed> {
     let device = open(order.device)?;
     let feed = Arc::new(Feed::new(source));
-    run(order, device, &Control::default(), &feed, &mut |message| {
+    run(order, device, &Control::default(), &feed, None, &mut |message| {
         if let FromWorker::Event(event) = message {
             hear(event);
         }
     })
 }
 
-/// Runs an order on an open device. A panic becomes a failure.
+/// Runs an order on an open device; `begun` is what of it was started before. A panic
+/// becomes a failure.
 pub(crate) fn run(
     order: &WorkOrder,
     device: Opened,
     control: &Control,
     feed: &Arc<Feed>,
+    begun: Option<script::Begun>,
     say: Say<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
     let pool = rayon::ThreadPoolBuilder::new()
@@ -119,7 +141,9 @@ pub(crate) fn run(
         .thread_name(|index| format!("compute-{index}"))
         .build()
         .map_err(|error| WorkFailed::Internal(format!("threads cannot be started: {error}")))?;
-    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, feed, say)));
+    let work = AssertUnwindSafe(|| {
+        pool.install(|| work(order, device, control, feed, begun, say))
+    });
     catch_unwind(work).unwrap_or_else(|panic| Err(panicked(order.device, panic_text(&*panic))))
 }
 
@@ -128,6 +152,7 @@ fn work(
     device: Opened,
     control: &Control,
     feed: &Arc<Feed>,
+    begun: Option<script::Begun>,
     say: Say<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
     let spec = JobSpec::from_canonical(order.spec.as_bytes())
@@ -147,6 +172,7 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
+        Work::Script(script) => script::run(script, begun, &mut job),
         Work::Embed(embed) => embed::run(embed, &mut job),
         Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
     }
@@ -170,12 +196,13 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let plan = predict.model.plan()?;
             (plan.peak_bytes(predict.batch as usize), 0)
         }
-        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) => (0, 0),
+        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => (0, 0),
     };
-    let copies = if spec.language_model().is_some() {
-        1
-    } else {
-        2
+    let copies = match spec.work {
+        // Files on the disk.
+        Work::Script(_) => 0,
+        _ if spec.language_model().is_some() => 1,
+        _ => 2,
     };
     let files = spec
         .inputs()

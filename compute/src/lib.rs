@@ -16,6 +16,7 @@
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | [`away`], `feed` | samples that stay with the client, given and asked for |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
+//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
 //! | `weights`, `checkpoint` | safetensors in and out |
@@ -51,6 +52,7 @@ pub mod probe;
 mod randomness;
 mod sandbox;
 mod schedule;
+pub mod script;
 mod texts;
 mod train;
 mod weights;
@@ -62,3 +64,4 @@ pub use failure::{
 };
 pub use feed::MAX_ASKS;
 pub use job::{run_in_process, run_with_data};
+pub use script::ScriptFailed;

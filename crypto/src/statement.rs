@@ -11,6 +11,7 @@ mod advert;
 mod key_set;
 mod receipt;
 mod revocation;
+mod runtime;
 
 use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
@@ -18,6 +19,7 @@ pub use advert::{Advert, DeviceAdvert, DeviceKind, MAX_ADVERT_LIFE, Role};
 pub use key_set::{IssuerKey, KeySet, MAX_KEYS};
 pub use receipt::{Outcome, Output, Receipt};
 pub use revocation::{MAX_REVOKED, Revocation};
+pub use runtime::{Runtime, Runtimes};
 
 use crate::{Keypair, PeerId};
 

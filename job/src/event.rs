@@ -21,7 +21,8 @@ mod json;
 pub const MAX_METRICS: usize = 64;
 /// The longest name of a measure, in bytes.
 pub const MAX_METRIC_NAME: usize = 64;
-/// The longest piece of generated text in one event, in bytes.
+/// The longest piece of text in one event, in bytes: generated, or written by a
+/// script.
 pub const MAX_PIECE: usize = 4096;
 
 /// One numbered word of a task.
@@ -112,6 +113,15 @@ pub enum EventKind {
         #[serde(with = "json::number")]
         weight_decay: f64,
     },
+    /// A script has written something; the pieces of a stream, one after
+    /// another, are what it wrote there.
+    Logged {
+        /// Where.
+        stream: LogStream,
+        /// What, [`MAX_PIECE`] bytes at most: whole characters, with U+FFFD
+        /// where its bytes are none.
+        text: String,
+    },
     /// The work ends before its last step, and not in vain.
     Stopped {
         /// Steps done.
@@ -175,6 +185,16 @@ pub struct Generated {
     /// Why the request ends, with its last event.
     #[serde(default)]
     pub finish: Option<FinishReason>,
+}
+
+/// The two streams that a script writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// The standard output.
+    Stdout,
+    /// The standard error.
+    Stderr,
 }
 
 /// Why a generated text ends.

@@ -3,7 +3,7 @@
 
 use embermesh_crypto::{
     PeerId,
-    statement::{Advert, DeviceKind},
+    statement::{Advert, DeviceKind, Runtime, Runtimes},
 };
 
 use crate::{
@@ -36,6 +36,8 @@ pub struct NodeView {
     pub live: bool,
     /// Whether it is about to stop.
     pub draining: bool,
+    /// Which programs of clients it runs.
+    pub runtimes: Runtimes,
 }
 
 /// A device of a node.
@@ -77,6 +79,7 @@ impl NodeView {
             reputation: 0.5,
             live: true,
             draining: advert.draining,
+            runtimes: advert.runtimes,
         }
     }
 }
@@ -126,6 +129,14 @@ pub enum Why {
         /// What is needed.
         needs: Bytes,
     },
+    /// It does not run such programs.
+    #[error(
+        "does not run {wants} programs: its owner has not allowed them, or they do not work there"
+    )]
+    NoRuntime {
+        /// The runtime that is asked for.
+        wants: Runtime,
+    },
     /// It has no slot free now.
     #[error("has no slot free now")]
     Busy,
@@ -144,6 +155,7 @@ impl Why {
             Self::TooDear { .. } => "too_dear",
             Self::NoDevice { .. } => "no_device",
             Self::TooLittleMemory { .. } => "too_little_memory",
+            Self::NoRuntime { .. } => "no_runtime",
             Self::Busy => "busy",
         }
     }
@@ -191,20 +203,22 @@ mod weight {
     pub(super) const PRICE: f64 = 0.1;
 }
 
-/// Finds the nodes for a job: filter, then score. `avoid` adds to the nodes
-/// that the job avoids; `tie_break` decides between equals, so that they share
+/// Finds the nodes for a job: filter, then score. `runtime` is what its work needs
+/// beside a device ([`JobSpec::runtime`](crate::spec::JobSpec::runtime)); `avoid` adds
+/// to the nodes that the job avoids; `tie_break` decides between equals, so that they share
 /// the load. The same arguments give the same answer.
 #[must_use]
 pub fn place(
     requires: &Requirements,
     limits: &Limits,
+    runtime: Option<Runtime>,
     nodes: &[NodeView],
     avoid: &[PeerId],
     tie_break: u64,
 ) -> Placement {
     let mut placement = Placement::default();
     for node in nodes {
-        match fit(requires, limits, node, avoid) {
+        match fit(requires, limits, runtime, node, avoid) {
             Ok(device) => placement.ranked.push(Ranked {
                 peer: node.peer,
                 score: score(node, device),
@@ -229,6 +243,7 @@ pub fn place(
 fn fit<'a>(
     requires: &Requirements,
     limits: &Limits,
+    runtime: Option<Runtime>,
     node: &'a NodeView,
     avoid: &[PeerId],
 ) -> Result<&'a DeviceView, Why> {
@@ -259,6 +274,11 @@ fn fit<'a>(
             asks: node.price,
             pays,
         });
+    }
+    if let Some(wants) = runtime
+        && !node.runtimes.has(wants)
+    {
+        return Err(Why::NoRuntime { wants });
     }
     let device = fit_device(requires, limits, node)?;
     // Last, so that the other reasons are told first: this one passes.
@@ -345,11 +365,12 @@ mod tests {
             reputation: 0.5,
             live: true,
             draining: false,
+            runtimes: Runtimes::default(),
         }
     }
 
     fn place_on(requires: &Requirements, nodes: &[NodeView]) -> Placement {
-        place(requires, &Limits::default(), nodes, &[], 0)
+        place(requires, &Limits::default(), None, nodes, &[], 0)
     }
 
     fn why(requires: &Requirements, change: impl Fn(&mut NodeView)) -> &'static str {
@@ -406,6 +427,25 @@ mod tests {
     }
 
     #[test]
+    fn a_node_without_the_runtime_is_passed_over() {
+        let mut offers = node(2);
+        offers.runtimes = Runtimes::from_iter([Runtime::Python]);
+        let nodes = [node(1), offers];
+        let on = |runtime| {
+            let (any, limits) = (Requirements::default(), Limits::default());
+            place(&any, &limits, runtime, &nodes, &[], 0)
+        };
+        assert_eq!(on(None).ranked.len(), 2);
+        let python = on(Some(Runtime::Python));
+        assert_eq!(python.ranked[0].peer, peer(2));
+        assert_eq!(python.passed_over[0].why.code(), "no_runtime");
+        let wasm = on(Some(Runtime::Wasm));
+        assert!(wasm.ranked.is_empty());
+        let why = wasm.passed_over[1].why.to_string();
+        assert!(why.contains("wasm programs"), "{why}");
+    }
+
+    #[test]
     fn better_nodes_come_first() {
         let better: [fn(&mut NodeView); 4] = [
             |n| n.devices[0].mflops *= 2,
@@ -446,8 +486,15 @@ mod tests {
         let mut winners = std::collections::BTreeSet::new();
         for draw in 0..200 {
             let limits = Limits::default();
-            let a = place(&Requirements::default(), &limits, &nodes, &[], draw);
-            let b = place(&Requirements::default(), &limits, &reversed, &[], draw);
+            let a = place(&Requirements::default(), &limits, None, &nodes, &[], draw);
+            let b = place(
+                &Requirements::default(),
+                &limits,
+                None,
+                &reversed,
+                &[],
+                draw,
+            );
             assert_eq!(a.ranked, b.ranked);
             winners.insert(a.ranked[0].peer);
         }

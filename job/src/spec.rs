@@ -18,6 +18,7 @@ mod perplexity;
 mod precision;
 mod predict;
 mod schedule;
+mod script;
 mod stopping;
 mod texts;
 mod train;
@@ -50,6 +51,10 @@ pub use self::{
     perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
+    script::{
+        ARCHIVE, MAX_ARG, MAX_ARGS, MAX_FILE_NAME, MAX_FILES, MAX_OUTPUTS, MAX_PROGRAM, MAX_STDIN,
+        MAX_VARIABLES, MIN_SCRIPT_MEMORY, Runtime, Script,
+    },
     stopping::{Clip, EarlyStopping, Watch},
     texts::{MAX_TEXTS, Texts},
     train::Train,
@@ -110,6 +115,8 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Run a program of the client's.
+    Script(Script<I>),
     /// Make vectors of texts with an encoder.
     Embed(Embed<I>),
     /// Judge a language model by texts.
@@ -187,6 +194,7 @@ impl JobSpec {
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
         }
@@ -221,7 +229,16 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
             Work::Generate(_) => None,
-            Work::Embed(_) | Work::Perplexity(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => None,
+        }
+    }
+
+    /// The runtime that a node must offer for it; none for what every node does.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Runtime> {
+        match &self.work {
+            Work::Script(script) => Some(script.runtime),
+            _ => None,
         }
     }
 
@@ -286,6 +303,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Script(script) => script.input_refs(),
             Work::Embed(embed) => embed.input_refs(),
             Work::Perplexity(judge) => judge.input_refs(),
         }
@@ -304,6 +322,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Script(script) => Work::Script(script.try_map(&mut name)?),
             Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
             Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
         };

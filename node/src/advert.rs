@@ -42,6 +42,7 @@ impl Advertiser {
                 free_slots: occupancy.free,
                 queued: 0,
                 draining: occupancy.draining,
+                runtimes: self.site.slots.runtimes(),
             })
             .await
     }

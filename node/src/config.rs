@@ -10,7 +10,10 @@ use std::{
 };
 
 use embermesh_compute::device::{DeviceChoice, compiled_in};
-use embermesh_crypto::ids::{NetworkName, PeerId};
+use embermesh_crypto::{
+    ids::{NetworkName, PeerId},
+    statement::Runtime,
+};
 use embermesh_job::units::{Bytes, MicroUnits, Millis};
 use embermesh_mesh::{Limits, MeshConfig, road::Target};
 use serde::{Deserialize, Serialize};
@@ -105,6 +108,30 @@ pub struct NodeConfig {
     pub origins: OriginsConfig,
     /// Folders whose files jobs may read, by the name that jobs know them by.
     pub shared: BTreeMap<String, PathBuf>,
+    /// Which programs of clients may run here, beside the node's own work.
+    pub runtimes: AllowedRuntimes,
+}
+
+/// Which programs of clients the owner lets run. None without the owner's word: a
+/// sandbox is good, and no program is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AllowedRuntimes {
+    /// WebAssembly modules for WASI preview 1.
+    pub wasm: bool,
+    /// Python programs, with the system's Python in a sandbox of bubblewrap.
+    pub python: bool,
+}
+
+impl AllowedRuntimes {
+    /// Whether one is allowed.
+    #[must_use]
+    pub const fn has(self, runtime: Runtime) -> bool {
+        match runtime {
+            Runtime::Wasm => self.wasm,
+            Runtime::Python => self.python,
+        }
+    }
 }
 
 impl Default for NodeConfig {
@@ -137,6 +164,7 @@ impl Default for NodeConfig {
             data_wait: Millis(600_000),
             origins: OriginsConfig::default(),
             shared: BTreeMap::new(),
+            runtimes: AllowedRuntimes::default(),
         }
     }
 }
@@ -303,6 +331,20 @@ mod tests {
     fn unknown_keys_are_refused_by_name() {
         let error = serde_json::from_str::<NodeConfig>(r#"{"slotz": 2}"#).unwrap_err();
         assert!(error.to_string().contains("slotz"), "{error}");
+    }
+
+    #[test]
+    fn programs_of_clients_run_where_the_owner_says_so() {
+        let config = NodeConfig::default();
+        assert!(
+            Runtime::ALL
+                .iter()
+                .all(|runtime| !config.runtimes.has(*runtime))
+        );
+        let config: NodeConfig = serde_json::from_str(r#"{"runtimes": {"python": true}}"#).unwrap();
+        assert!(config.runtimes.has(Runtime::Python) && !config.runtimes.has(Runtime::Wasm));
+        let unknown = serde_json::from_str::<NodeConfig>(r#"{"runtimes": {"ruby": true}}"#);
+        assert!(unknown.unwrap_err().to_string().contains("ruby"));
     }
 
     #[test]

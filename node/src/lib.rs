@@ -4,6 +4,8 @@
 //! - `gate`, `trust`: may this key run this here, now?
 //! - `task`: one actor for each attempt, from inputs to receipt.
 //! - `worker`, `slots`, `probe`: the processes that do the work, on which device.
+//! - `runtimes`: which programs of clients may run here, and do; `remove`: of what
+//!   they left.
 //! - `arriving`: blobs that clients are sending now. [`origins`]: inputs that are
 //!   fetched from the web or a bucket, or shared by the owner.
 //! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
@@ -24,8 +26,10 @@ mod node;
 pub mod origins;
 mod probe;
 mod receipt;
+mod remove;
 mod replicate;
 mod running;
+mod runtimes;
 mod service;
 mod site;
 mod slots;
@@ -35,7 +39,7 @@ mod trust;
 mod uplink;
 mod worker;
 
-pub use config::{InvalidConfig, NodeConfig};
+pub use config::{AllowedRuntimes, InvalidConfig, NodeConfig};
 pub use node::{Node, NodeError};
 pub use running::RunningNode;
 pub use store::StoreError;

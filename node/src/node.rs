@@ -24,6 +24,7 @@ use crate::{
     origins::Origins,
     probe::probe_all,
     running::RunningNode,
+    runtimes::RuntimeStandings,
     service,
     site::Site,
     slots::{Slots, Workers},
@@ -218,6 +219,7 @@ async fn devices(
         });
         return Err(NodeError::NoDevice(faults.collect::<Vec<_>>().join("; ")));
     }
+    let runtimes = Box::pin(RuntimeStandings::probe(config.runtimes, &spawner, command)).await;
     let memory = match config.memory.0 {
         0 => share_of_memory(config.slots),
         bytes => bytes,
@@ -227,7 +229,7 @@ async fn devices(
         command: Arc::clone(command),
         cancel: cancel.clone(),
     };
-    let (slots, actors) = Slots::new(probed, config.slots, memory, &workers);
+    let (slots, actors) = Slots::new(probed, config.slots, memory, runtimes, &workers);
     for actor in actors {
         tracker.spawn(actor);
     }

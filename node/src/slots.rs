@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use embermesh_compute::{device::DeviceChoice, probe::DeviceReport};
-use embermesh_crypto::statement::{DeviceAdvert, DeviceKind};
+use embermesh_crypto::statement::{DeviceAdvert, DeviceKind, Runtime, Runtimes};
 use embermesh_job::{
     spec::{Limits, Requirements},
     units::Bytes,
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     probe::Probed,
+    runtimes::{RuntimeStandings, Standing},
     worker::{Nursery, Spawner, Warm, Worker, WorkerCommand, WorkerLost},
 };
 
@@ -46,6 +47,22 @@ pub(crate) enum NoSlot {
         /// What is needed.
         needs: Bytes,
     },
+    /// The owner does not let such programs run.
+    #[error(
+        "this node runs no {wants} programs, because its owner has not allowed them: ask another"
+    )]
+    RuntimeOff {
+        /// The runtime that is asked for.
+        wants: Runtime,
+    },
+    /// They are allowed and do not work.
+    #[error("this node cannot run {wants} programs: {fault}; ask another")]
+    RuntimeFault {
+        /// The runtime that is asked for.
+        wants: Runtime,
+        /// Why it does not work.
+        fault: String,
+    },
     /// Every slot is taken.
     #[error("every slot of this node is taken: try again later, or ask another")]
     Busy,
@@ -58,6 +75,7 @@ impl NoSlot {
             Self::Draining => "draining",
             Self::NoDevice { .. } => "no_device",
             Self::TooLittleMemory { .. } => "too_little_memory",
+            Self::RuntimeOff { .. } | Self::RuntimeFault { .. } => "no_runtime",
             Self::Busy => "busy",
         }
     }
@@ -97,6 +115,7 @@ struct Inner {
     per_device: u32,
     /// The most memory of one job, in bytes.
     memory: u64,
+    runtimes: RuntimeStandings,
     occupancy: watch::Sender<Occupancy>,
 }
 
@@ -114,6 +133,7 @@ impl Slots {
         probed: Vec<Probed>,
         per_device: u32,
         memory: u64,
+        runtimes: RuntimeStandings,
         workers: &Workers,
     ) -> (Self, Vec<impl Future<Output = ()> + Send + use<>>) {
         let mut actors = Vec::new();
@@ -146,15 +166,32 @@ impl Slots {
             devices: Mutex::new(devices),
             per_device,
             memory,
+            runtimes,
             occupancy,
         });
         (Self { inner }, actors)
     }
 
-    /// Takes a slot on the fastest free device that fits.
-    pub(crate) fn take(&self, requires: &Requirements, limits: &Limits) -> Result<Slot, NoSlot> {
+    /// Takes a slot on the fastest free device that fits. `runtime` is what the work
+    /// needs beside a device.
+    pub(crate) fn take(
+        &self,
+        requires: &Requirements,
+        limits: &Limits,
+        runtime: Option<Runtime>,
+    ) -> Result<Slot, NoSlot> {
         if self.inner.occupancy.borrow().draining {
             return Err(NoSlot::Draining);
+        }
+        if let Some(wants) = runtime {
+            match self.inner.runtimes.of(wants) {
+                Standing::Works => {}
+                Standing::Off => return Err(NoSlot::RuntimeOff { wants }),
+                Standing::Fault(fault) => {
+                    let fault = fault.clone();
+                    return Err(NoSlot::RuntimeFault { wants, fault });
+                }
+            }
         }
         let needs = Bytes(limits.memory.0.max(requires.min_memory.0));
         if needs.0 > self.inner.memory {
@@ -192,6 +229,11 @@ impl Slots {
         };
         self.publish(&devices);
         Ok(slot)
+    }
+
+    /// Which programs of clients run here.
+    pub(crate) fn runtimes(&self) -> Runtimes {
+        self.inner.runtimes.offered()
     }
 
     /// Takes nothing more on.

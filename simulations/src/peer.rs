@@ -127,6 +127,7 @@ impl Peer {
             free_slots: SLOTS - running,
             queued: 0,
             draining: false,
+            runtimes: embermesh_crypto::statement::Runtimes::default(),
         };
         statement::sign(&advert, &self.keypair)
     }

@@ -1,7 +1,10 @@
 //! A node, as a row and as JSON.
 
 use embermesh_client::NodeView;
-use embermesh_crypto::{statement::DeviceAdvert, time::UnixMillis};
+use embermesh_crypto::{
+    statement::{Advert, DeviceAdvert},
+    time::UnixMillis,
+};
 use serde_json::{Value, json};
 
 use super::amount;
@@ -18,7 +21,7 @@ pub(crate) fn row(node: &NodeView, now: UnixMillis) -> Vec<String> {
     vec![
         node.address.peer.to_string(),
         state(node).to_owned(),
-        advert.map_or_else(dash, |advert| devices(&advert.devices)),
+        advert.map_or_else(dash, devices),
         advert.map_or_else(dash, |advert| {
             format!("{}/{}", advert.free_slots, advert.slots)
         }),
@@ -55,6 +58,7 @@ pub(crate) fn value(node: &NodeView) -> Value {
             "free_slots": advert.free_slots,
             "queued": advert.queued,
             "draining": advert.draining,
+            "runtimes": advert.runtimes.iter().collect::<Vec<_>>(),
         })
     });
     json!({
@@ -79,8 +83,10 @@ fn state(node: &NodeView) -> &'static str {
     }
 }
 
-fn devices(devices: &[DeviceAdvert]) -> String {
-    let texts: Vec<String> = devices
+fn devices(advert: &Advert) -> String {
+    let runtimes = advert.runtimes.iter().map(|it| it.as_str().to_owned());
+    let texts: Vec<String> = advert
+        .devices
         .iter()
         .map(|device| {
             let kind = device.kind.as_str();
@@ -89,6 +95,7 @@ fn devices(devices: &[DeviceAdvert]) -> String {
                 None => format!("{kind} {:.1} GFLOP/s", device.mflops as f64 / 1e3),
             }
         })
+        .chain(runtimes)
         .collect();
     texts.join(", ")
 }

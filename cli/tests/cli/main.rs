@@ -11,6 +11,7 @@ mod interrupts;
 mod main_job;
 mod offline;
 mod refusals;
+mod scripts;
 mod stay;
 mod steering;
 mod support;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::{Statement, short};
+use super::{Runtimes, Statement, short};
 use crate::{NetworkName, PeerId, UnixMillis};
 
 /// The longest life of an advert.
@@ -70,6 +70,9 @@ pub struct Advert {
     /// Whether it takes no new tasks because it is about to stop.
     #[n(15)]
     pub draining: bool,
+    /// Which programs of clients its owner lets run; empty where there are none.
+    #[n(16)]
+    pub runtimes: Runtimes,
 }
 
 /// What kind of peer an advert is of.

@@ -31,6 +31,7 @@ fn advert() -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        runtimes: Runtimes::default(),
     }
 }
 

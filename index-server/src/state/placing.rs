@@ -143,7 +143,14 @@ impl State {
     ) -> Option<Placement> {
         let open = self.jobs.get(&id)?.open.as_ref()?;
         let nodes = self.registry.views();
-        Some(place(&open.requires, &open.limits, nodes, avoid, tie_break))
+        Some(place(
+            &open.requires,
+            &open.limits,
+            open.runtime,
+            nodes,
+            avoid,
+            tie_break,
+        ))
     }
 
     /// The order to run a job's current attempt, for every attempt but the first,

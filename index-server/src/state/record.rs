@@ -8,7 +8,7 @@ use embermesh_crypto::{
 use embermesh_job::{
     event::Outcome,
     lifecycle::{Attempt, Job, JobState},
-    spec::{Input, JobSpec, Limits, Requirements},
+    spec::{Input, JobSpec, Limits, Requirements, Runtime},
 };
 
 use super::writes::StoredJob;
@@ -25,6 +25,7 @@ pub(super) const TASK: TaskIndex = TaskIndex(0);
 pub(super) struct OpenSpec {
     pub(super) requires: Requirements,
     pub(super) limits: Limits,
+    pub(super) runtime: Option<Runtime>,
     pub(super) inputs: Vec<Input>,
     pub(super) canonical: Bytes,
 }
@@ -34,6 +35,7 @@ impl OpenSpec {
         Self {
             requires: spec.requires.clone(),
             limits: spec.limits,
+            runtime: spec.runtime(),
             inputs: spec.inputs(),
             canonical,
         }

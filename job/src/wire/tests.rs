@@ -8,8 +8,8 @@ use crate::{
     address::{BlobRef, Checkpoint, PeerAddress},
     assignment::{NodeAssignment, TaskKey},
     event::{
-        Artifact, Event, EventKind, FinishReason, Generated, MAX_PIECE, Notice, Outcome, Progress,
-        RunUpdate,
+        Artifact, Event, EventKind, FinishReason, Generated, LogStream, MAX_PIECE, Notice, Outcome,
+        Progress, RunUpdate,
     },
     lifecycle::Job,
     order::{Order, Report, RunOrder},
@@ -109,6 +109,14 @@ fn kinds() -> Vec<EventKind> {
             step: 3,
             learning_rate: 0.1,
             weight_decay: 0.0,
+        },
+        EventKind::Logged {
+            stream: LogStream::Stdout,
+            text: "é\n".into(),
+        },
+        EventKind::Logged {
+            stream: LogStream::Stderr,
+            text: String::new(),
         },
         EventKind::Stopped {
             step: 4,

@@ -2,7 +2,7 @@
 
 use embermesh_crypto::{
     ids::{NetworkName, PeerId},
-    statement::{Advert, DeviceAdvert, Role},
+    statement::{Advert, DeviceAdvert, Role, Runtimes},
 };
 
 use crate::protocol::Ticket;
@@ -31,6 +31,8 @@ pub struct AdvertDraft {
     pub queued: u32,
     /// Nothing more is taken on.
     pub draining: bool,
+    /// Which programs of clients may run here.
+    pub runtimes: Runtimes,
 }
 
 impl AdvertDraft {
@@ -58,6 +60,7 @@ impl AdvertDraft {
             free_slots: self.free_slots,
             queued: self.queued,
             draining: self.draining,
+            runtimes: self.runtimes,
         }
     }
 }

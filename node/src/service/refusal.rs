@@ -47,7 +47,9 @@ pub(super) fn not_started(not: &NotStarted) -> Status {
             let code = match no_slot {
                 NoSlot::Busy | NoSlot::TooLittleMemory { .. } => Code::ResourceExhausted,
                 NoSlot::Draining => Code::Unavailable,
-                NoSlot::NoDevice { .. } => Code::FailedPrecondition,
+                NoSlot::NoDevice { .. }
+                | NoSlot::RuntimeOff { .. }
+                | NoSlot::RuntimeFault { .. } => Code::FailedPrecondition,
             };
             with(NO_SLOT, code, no_slot.code(), no_slot.to_string())
         }

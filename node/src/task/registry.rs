@@ -109,7 +109,10 @@ impl Tasks {
         {
             older.stop(StopWhy::Superseded).await;
         }
-        let taken = site.slots.take(&order.spec.requires, &order.spec.limits);
+        let spec = &order.spec;
+        let taken = site
+            .slots
+            .take(&spec.requires, &spec.limits, spec.runtime());
         let slot = match taken {
             Ok(slot) => slot,
             // A repeated order says so, even where every slot is taken: by it.

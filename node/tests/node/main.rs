@@ -11,5 +11,6 @@ mod late;
 mod origins;
 mod resume;
 mod runs;
+mod scripts;
 mod support;
 mod tokens;

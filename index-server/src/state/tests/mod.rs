@@ -163,6 +163,7 @@ impl World {
             free_slots,
             queued: 0,
             draining: false,
+            runtimes: embermesh_crypto::statement::Runtimes::default(),
         };
         statement::sign(&advert, node).unwrap()
     }
