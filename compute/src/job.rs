@@ -119,11 +119,18 @@ fn run_by(
 ) -> Result<WorkSummary, WorkFailed> {
     let device = open(order.device)?;
     let feed = Arc::new(Feed::new(source));
-    run(order, device, &Control::default(), &feed, None, &mut |message| {
-        if let FromWorker::Event(event) = message {
-            hear(event);
-        }
-    })
+    run(
+        order,
+        device,
+        &Control::default(),
+        &feed,
+        None,
+        &mut |message| {
+            if let FromWorker::Event(event) = message {
+                hear(event);
+            }
+        },
+    )
 }
 
 /// Runs an order on an open device; `begun` is what of it was started before. A panic
@@ -141,9 +148,7 @@ pub(crate) fn run(
         .thread_name(|index| format!("compute-{index}"))
         .build()
         .map_err(|error| WorkFailed::Internal(format!("threads cannot be started: {error}")))?;
-    let work = AssertUnwindSafe(|| {
-        pool.install(|| work(order, device, control, feed, begun, say))
-    });
+    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, feed, begun, say)));
     catch_unwind(work).unwrap_or_else(|panic| Err(panicked(order.device, panic_text(&*panic))))
 }
 
