@@ -41,3 +41,11 @@ pub const CACHE_QUOTA: u64 = 8 << 30;
 pub const FEED_PART: usize = 256 * 1024;
 /// Messages with samples that wait for the connection.
 pub const FEED_QUEUE: usize = 4;
+/// The most resident models that are taken from one node.
+pub const MAX_MODELS: usize = 256;
+/// The most deployments that are taken from an index.
+pub const MAX_DEPLOYMENTS: usize = 1000;
+/// How long an answer may take, where the caller does not say.
+pub const ANSWER_TIME: Duration = Duration::from_secs(300);
+/// How much later than its node this side notices that an answer takes too long.
+pub const ANSWER_SLACK: Duration = Duration::from_secs(5);

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::pipe::Adjustment;
+use crate::serve::inbox::Inbox;
 
 /// What the daemon wants of the job now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Control {
     wish: Mutex<Wish>,
     changed: Condvar,
     asked: Mutex<Asked>,
+    /// Asks of a resident model.
+    inbox: Inbox,
 }
 
 impl Default for Control {
@@ -42,11 +45,17 @@ impl Default for Control {
             wish: Mutex::new(Wish::Run),
             changed: Condvar::new(),
             asked: Mutex::default(),
+            inbox: Inbox::default(),
         }
     }
 }
 
 impl Control {
+    /// Asks of a resident model.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
     /// Asks the job to stop after the step it is in, and to wait.
     pub(crate) fn pause(&self) {
         self.set(Wish::Pause);
@@ -138,6 +147,9 @@ impl Control {
             *now = wish;
             self.changed.notify_all();
         }
+        drop(now);
+        // Whoever waits for asks has something else to look at.
+        self.inbox.ring();
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use embermesh_job::ask::Part;
 use embermesh_job::crypto::Digest;
 use embermesh_job::event::EventKind;
 
@@ -101,6 +102,11 @@ impl<'a> EventLog<'a> {
     /// Says that the job waits, or goes on.
     pub(crate) fn paused(&mut self, paused: bool) {
         (self.say)(FromWorker::Paused(paused));
+    }
+
+    /// Says a part of an answer, which is no event: nobody hears it but who asked.
+    pub(crate) fn answer(&mut self, id: u32, part: Part) {
+        (self.say)(FromWorker::Answer { id, part });
     }
 
     fn remember(&mut self, kind: EventKind) {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use embermesh_job::crypto::Digest;
-use embermesh_job::spec::{JobSpec, Work};
+use embermesh_job::spec::{JobSpec, Work, output_bytes};
 
 use crate::away::LocalData;
 use crate::control::{Asked, Control};
@@ -16,7 +16,8 @@ use crate::failure::WorkFailed;
 use crate::feed::{self, Feed};
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, embed, evaluate, lm, predict, script, train, weights};
+use crate::serve::{self, inbox::Inbox};
+use crate::{DeviceFault, calculate, embed, evaluate, lm, predict, script, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -65,12 +66,32 @@ impl Job<'_> {
         self.control.asked()
     }
 
+    /// What a resident model is asked.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        self.control.inbox()
+    }
+
     /// The inputs, and the memory that there is for what is read of them.
     pub(crate) fn source(&self) -> Source<'_> {
         Source {
             order: self.order,
             room: self.room,
             feed: Some(self.feed),
+        }
+    }
+
+    /// Takes memory for a model that is known only now, or refuses it before it is
+    /// there.
+    pub(crate) fn reserve(&mut self, bytes: u64) -> Result<(), WorkFailed> {
+        match self.room.checked_sub(bytes) {
+            Some(room) => {
+                self.room = room;
+                Ok(())
+            }
+            None => Err(WorkFailed::Memory {
+                needed: bytes.saturating_add(self.order.ceilings.memory_bytes - self.room),
+                ceiling: self.order.ceilings.memory_bytes,
+            }),
         }
     }
 
@@ -178,8 +199,10 @@ fn work(
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
         Work::Script(script) => script::run(script, begun, &mut job),
+        Work::Compute(compute) => calculate::run(compute, &mut job),
         Work::Embed(embed) => embed::run(embed, &mut job),
         Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
+        Work::Serve(serve) => serve::run(serve, &mut job),
     }
 }
 
@@ -193,15 +216,28 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let plan = train.model.plan()?;
             (train.peak_bytes(&plan), plan.weight_bytes())
         }
+        // A model that is a file is measured where it is read.
         Work::Evaluate(evaluate) => {
             let plan = evaluate.model.plan()?;
-            (plan.peak_bytes(evaluate.batch as usize), 0)
+            let peak = plan.map_or(0, |plan| plan.peak_bytes(evaluate.batch as usize));
+            (peak, 0)
         }
         Work::Predict(predict) => {
             let plan = predict.model.plan()?;
-            (plan.peak_bytes(predict.batch as usize), 0)
+            let peak = plan.map_or(0, |plan| plan.peak_bytes(predict.batch as usize));
+            (peak, 0)
         }
         Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => (0, 0),
+        Work::Compute(compute) => {
+            let planned = compute
+                .plan()
+                .map_err(|error| WorkFailed::Spec(error.to_string()))?;
+            (
+                compute.peak_bytes(&planned.program),
+                output_bytes(&planned.program),
+            )
+        }
+        Work::Serve(serve) => (serve::peak_bytes(serve)?, 0),
     };
     let copies = match spec.work {
         // Files on the disk.

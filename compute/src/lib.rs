@@ -12,18 +12,23 @@
 //! | [`device`], [`probe`] | devices compiled in, opened, measured |
 //! | `job`, `events`, `pace` | one order, its numbered events, its speed |
 //! | `train`, `evaluate`, `metrics`, `predict` | the loops |
+//! | `judged` | the model of an evaluation or a prediction |
 //! | `loss`, `optimizer`, `clip`, `schedule`, `precision` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
+//! | [`onnx`] | models in the ONNX format, made into programs |
+//! | `program`, `calculate` | programs over burn's tensors, and direct computations |
 //! | [`away`], `feed` | samples that stay with the client, given and asked for |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`script`] | programs of clients: WebAssembly and Python |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
+//! | `serve` | models that stay in memory and are asked |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
 
 pub mod away;
+mod calculate;
 mod checkpoint;
 mod clip;
 mod control;
@@ -37,11 +42,13 @@ mod feed;
 pub mod frame;
 mod hub;
 mod job;
+mod judged;
 mod kernels;
 pub mod lm;
 mod loss;
 mod metrics;
 mod network;
+pub mod onnx;
 mod optimizer;
 mod output;
 mod pace;
@@ -49,10 +56,12 @@ pub mod pipe;
 mod precision;
 mod predict;
 pub mod probe;
+mod program;
 mod randomness;
 mod sandbox;
 mod schedule;
 pub mod script;
+mod serve;
 mod texts;
 mod train;
 mod weights;
@@ -65,3 +74,4 @@ pub use failure::{
 pub use feed::MAX_ASKS;
 pub use job::{run_in_process, run_with_data};
 pub use script::ScriptFailed;
+pub use program::StepFailed;

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use embermesh_job::ask::Part;
 use embermesh_job::spec::Runtime;
 
 use crate::control::Control;
@@ -25,6 +26,7 @@ use crate::feed::{self, Feed};
 use crate::frame::{self, FrameError, Incoming};
 use crate::pipe::{FromWorker, Ready, ToWorker, WorkOrder};
 use crate::sandbox::{self, Needs};
+use crate::serve::inbox::{Mail, TOO_MANY};
 use crate::{job, probe, script};
 
 /// What a worker's environment should hold: glibc's allocator keeps large buffers for
@@ -215,6 +217,8 @@ fn wait_for_order(from: &mut impl Read) -> Result<Option<Box<WorkOrder>>, FrameE
             ToWorker::Start(order) => return Ok(Some(order)),
             ToWorker::Shutdown | ToWorker::Cancel => return Ok(None),
             ToWorker::Pause | ToWorker::Resume | ToWorker::Adjust(_) | ToWorker::Finish => {}
+            // Nothing is resident yet.
+            ToWorker::Ask { .. } | ToWorker::Drop { .. } => {}
         }
     }
 }
@@ -297,6 +301,15 @@ fn listen(
                 ToWorker::Resume => control.resume(),
                 ToWorker::Adjust(adjustment) => control.adjust(adjustment),
                 ToWorker::Finish => control.finish(),
+                ToWorker::Ask { id, ask } => {
+                    if !control.inbox().push(Mail::Ask { id, ask }) {
+                        daemon.say(&FromWorker::Answer {
+                            id,
+                            part: Part::Refused(TOO_MANY.to_owned()),
+                        });
+                    }
+                }
+                ToWorker::Drop { id } => control.inbox().drop_ask(id),
                 ToWorker::Cancel | ToWorker::Shutdown => {
                     control.cancel();
                     feed.cancel();

@@ -11,7 +11,7 @@ use embermesh_compute::away::LocalData;
 use embermesh_compute::pipe::{ResumeFrom, WorkOrder, WorkSummary, WorkerEvent};
 use embermesh_compute::run_with_data;
 use embermesh_job::model::Model;
-use embermesh_job::spec::{Dataset, Element, Evaluate, Predict, TableFormat, Train, Work};
+use embermesh_job::spec::{Dataset, Element, Evaluate, Network, Predict, TableFormat, Train, Work};
 use support::runs::{checkpoints, essence, run};
 use support::{Bench, adam, declared, judgement, small_training};
 
@@ -143,8 +143,8 @@ fn scales_and_gaps_are_learnt_from_samples_that_stay() {
     assert_eq!(report(&order), report(&blob));
 
     let predict = Predict {
-        model: train.model.clone(),
-        weights,
+        model: Network::Layers(train.model.clone()),
+        weights: Some(weights),
         data,
         outputs: None,
         out: TableFormat::Csv,

@@ -288,5 +288,7 @@ fn draft(config: &IndexConfig, bound: SocketAddr) -> AdvertDraft {
         queued: 0,
         draining: false,
         runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
     }
 }

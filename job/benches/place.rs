@@ -56,6 +56,7 @@ fn nodes(count: usize) -> Vec<NodeView> {
                 devices: vec![cpu, gpu],
                 slots: slots as u32,
                 free_slots: numbers.below(slots + 1) as u32,
+                free_residents: 0,
                 queued: numbers.below(3) as u32,
                 region: REGIONS[numbers.below(2) as usize].to_owned(),
                 price: MicroUnits(numbers.below(500_000)),

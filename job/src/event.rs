@@ -129,6 +129,8 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A resident model is in memory and can be asked.
+    Loaded(Loaded),
     /// The task is over. Always the last.
     Finished {
         /// How.
@@ -195,6 +197,19 @@ pub enum LogStream {
     Stdout,
     /// The standard error.
     Stderr,
+}
+
+/// A resident model that can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// The blob of the model, or of its weights.
+    pub model: Digest,
+    /// Memory that it takes in its worker, in bytes, as the node measured it.
+    pub memory_bytes: u64,
+    /// Tokens that prompt and answer may have together; 0 for a network.
+    pub context: u32,
+    /// Asks that are answered side by side.
+    pub concurrency: u32,
 }
 
 /// Why a generated text ends.

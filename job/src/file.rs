@@ -261,6 +261,11 @@ impl JobFile {
                 "`stay = true` is for files of data: what else a job reads must travel",
             ));
         }
+        if self.0.model().is_none() {
+            return Err(InvalidJobFile::Stay(
+                "data stays beside a model that the job file declares: with a model that is a file it must travel",
+            ));
+        }
         if kept != data.len() {
             return Err(InvalidJobFile::Stay(
                 "data stays as a whole: give `stay = true` to each of its files, or to none",

@@ -7,7 +7,7 @@ use embermesh_crypto::{
 };
 
 use crate::{
-    spec::{Limits, Requirements},
+    spec::{Limits, Requirements, Work},
     units::{Bytes, MicroUnits},
 };
 
@@ -22,6 +22,8 @@ pub struct NodeView {
     pub slots: u32,
     /// How many more it would take.
     pub free_slots: u32,
+    /// How many more resident models it would take.
+    pub free_residents: u32,
     /// How many wait there.
     pub queued: u32,
     /// Where it is.
@@ -72,6 +74,7 @@ impl NodeView {
                 .collect(),
             slots: advert.slots,
             free_slots: advert.free_slots,
+            free_residents: advert.free_residents,
             queued: advert.queued,
             region: advert.region.clone(),
             price: MicroUnits(advert.price_micros_per_hour),
@@ -140,6 +143,9 @@ pub enum Why {
     /// It has no slot free now.
     #[error("has no slot free now")]
     Busy,
+    /// It keeps as many resident models as it may, or none.
+    #[error("keeps no more resident models: its `residents` are taken, or 0")]
+    NoResidents,
 }
 
 impl Why {
@@ -157,6 +163,7 @@ impl Why {
             Self::TooLittleMemory { .. } => "too_little_memory",
             Self::NoRuntime { .. } => "no_runtime",
             Self::Busy => "busy",
+            Self::NoResidents => "no_residents",
         }
     }
 }
@@ -203,10 +210,30 @@ mod weight {
     pub(super) const PRICE: f64 = 0.1;
 }
 
-/// Finds the nodes for a job: filter, then score. `runtime` is what its work needs
-/// beside a device ([`JobSpec::runtime`](crate::spec::JobSpec::runtime)); `avoid` adds
-/// to the nodes that the job avoids; `tie_break` decides between equals, so that they share
-/// the load. The same arguments give the same answer.
+/// What a job takes of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// One of its slots, until it is done.
+    Slot,
+    /// A place among its resident models, which does not use a slot up.
+    Residence,
+}
+
+impl Takes {
+    /// What a kind of work takes.
+    #[must_use]
+    pub fn of<I>(work: &Work<I>) -> Self {
+        match work {
+            Work::Serve(_) => Self::Residence,
+            _ => Self::Slot,
+        }
+    }
+}
+
+/// Finds the nodes for a job that takes a slot: filter, then score. `runtime` is what
+/// its work needs beside a device ([`JobSpec::runtime`](crate::spec::JobSpec::runtime));
+/// `avoid` adds to the nodes that the job avoids; `tie_break` decides between equals, so
+/// that they share the load. The same arguments give the same answer.
 #[must_use]
 pub fn place(
     requires: &Requirements,
@@ -216,9 +243,31 @@ pub fn place(
     avoid: &[PeerId],
     tie_break: u64,
 ) -> Placement {
+    place_as(
+        Takes::Slot,
+        requires,
+        limits,
+        runtime,
+        nodes,
+        avoid,
+        tie_break,
+    )
+}
+
+/// The same for what a job takes.
+#[must_use]
+pub fn place_as(
+    takes: Takes,
+    requires: &Requirements,
+    limits: &Limits,
+    runtime: Option<Runtime>,
+    nodes: &[NodeView],
+    avoid: &[PeerId],
+    tie_break: u64,
+) -> Placement {
     let mut placement = Placement::default();
     for node in nodes {
-        match fit(requires, limits, runtime, node, avoid) {
+        match fit(takes, requires, limits, runtime, node, avoid) {
             Ok(device) => placement.ranked.push(Ranked {
                 peer: node.peer,
                 score: score(node, device),
@@ -241,6 +290,7 @@ pub fn place(
 
 /// The device that the job would have on this node.
 fn fit<'a>(
+    takes: Takes,
     requires: &Requirements,
     limits: &Limits,
     runtime: Option<Runtime>,
@@ -281,11 +331,12 @@ fn fit<'a>(
         return Err(Why::NoRuntime { wants });
     }
     let device = fit_device(requires, limits, node)?;
-    // Last, so that the other reasons are told first: this one passes.
-    if node.free_slots == 0 {
-        return Err(Why::Busy);
+    // Last, so that the other reasons are told first: these pass.
+    match takes {
+        Takes::Slot if node.free_slots == 0 => Err(Why::Busy),
+        Takes::Residence if node.free_residents == 0 => Err(Why::NoResidents),
+        _ => Ok(device),
     }
-    Ok(device)
 }
 
 fn fit_device<'a>(
@@ -358,6 +409,7 @@ mod tests {
             }],
             slots: 2,
             free_slots: 2,
+            free_residents: 1,
             queued: 0,
             region: "eu".into(),
             price: MicroUnits(100),
@@ -390,6 +442,16 @@ mod tests {
         assert_eq!(why(&any, |n| n.live = false), "not_live");
         assert_eq!(why(&any, |n| n.draining = true), "draining");
         assert_eq!(why(&any, |n| n.free_slots = 0), "busy");
+        let mut full = node(1);
+        full.free_slots = 0;
+        let resident = |node: &NodeView| {
+            let nodes = std::slice::from_ref(node);
+            place_as(Takes::Residence, &any, &Limits::default(), nodes, &[], 0)
+        };
+        // A resident model takes no slot, and has places of its own.
+        assert_eq!(resident(&full).ranked.len(), 1);
+        full.free_residents = 0;
+        assert_eq!(resident(&full).passed_over[0].why.code(), "no_residents");
         assert_eq!(why(&any, |n| n.devices[0].usable = false), "no_device");
         assert_eq!(
             why(&any, |n| n.devices[0].memory = Bytes(1)),

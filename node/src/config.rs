@@ -27,6 +27,9 @@ pub const MAX_REPLICAS: u32 = 8;
 /// The most tasks that run on one device at once.
 pub const MAX_SLOTS: u32 = 64;
 
+/// The most models that are resident on a node at once.
+pub const MAX_RESIDENTS: u32 = 64;
+
 /// The most indexes that a node registers with.
 pub const MAX_INDEXES: usize = 8;
 
@@ -80,6 +83,9 @@ pub struct NodeConfig {
     /// The most memory of one task. 0 means three quarters of the machine's,
     /// divided by the number of slots.
     pub memory: Bytes,
+    /// How many models may be resident at once; 0 keeps none. They take no slot, and
+    /// share the memory of all slots with the tasks that run in these.
+    pub residents: u32,
     /// Threads of one task; 0 means one per core.
     pub threads: u32,
     /// Where the node is, as its owner names it.
@@ -152,6 +158,7 @@ impl Default for NodeConfig {
             devices: compiled_in(),
             slots: 1,
             memory: Bytes(0),
+            residents: 1,
             threads: 0,
             region: String::new(),
             price: MicroUnits(0),
@@ -220,6 +227,7 @@ impl NodeConfig {
     /// When a value cannot work; the message names its key.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         within("slots", self.slots.into(), 1, MAX_SLOTS.into())?;
+        within("residents", self.residents.into(), 0, MAX_RESIDENTS.into())?;
         let replicas = self.checkpoint_replicas.into();
         within("checkpoint_replicas", replicas, 0, MAX_REPLICAS.into())?;
         let devices = self.devices.len() as u64;
@@ -400,6 +408,12 @@ mod tests {
             ..NodeConfig::default()
         };
         assert!(config.validate().unwrap_err().to_string().contains("slots"));
+        let config = NodeConfig {
+            residents: MAX_RESIDENTS + 1,
+            ..NodeConfig::default()
+        };
+        let refused = config.validate().unwrap_err().to_string();
+        assert!(refused.contains("residents"), "{refused}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! - `worker`, `slots`, `probe`: the processes that do the work, on which device.
 //! - `runtimes`: which programs of clients may run here, and do; `remove`: of what
 //!   they left.
+//! - `resident`: models that stay in memory, and whoever asks them.
 //! - `arriving`: blobs that clients are sending now. [`origins`]: inputs that are
 //!   fetched from the web or a bucket, or shared by the owner.
 //! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
@@ -28,6 +29,7 @@ mod probe;
 mod receipt;
 mod remove;
 mod replicate;
+mod resident;
 mod running;
 mod runtimes;
 mod service;

@@ -23,6 +23,7 @@ use crate::{
     gate::Gate,
     origins::Origins,
     probe::probe_all,
+    resident::Residents,
     running::RunningNode,
     runtimes::RuntimeStandings,
     service,
@@ -140,6 +141,7 @@ impl Node {
             arriving: Arriving::default(),
             origins,
             data_wait: Duration::from_millis(config.data_wait.0),
+            residents: Residents::default(),
             tracker,
             keypair,
         });
@@ -229,7 +231,14 @@ async fn devices(
         command: Arc::clone(command),
         cancel: cancel.clone(),
     };
-    let (slots, actors) = Slots::new(probed, config.slots, memory, runtimes, &workers);
+    let (slots, actors) = Slots::new(
+        probed,
+        config.slots,
+        config.residents,
+        memory,
+        runtimes,
+        &workers,
+    );
     for actor in actors {
         tracker.spawn(actor);
     }

@@ -128,6 +128,8 @@ impl Peer {
             queued: 0,
             draining: false,
             runtimes: embermesh_crypto::statement::Runtimes::default(),
+            models: Vec::new(),
+            free_residents: 0,
         };
         statement::sign(&advert, &self.keypair)
     }

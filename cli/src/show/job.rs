@@ -137,6 +137,9 @@ fn progress(job: &JobView) -> String {
         }
         EventKind::Adjusted { step, .. } => format!("adjusted at step {step}"),
         EventKind::Stopped { step, .. } => format!("stopped at step {step}"),
+        EventKind::Loaded(loaded) => {
+            format!("resident in {}", amount::bytes(loaded.memory_bytes))
+        }
         EventKind::Finished { outcome, .. } => word(*outcome).to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use embermesh_client::NodeView;
 use embermesh_crypto::{
-    statement::{Advert, DeviceAdvert},
+    statement::{Advert, DeviceAdvert, ModelAdvert},
     time::UnixMillis,
 };
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::amount;
 
 /// The heads of the columns.
-pub(crate) const HEADERS: [&str; 9] = [
-    "node", "state", "devices", "free", "running", "region", "price/h", "address", "seen",
+pub(crate) const HEADERS: [&str; 10] = [
+    "node", "state", "devices", "free", "running", "models", "region", "price/h", "address", "seen",
 ];
 
 /// One row of a table.
@@ -26,6 +26,10 @@ pub(crate) fn row(node: &NodeView, now: UnixMillis) -> Vec<String> {
             format!("{}/{}", advert.free_slots, advert.slots)
         }),
         node.running.to_string(),
+        advert
+            .map(|advert| models(&advert.models))
+            .filter(|models| !models.is_empty())
+            .unwrap_or_else(dash),
         advert
             .map(|advert| advert.region.clone())
             .filter(|region| !region.is_empty())
@@ -59,6 +63,8 @@ pub(crate) fn value(node: &NodeView) -> Value {
             "queued": advert.queued,
             "draining": advert.draining,
             "runtimes": advert.runtimes.iter().collect::<Vec<_>>(),
+            "models": advert.models.iter().map(model).collect::<Vec<_>>(),
+            "free_residents": advert.free_residents,
         })
     });
     json!({
@@ -98,6 +104,20 @@ fn devices(advert: &Advert) -> String {
         .chain(runtimes)
         .collect();
     texts.join(", ")
+}
+
+fn models(models: &[ModelAdvert]) -> String {
+    let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    names.join(", ")
+}
+
+fn model(model: &ModelAdvert) -> Value {
+    let digest: String = model
+        .digest
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    json!({ "name": model.name, "digest": digest, "memory_mib": model.memory_mib })
 }
 
 fn device(device: &DeviceAdvert) -> Value {

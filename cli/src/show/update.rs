@@ -169,6 +169,11 @@ fn event_text(event: &Event) -> String {
             "adjusted at step {step}: learning rate {learning_rate}, weight decay {weight_decay}"
         ),
         EventKind::Stopped { reason, .. } => format!("stopped {reason}"),
+        EventKind::Loaded(loaded) => format!(
+            "loaded: {} of memory, {} asks side by side",
+            amount::bytes(loaded.memory_bytes),
+            loaded.concurrency
+        ),
         EventKind::Finished {
             outcome, message, ..
         } if message.is_empty() => word(*outcome).to_owned(),

@@ -167,6 +167,8 @@ fn advert() -> Advert {
         queued: 0,
         draining: false,
         runtimes: Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

@@ -143,6 +143,8 @@ fn signed_advert(n: u8) -> Signed<Advert> {
         queued: 0,
         draining: false,
         runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
     };
     statement::sign(&advert, &key(n)).unwrap()
 }

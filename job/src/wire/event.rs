@@ -128,6 +128,7 @@ impl From<EventKind> for Kind {
             EventKind::Stopped { step, reason } => {
                 Self::Stopped(v1::event::Stopped { step, reason })
             }
+            EventKind::Loaded(loaded) => Self::Loaded(loaded.into()),
             EventKind::Finished {
                 outcome,
                 receipt,
@@ -194,6 +195,7 @@ impl TryFrom<Kind> for EventKind {
                 step: stopped.step,
                 reason: text("stopped.reason", stopped.reason)?,
             },
+            Kind::Loaded(loaded) => Self::Loaded(loaded.try_into()?),
             Kind::Finished(finished) => {
                 if finished.receipt.len() > MAX_RECEIPT {
                     return Err(InvalidMessage::new("receipt", "it is too large"));

@@ -122,6 +122,12 @@ fn kinds() -> Vec<EventKind> {
             step: 4,
             reason: "as asked".into(),
         },
+        EventKind::Loaded(crate::event::Loaded {
+            model: Digest::of(b"m"),
+            memory_bytes: 5,
+            context: 6,
+            concurrency: 7,
+        }),
         EventKind::Finished {
             outcome: Outcome::Failed,
             receipt: vec![1, 2],

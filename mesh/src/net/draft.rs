@@ -2,7 +2,7 @@
 
 use embermesh_crypto::{
     ids::{NetworkName, PeerId},
-    statement::{Advert, DeviceAdvert, Role, Runtimes},
+    statement::{Advert, DeviceAdvert, ModelAdvert, Role, Runtimes},
 };
 
 use crate::protocol::Ticket;
@@ -33,6 +33,10 @@ pub struct AdvertDraft {
     pub draining: bool,
     /// Which programs of clients may run here.
     pub runtimes: Runtimes,
+    /// Resident models, those first that matter most: what does not fit is left out.
+    pub models: Vec<ModelAdvert>,
+    /// How many more resident models are taken on.
+    pub free_residents: u32,
 }
 
 impl AdvertDraft {
@@ -61,6 +65,8 @@ impl AdvertDraft {
             queued: self.queued,
             draining: self.draining,
             runtimes: self.runtimes,
+            models: self.models.clone(),
+            free_residents: self.free_residents,
         }
     }
 }

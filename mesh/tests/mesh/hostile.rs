@@ -149,6 +149,8 @@ fn advert(peer: PeerId) -> Advert {
         queued: 0,
         draining: false,
         runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

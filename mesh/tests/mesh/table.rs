@@ -61,6 +61,8 @@ fn advert(number: u8, sequence: u64) -> Advert {
         queued: 0,
         draining: false,
         runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

@@ -23,6 +23,8 @@ fn advert(seed: u8) -> Advert {
         queued: 0,
         draining: false,
         runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

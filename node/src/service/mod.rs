@@ -4,10 +4,12 @@
 //! - `refusal`: each refusal as a status, with its stable word in the metadata.
 //! - `blobs`: blobs in, blobs out, blobs kept for others.
 //! - `feed`: samples that stay with a client, taken from its stream.
+//! - `infer`: resident models, asked.
 //! - `status`: what the node shows of itself.
 
 mod blobs;
 mod feed;
+mod infer;
 mod keep;
 mod node;
 mod refusal;

@@ -6,7 +6,7 @@
 //! - `run`: the actor: from inputs to receipt.
 //! - `inputs`: brings what the work needs.
 //! - `feed`: samples that stay with the client, between it and the worker.
-//! - `drive`: the worker at work, under its ceilings.
+//! - `drive`: the worker at work, under its ceilings; `wall`: how long it may take.
 //! - `output`: checkpoints and artifacts made into blobs.
 //! - `end`: receipt, last event, report.
 //! - `log`: what a task says, written and followed.
@@ -22,6 +22,7 @@ mod output;
 mod registry;
 mod reins;
 mod run;
+mod wall;
 
 pub(crate) use feed::{Exchange, Feeder, NotFed, SILENCE as FEEDER_SILENCE, Want};
 pub(crate) use handle::{Phase, StopWhy, TaskHandle, Told};

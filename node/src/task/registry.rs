@@ -10,7 +10,7 @@ use embermesh_crypto::{
     time::UnixMillis,
     token::{Refusal, TaskRef},
 };
-use embermesh_job::{assignment::TaskKey, order::Report, spec::Work};
+use embermesh_job::{assignment::TaskKey, order::Report, place::Takes, spec::Work};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -110,9 +110,10 @@ impl Tasks {
             older.stop(StopWhy::Superseded).await;
         }
         let spec = &order.spec;
+        let takes = Takes::of(&spec.work);
         let taken = site
             .slots
-            .take(&spec.requires, &spec.limits, spec.runtime());
+            .take(takes, &spec.requires, &spec.limits, spec.runtime());
         let slot = match taken {
             Ok(slot) => slot,
             // A repeated order says so, even where every slot is taken: by it.

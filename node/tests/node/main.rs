@@ -12,5 +12,6 @@ mod origins;
 mod resume;
 mod runs;
 mod scripts;
+mod serve;
 mod support;
 mod tokens;

@@ -7,7 +7,10 @@ use super::*;
 use crate::kernels::sampled;
 
 fn outcome(way: impl Fn(Tensor<2>) -> Tensor<2>) -> Vec<TensorData> {
-    let x = sampled([41, 307], 1).mul_scalar(6.0).autodiff().require_grad();
+    let x = sampled([41, 307], 1)
+        .mul_scalar(6.0)
+        .autodiff()
+        .require_grad();
     // What went in is held elsewhere, and again where it is not.
     let out = way(x.clone());
     let alone = way(x.clone().mul_scalar(1.0));

@@ -85,6 +85,8 @@ fn advert(node: &Keypair) -> Advert {
         queued: 0,
         draining: false,
         runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
     }
 }
 

@@ -138,6 +138,8 @@ impl From<Draft> for AdvertDraft {
             queued: 0,
             draining: false,
             runtimes: embermesh_crypto::statement::Runtimes::default(),
+            models: Vec::new(),
+            free_residents: 0,
         }
     }
 }

@@ -3,6 +3,8 @@
 
 pub(crate) mod index;
 pub(crate) mod web;
+#[path = "../../../../compute/tests/support/tiny.rs"]
+pub(crate) mod tiny;
 #[cfg(unix)]
 pub(crate) mod worker;
 
