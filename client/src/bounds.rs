@@ -37,6 +37,10 @@ pub const UPLOAD_STALL: Duration = Duration::from_secs(60);
 pub const PAGE: u32 = 200;
 /// Bytes of blobs that the client's cache keeps.
 pub const CACHE_QUOTA: u64 = 8 << 30;
+/// Bytes of samples in one message on the way to a node.
+pub const FEED_PART: usize = 256 * 1024;
+/// Messages with samples that wait for the connection.
+pub const FEED_QUEUE: usize = 4;
 /// The most resident models that are taken from one node.
 pub const MAX_MODELS: usize = 256;
 /// The most deployments that are taken from an index.

@@ -7,7 +7,8 @@
 //! - [`view`]: jobs and nodes as an index shows them.
 //! - [`source`]: the bytes of a job's inputs, on this side; [`folder`]: the files
 //!   of a model's folder.
-//! - `upload`: brings inputs to the node of an assignment.
+//! - `upload`: brings inputs to the node of an assignment. [`feed`]: gives it samples
+//!   of data that stays here, as it asks for them.
 //! - [`follow`](mod@follow): one stream of a job's updates across lost connections,
 //!   restarts of the index and changes of node. `sequence` is its pure core.
 //! - [`receipt`]: checks what a node signed against what was asked.
@@ -19,6 +20,7 @@ pub mod ask;
 pub mod bounds;
 pub mod client;
 pub mod error;
+pub mod feed;
 pub mod fetch;
 pub mod folder;
 pub mod follow;
@@ -35,6 +37,7 @@ pub mod view;
 pub use ask::{Answer, Found, ask_at, models_at};
 pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
 pub use error::ClientError;
+pub use feed::{Samples, Staying};
 pub use fetch::Download;
 pub use folder::files_of;
 pub use follow::{Ended, Follow, Side, Start, Update};

@@ -256,6 +256,27 @@ impl NodeLink {
     }
 }
 
+impl NodeLink {
+    /// Begins to feed the task that the first message names.
+    pub(crate) async fn feed(
+        &self,
+        answers: ReceiverStream<v1::FeedRequest>,
+    ) -> Result<Streaming<v1::FeedWant>, ClientError> {
+        let mut stub = self.stub.clone();
+        self.call(CALL_TIMEOUT * 2, stub.feed(answers)).await
+    }
+
+    /// The next question; `None` when the task has ended. A task may think for long,
+    /// and the stream of its events tells whether its node is alive.
+    pub(crate) async fn next_want(
+        &self,
+        questions: &mut Streaming<v1::FeedWant>,
+    ) -> Result<Option<v1::FeedWant>, ClientError> {
+        let next = questions.message().await;
+        next.map_err(|status| status::error(&self.name, &status))
+    }
+}
+
 /// The updates of one attempt, from one connection.
 pub(crate) struct UpdateStream {
     stream: Streaming<v1::RunUpdate>,

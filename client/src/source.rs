@@ -11,7 +11,7 @@ use bytes::Bytes;
 use embermesh_crypto::digest::Digest;
 use embermesh_job::spec::Input;
 
-use crate::ClientError;
+use crate::{ClientError, Staying};
 
 /// Bytes read at once while hashing.
 const READ_BYTES: usize = 256 * 1024;
@@ -29,6 +29,7 @@ pub enum Source {
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     inputs: BTreeMap<Digest, (Input, Source)>,
+    staying: Option<Staying>,
 }
 
 impl Sources {
@@ -79,6 +80,17 @@ impl Sources {
         self.inputs
             .insert(input.digest, (input, Source::Memory(bytes)));
         input
+    }
+
+    /// Gives the node of the job samples of data that stays here.
+    pub fn stay(&mut self, data: Staying) {
+        self.staying = Some(data);
+    }
+
+    /// The data that stays here, if there is such.
+    #[must_use]
+    pub const fn staying(&self) -> Option<&Staying> {
+        self.staying.as_ref()
     }
 
     /// Every input that is here.

@@ -13,7 +13,8 @@
 //! | [`csv`], [`jsonl`], [`parquet`], [`inline`] | tables |
 //! | [`npy`], [`npz`], [`idx`], [`digits`], [`folder`] | arrays and images |
 
-use crate::failure::{InvalidData, Place};
+use crate::away::Away;
+use crate::failure::{InvalidData, Place, WorkFailed};
 
 mod columns;
 pub(crate) mod csv;
@@ -51,6 +52,8 @@ pub(crate) enum Features {
     Bytes(Vec<u8>),
     /// Numbers; what is missing is no number.
     Floats(Vec<f32>),
+    /// They are with a client, and so are the targets.
+    Away(Away),
 }
 
 /// Some of the samples, in some order, ready for a device.
@@ -91,6 +94,7 @@ impl Features {
         match self {
             Self::Bytes(bytes) => bytes.len(),
             Self::Floats(floats) => floats.len(),
+            Self::Away(away) => away.len().saturating_mul(away.shape().iter().product()),
         }
     }
 }
@@ -191,6 +195,43 @@ impl Set {
         Ok(set)
     }
 
+    /// Samples that are with a client.
+    pub(crate) fn away(away: Away) -> Self {
+        Self {
+            shape: away.shape().to_vec(),
+            targets: Targets::Absent(away.len()),
+            scale: Scale::by(away.factor()),
+            features: Features::Away(away),
+        }
+    }
+
+    /// What its bytes are multiplied with before any other scaling; `None` where its
+    /// numbers are no bytes.
+    pub(crate) fn byte_factor(&self) -> Option<f32> {
+        matches!(self.features, Features::Bytes(_)).then(|| self.scale.factor())
+    }
+
+    /// Appends a sample as it travels: its numbers as they are, then its targets.
+    pub(crate) fn record(&self, number: u32, to: &mut Vec<u8>) {
+        let volume = self.volume();
+        let range = number as usize * volume..(number as usize + 1) * volume;
+        match &self.features {
+            Features::Bytes(bytes) => to.extend_from_slice(&bytes[range]),
+            Features::Floats(floats) => {
+                to.extend(floats[range].iter().flat_map(|x| x.to_le_bytes()));
+            }
+            Features::Away(_) => {}
+        }
+        match &self.targets {
+            Targets::Classes(classes) => to.extend(classes[number as usize].to_le_bytes()),
+            Targets::Numbers { values, width } => {
+                let of = &values[number as usize * width..][..*width];
+                to.extend(of.iter().flat_map(|x| x.to_le_bytes()));
+            }
+            Targets::Absent(_) => {}
+        }
+    }
+
     /// How many samples there are.
     pub(crate) fn len(&self) -> usize {
         self.targets.len()
@@ -214,40 +255,95 @@ impl Set {
         }
     }
 
-    /// Shows each number of a sample, and its group, before any scaling.
-    fn each_group(&self, number: u32, groups: usize, mut see: impl FnMut(usize, f32)) {
+    /// Shows each number of some samples, and its group, before any scaling.
+    fn each_group(
+        &self,
+        numbers: &[u32],
+        groups: usize,
+        mut see: impl FnMut(usize, f32),
+    ) -> Result<(), WorkFailed> {
         let volume = self.volume();
         let size = (volume / groups.max(1)).max(1);
-        let range = number as usize * volume..(number as usize + 1) * volume;
+        let mut show = |features: &Features, number: usize| {
+            let range = number * volume..(number + 1) * volume;
+            match features {
+                Features::Bytes(bytes) => {
+                    for (at, &byte) in bytes[range].iter().enumerate() {
+                        see(at / size, f32::from(byte));
+                    }
+                }
+                Features::Floats(floats) => {
+                    for (at, &x) in floats[range].iter().enumerate() {
+                        see(at / size, x);
+                    }
+                }
+                Features::Away(_) => {}
+            }
+        };
+        let Features::Away(away) = &self.features else {
+            for &number in numbers {
+                show(&self.features, number as usize);
+            }
+            return Ok(());
+        };
+        let pieces: Vec<&[u32]> = numbers.chunks(away.piece()).collect();
+        for (at, piece) in pieces.iter().enumerate() {
+            let _ = pieces[at..].iter().all(|next| away.foresee(next));
+            let (features, _) = away.take(piece)?;
+            for number in 0..piece.len() {
+                show(&features, number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which samples will be asked for soon, in this order; those that are with
+    /// a client are on their way then. False when no more can be.
+    pub(crate) fn foresee(&self, numbers: &[u32]) -> bool {
         match &self.features {
-            Features::Bytes(bytes) => {
-                for (at, &byte) in bytes[range].iter().enumerate() {
-                    see(at / size, f32::from(byte));
-                }
-            }
-            Features::Floats(floats) => {
-                for (at, &x) in floats[range].iter().enumerate() {
-                    see(at / size, x);
-                }
-            }
+            Features::Away(away) => away.foresee(numbers),
+            _ => false,
         }
     }
 
     /// The samples with these numbers, in this order.
-    pub(crate) fn batch(&self, numbers: &[u32]) -> Batch {
+    pub(crate) fn batch(&self, numbers: &[u32]) -> Result<Batch, WorkFailed> {
         let volume = self.volume();
         let mut pixels = Vec::with_capacity(numbers.len() * volume);
-        for &number in numbers {
-            let range = number as usize * volume..(number as usize + 1) * volume;
-            match &self.features {
-                Features::Bytes(bytes) => self.scale.apply(&bytes[range], &mut pixels),
-                Features::Floats(floats) => self.scale.apply(&floats[range], &mut pixels),
+        let targets = match &self.features {
+            Features::Bytes(bytes) => {
+                for &number in numbers {
+                    let range = number as usize * volume..(number as usize + 1) * volume;
+                    self.scale.apply(&bytes[range], &mut pixels);
+                }
+                self.targets.of(numbers)
             }
-        }
-        Batch {
-            pixels,
-            targets: self.targets.of(numbers),
-        }
+            Features::Floats(floats) => {
+                for &number in numbers {
+                    let range = number as usize * volume..(number as usize + 1) * volume;
+                    self.scale.apply(&floats[range], &mut pixels);
+                }
+                self.targets.of(numbers)
+            }
+            Features::Away(away) => {
+                let (features, targets) = away.take(numbers)?;
+                match &features {
+                    Features::Bytes(bytes) => {
+                        for sample in bytes.chunks_exact(volume) {
+                            self.scale.apply(sample, &mut pixels);
+                        }
+                    }
+                    Features::Floats(floats) => {
+                        for sample in floats.chunks_exact(volume) {
+                            self.scale.apply(sample, &mut pixels);
+                        }
+                    }
+                    Features::Away(_) => {}
+                }
+                targets
+            }
+        };
+        Ok(Batch { pixels, targets })
     }
 }
 

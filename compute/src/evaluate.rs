@@ -114,6 +114,7 @@ pub(crate) fn judge(
     let values = network.constants();
     let mut so_far = Tally::default();
     for batch in samples.batches(size) {
+        let batch = batch?;
         let outputs = network.forward(&values, &batch, Mode::Infer)?.outputs;
         so_far.add(outcome(objective, &batch, outputs.clone(), network)?);
         between(Judged {

@@ -2,15 +2,18 @@
 //! and runs the work on threads of its own number.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use embermesh_job::crypto::Digest;
 use embermesh_job::spec::{JobSpec, Work, output_bytes};
 
+use crate::away::LocalData;
 use crate::control::{Asked, Control};
 use crate::dataset::load::Source;
 use crate::device::{DeviceChoice, Opened, open, panic_text};
 use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
+use crate::feed::{self, Feed};
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
 use crate::serve::{self, inbox::Inbox};
@@ -25,6 +28,7 @@ pub(crate) struct Job<'a> {
     /// Memory that samples may take, in bytes.
     room: u64,
     control: &'a Control,
+    feed: &'a Arc<Feed>,
 }
 
 impl Job<'_> {
@@ -72,6 +76,7 @@ impl Job<'_> {
         Source {
             order: self.order,
             room: self.room,
+            feed: Some(self.feed),
         }
     }
 
@@ -113,12 +118,40 @@ pub fn run_in_process(
     order: &WorkOrder,
     hear: &mut (dyn FnMut(WorkerEvent) + Send),
 ) -> Result<WorkSummary, WorkFailed> {
+    run_by(order, feed::Source::Nobody, hear)
+}
+
+/// The same with data that stays in this process.
+///
+/// # Errors
+/// As [`run_in_process`].
+pub fn run_with_data(
+    order: &WorkOrder,
+    data: Arc<LocalData>,
+    hear: &mut (dyn FnMut(WorkerEvent) + Send),
+) -> Result<WorkSummary, WorkFailed> {
+    run_by(order, feed::Source::Local(data), hear)
+}
+
+fn run_by(
+    order: &WorkOrder,
+    source: feed::Source,
+    hear: &mut (dyn FnMut(WorkerEvent) + Send),
+) -> Result<WorkSummary, WorkFailed> {
     let device = open(order.device)?;
-    run(order, device, &Control::default(), None, &mut |message| {
-        if let FromWorker::Event(event) = message {
-            hear(event);
-        }
-    })
+    let feed = Arc::new(Feed::new(source));
+    run(
+        order,
+        device,
+        &Control::default(),
+        &feed,
+        None,
+        &mut |message| {
+            if let FromWorker::Event(event) = message {
+                hear(event);
+            }
+        },
+    )
 }
 
 /// Runs an order on an open device; `begun` is what of it was started before. A panic
@@ -127,6 +160,7 @@ pub(crate) fn run(
     order: &WorkOrder,
     device: Opened,
     control: &Control,
+    feed: &Arc<Feed>,
     begun: Option<script::Begun>,
     say: Say<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
@@ -135,7 +169,7 @@ pub(crate) fn run(
         .thread_name(|index| format!("compute-{index}"))
         .build()
         .map_err(|error| WorkFailed::Internal(format!("threads cannot be started: {error}")))?;
-    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, begun, say)));
+    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, feed, begun, say)));
     catch_unwind(work).unwrap_or_else(|panic| Err(panicked(order.device, panic_text(&*panic))))
 }
 
@@ -143,6 +177,7 @@ fn work(
     order: &WorkOrder,
     device: Opened,
     control: &Control,
+    feed: &Arc<Feed>,
     begun: Option<script::Begun>,
     say: Say<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
@@ -156,6 +191,7 @@ fn work(
         log: EventLog::new(say),
         room,
         control,
+        feed,
     };
     match &spec.work {
         Work::Train(train) => train::run(train, &mut job),
@@ -213,6 +249,12 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
         .inputs()
         .iter()
         .fold(0_u64, |sum, input| sum.saturating_add(input.size));
+    // What is asked of a client ahead of need takes memory too.
+    let window = match spec.client_data() {
+        Some(_) => feed::WINDOW as u64,
+        None => 0,
+    };
+    let peak = peak.saturating_add(window);
     let needed = peak.saturating_add(files.saturating_mul(copies));
     if needed > order.ceilings.memory_bytes {
         return Err(WorkFailed::Memory {

@@ -17,6 +17,7 @@
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | [`onnx`] | models in the ONNX format, made into programs |
 //! | `program`, `calculate` | programs over burn's tensors, and direct computations |
+//! | [`away`], `feed` | samples that stay with the client, given and asked for |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`script`] | programs of clients: WebAssembly and Python |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
@@ -26,6 +27,7 @@
 //!
 //! What a job is, and whether it may run, is for others to say.
 
+pub mod away;
 mod calculate;
 mod checkpoint;
 mod clip;
@@ -36,6 +38,7 @@ mod embed;
 mod evaluate;
 mod events;
 mod failure;
+mod feed;
 pub mod frame;
 mod hub;
 mod job;
@@ -68,6 +71,7 @@ pub use device::{DeviceChoice, DeviceFault};
 pub use failure::{
     FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
 };
-pub use job::run_in_process;
+pub use feed::MAX_ASKS;
+pub use job::{run_in_process, run_with_data};
 pub use program::StepFailed;
 pub use script::ScriptFailed;

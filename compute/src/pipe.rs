@@ -100,6 +100,14 @@ pub enum FromWorker {
     },
     /// The job waits, or goes on.
     Paused(bool),
+    /// Samples that stay with the client are needed. They are answered in
+    /// [`Part`](crate::frame::Part)s, in the order in which they were asked for.
+    Want {
+        /// Which question this is; they count up from 1.
+        ask: u64,
+        /// Which samples, from 0; those that are held out come last.
+        samples: Vec<u32>,
+    },
     /// The job cannot be done, or not here.
     Failed {
         /// Whose fault it is.

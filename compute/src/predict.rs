@@ -1,6 +1,6 @@
 //! Prediction: what weights make of samples, written as they are made.
 
-mod answer;
+pub(crate) mod answer;
 mod columns;
 mod lines;
 mod sheet;
@@ -54,6 +54,7 @@ pub(crate) fn run(predict: &Predict, job: &mut Job<'_>) -> Result<WorkSummary, W
     let mut sheet = sheet::open(predict.out, output, &meaning)?;
     let values = network.constants();
     for (step, batch) in (1..).zip(samples.batches(batch)) {
+        let batch = batch?;
         job.breathe(&mut pace)?;
         let outputs = floats(network.forward(&values, &batch, Mode::Infer)?.outputs)?;
         let rows = meaning.answers(&outputs);

@@ -52,6 +52,8 @@ struct Training<'a> {
     steps_per_pass: u64,
     /// The order of the pass under way.
     order: Vec<u32>,
+    /// The pass after it and its order, once samples of it are asked for ahead.
+    next: Option<(u32, Vec<u32>)>,
     /// Steps whose loss has not been read from the device.
     unread: Vec<Unread>,
     /// Why it ends before its last step, once it does.
@@ -104,6 +106,7 @@ impl<'a> Training<'a> {
             total_steps,
             steps_per_pass,
             order: Vec::new(),
+            next: None,
             unread: Vec::new(),
             stopped: None,
         };

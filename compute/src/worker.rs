@@ -22,7 +22,8 @@ use embermesh_job::spec::Runtime;
 use crate::control::Control;
 use crate::device::{DeviceChoice, open};
 use crate::failure::{FailureClass, WorkFailed};
-use crate::frame::{self, FrameError};
+use crate::feed::{self, Feed};
+use crate::frame::{self, FrameError, Incoming};
 use crate::pipe::{FromWorker, Ready, ToWorker, WorkOrder};
 use crate::sandbox::{self, Needs};
 use crate::serve::inbox::{Mail, TOO_MANY};
@@ -179,11 +180,18 @@ fn serve(choice: DeviceChoice) -> ExitCode {
 
     let control = Arc::new(Control::default());
     let ended = Arc::new(Ended::default());
-    if let Err(error) = listen(&daemon, &control, &ended) {
+    let asking = Arc::clone(&daemon);
+    let feed = Arc::new(Feed::new(feed::Source::Daemon(Box::new(
+        move |ask, samples: &[u32]| {
+            let samples = samples.to_vec();
+            asking.say(&FromWorker::Want { ask, samples });
+        },
+    ))));
+    if let Err(error) = listen(&daemon, &control, &ended, &feed) {
         let message = format!("the thread that listens cannot be started: {error}");
         return fail(&daemon, &WorkFailed::Internal(message));
     }
-    let outcome = job::run(&order, device, &control, begun, &mut |message| {
+    let outcome = job::run(&order, device, &control, &feed, begun, &mut |message| {
         daemon.say(&message)
     });
     if !ended.claim() {
@@ -268,18 +276,32 @@ impl Ended {
 }
 
 /// Hears the daemon for as long as the job runs.
-fn listen(daemon: &Arc<Daemon>, control: &Arc<Control>, ended: &Arc<Ended>) -> std::io::Result<()> {
+fn listen(
+    daemon: &Arc<Daemon>,
+    control: &Arc<Control>,
+    ended: &Arc<Ended>,
+    feed: &Arc<Feed>,
+) -> std::io::Result<()> {
     let (daemon, control, ended) = (Arc::clone(daemon), Arc::clone(control), Arc::clone(ended));
+    let feed = Arc::clone(feed);
     let listener = std::thread::Builder::new().name("listener".to_owned());
     let hear = move || {
         let mut from = stdin().lock();
         loop {
-            match frame::read(&mut from) {
-                Ok(ToWorker::Pause) => control.pause(),
-                Ok(ToWorker::Resume) => control.resume(),
-                Ok(ToWorker::Adjust(adjustment)) => control.adjust(adjustment),
-                Ok(ToWorker::Finish) => control.finish(),
-                Ok(ToWorker::Ask { id, ask }) => {
+            let message = match frame::incoming(&mut from) {
+                Ok(Incoming::Message(message)) => message,
+                Ok(Incoming::Part(part)) => {
+                    feed.hear(part);
+                    continue;
+                }
+                Err(_) => end_now(),
+            };
+            match message {
+                ToWorker::Pause => control.pause(),
+                ToWorker::Resume => control.resume(),
+                ToWorker::Adjust(adjustment) => control.adjust(adjustment),
+                ToWorker::Finish => control.finish(),
+                ToWorker::Ask { id, ask } => {
                     if !control.inbox().push(Mail::Ask { id, ask }) {
                         daemon.say(&FromWorker::Answer {
                             id,
@@ -287,9 +309,10 @@ fn listen(daemon: &Arc<Daemon>, control: &Arc<Control>, ended: &Arc<Ended>) -> s
                         });
                     }
                 }
-                Ok(ToWorker::Drop { id }) => control.inbox().drop_ask(id),
-                Ok(ToWorker::Cancel | ToWorker::Shutdown) => {
+                ToWorker::Drop { id } => control.inbox().drop_ask(id),
+                ToWorker::Cancel | ToWorker::Shutdown => {
                     control.cancel();
+                    feed.cancel();
                     // A step may be long; nothing of it is wanted any more.
                     if ended.claim_after(CANCEL_GRACE) {
                         daemon.say(&FromWorker::Cancelled);
@@ -297,8 +320,7 @@ fn listen(daemon: &Arc<Daemon>, control: &Arc<Control>, ended: &Arc<Ended>) -> s
                     }
                 }
                 // One order per process.
-                Ok(ToWorker::Start(_)) => {}
-                Err(_) => end_now(),
+                ToWorker::Start(_) => {}
             }
         }
     };

@@ -193,6 +193,42 @@ fn weights_predict_what_they_were_trained_for() {
     assert!(right >= 135, "{right} of 150");
 }
 
+#[test]
+fn the_digits_that_stay_are_learnt() {
+    use embermesh_compute::away::LocalData;
+    let mut bench = Bench::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/jobs");
+    let text = std::fs::read_to_string(folder.join("digits-stays.toml")).unwrap();
+    let file = JobFile::parse(&text, Format::Toml).unwrap();
+    let (data, model, paths) = file.staying().unwrap();
+    let input = bench.input(&std::fs::read(folder.join(paths[0])).unwrap());
+    let data = data.clone().try_map_inputs(|_| Ok::<_, ()>(input)).unwrap();
+    let local = LocalData::load(&data, model, bench.inputs().clone(), 1 << 30).unwrap();
+    let file = file.with_client_data(local.description().clone());
+    let order = bench.bare_order(file.resolve(&BTreeMap::new()).unwrap().work);
+    let local = std::sync::Arc::new(local);
+    let summary = embermesh_compute::run_with_data(&order, local, &mut |_| ()).unwrap();
+    let accuracy = summary.accuracy.unwrap();
+    println!("{accuracy}");
+    assert!(accuracy >= 0.95, "{accuracy}");
+}
+
+#[test]
+fn what_a_node_fetches_is_learnt_like_any_file() {
+    for name in ["iris-web.toml", "iris-s3.toml", "iris-shared.toml"] {
+        let mut bench = Bench::new();
+        let iris = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/iris.csv");
+        bench.input(&std::fs::read(iris).unwrap());
+        let spec = example(&mut bench, name);
+        let accuracy = run(&bench.order(spec.work))
+            .unwrap()
+            .summary
+            .accuracy
+            .unwrap();
+        assert!(accuracy >= 0.9, "{name}: {accuracy}");
+    }
+}
+
 /// The job of an example of a language model, with these files in place of those
 /// that it names.
 fn with_model(bench: &mut Bench, name: &str, files: &folder::Files) -> JobSpec {

@@ -271,6 +271,9 @@ pub enum Notice {
     },
     /// The attempt is paused (true) or goes on (false).
     Paused(bool),
+    /// The work waits for samples that stay with the client (true) or goes on
+    /// (false).
+    DataAwaited(bool),
     /// The attempt ended without ending the job: another may follow.
     AttemptEnded {
         /// A stable word.

@@ -7,9 +7,17 @@ use std::{
 };
 
 use embermesh_crypto::Digest;
-use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::spec::{Input, InvalidSpec, JobSpec, LanguageModel, MAX_SPEC_LEN, model_files};
+mod source;
+
+pub use self::source::{FileSource, FolderSource, Remote, Source};
+use crate::{
+    model::Model,
+    spec::{
+        ClientData, Dataset, Input, InvalidSpec, JobSpec, LanguageModel, MAX_SPEC_LEN, Origin,
+        model_files,
+    },
+};
 
 /// How close a word must be to be suggested (Jaro-Winkler).
 const LIKENESS: f64 = 0.75;
@@ -38,72 +46,6 @@ impl Format {
     }
 }
 
-/// How a job file names an input.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Source {
-    /// A blob that the mesh has.
-    Blob(Input),
-    /// A file beside the job file.
-    File(FileSource),
-    /// A folder with the files of a language model.
-    Folder(FolderSource),
-}
-
-/// A file, relative to the job file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FileSource {
-    /// Where it is.
-    pub path: PathBuf,
-}
-
-/// A folder, relative to the job file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FolderSource {
-    /// Where it is.
-    pub folder: PathBuf,
-}
-
-impl<'de> Deserialize<'de> for Source {
-    /// By hand, because an untagged enum does not say which field is wrong.
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(
-            deny_unknown_fields,
-            expecting = "an input: { path = \"FILE\" }, { folder = \"FOLDER\" } for a language model, or { digest = \"HEX\", size = BYTES }"
-        )]
-        struct Form {
-            path: Option<PathBuf>,
-            folder: Option<PathBuf>,
-            digest: Option<Digest>,
-            size: Option<u64>,
-        }
-        match Form::deserialize(d)? {
-            Form {
-                path: Some(path),
-                folder: None,
-                digest: None,
-                size: None,
-            } => Ok(Self::File(FileSource { path })),
-            Form {
-                path: None,
-                folder: Some(folder),
-                digest: None,
-                size: None,
-            } => Ok(Self::Folder(FolderSource { folder })),
-            Form {
-                path: None,
-                folder: None,
-                digest: Some(digest),
-                size: Some(size),
-            } => Ok(Self::Blob(Input { digest, size })),
-            _ => Err(de::Error::custom(
-                "an input is either a `path`, a `folder`, or a `digest` and a `size`",
-            )),
-        }
-    }
-}
-
 /// A job file: a spec whose inputs may be paths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobFile(JobSpec<Source>);
@@ -125,6 +67,9 @@ pub enum InvalidJobFile {
     /// It can be read, and asks for what cannot be.
     #[error(transparent)]
     Spec(#[from] InvalidSpec),
+    /// Data of which a part stays and another travels.
+    #[error("{0}")]
+    Stay(&'static str),
     /// A path without its blob.
     #[error("no blob was given for the file {}", .0.display())]
     Unresolved(PathBuf),
@@ -164,14 +109,17 @@ impl JobFile {
             digest: Digest::from_bytes([0; 32]),
             size: 1,
         };
+        file.stays_whole()?;
         let mut whole = file.clone();
         if let Some(folder) = whole.folder().map(Path::to_owned) {
             whole.expand(&folder, &STAND_IN_FILES.map(str::to_owned))?;
         }
         whole
             .with_inputs(|source| match source {
+                Source::Blob(input) => Ok(input),
+                Source::Remote(remote) => Ok(remote.input.unwrap_or(stand_in)),
+                Source::File(_) => Ok(stand_in),
                 Source::Folder(FolderSource { folder }) => Err(InvalidJobFile::Folder(folder)),
-                _ => Ok(stand_in),
             })?
             .validate()?;
         Ok(file)
@@ -198,7 +146,7 @@ impl JobFile {
         })?;
         let file = |name: String| {
             let path = folder.join(&name);
-            (name, Source::File(FileSource { path }))
+            (name, Source::File(FileSource { path, stay: false }))
         };
         if self.folder() == Some(folder)
             && let Some(model) = self.0.language_model_mut()
@@ -208,16 +156,90 @@ impl JobFile {
         Ok(())
     }
 
-    /// The paths that it names, each once.
+    /// The paths of the files that travel, each once.
     #[must_use]
     pub fn sources(&self) -> Vec<&Path> {
+        self.paths(false)
+    }
+
+    /// The origins whose digest or size is not said, each once.
+    #[must_use]
+    pub fn unmeasured(&self) -> Vec<&str> {
+        let mut origins: Vec<&str> = self
+            .0
+            .input_refs()
+            .into_iter()
+            .filter_map(|source| match source {
+                Source::Remote(remote) if remote.input.is_none() => Some(remote.from.as_str()),
+                _ => None,
+            })
+            .collect();
+        origins.sort_unstable();
+        origins.dedup();
+        origins
+    }
+
+    /// The data that stays with the client, the model that it is for, and its files;
+    /// `None` where all data travels.
+    #[must_use]
+    pub fn staying(&self) -> Option<(&Dataset<Source>, &Model, Vec<&Path>)> {
+        let paths = self.paths(true);
+        match (self.0.data(), self.0.model()) {
+            (Some(data), Some(model)) if !paths.is_empty() => Some((data, model, paths)),
+            _ => None,
+        }
+    }
+
+    /// The same job with what the spec says of data that stays.
+    #[must_use]
+    pub fn with_client_data(&self, data: ClientData) -> Self {
+        Self(self.0.clone().with_data(Dataset::Client(data)))
+    }
+
+    /// The spec, once each path and each unmeasured origin is known as a blob.
+    ///
+    /// # Errors
+    /// When one has no blob, or the spec is not valid with them.
+    pub fn resolve(&self, blobs: &BTreeMap<PathBuf, Input>) -> Result<JobSpec, InvalidJobFile> {
+        let known = |path: &Path| {
+            blobs
+                .get(path)
+                .copied()
+                .ok_or_else(|| InvalidJobFile::Unresolved(path.to_owned()))
+        };
+        let mut origins = Vec::new();
+        let mut spec = self.with_inputs(|source| match source {
+            Source::Blob(input) => Ok(input),
+            Source::File(file) => known(&file.path),
+            Source::Folder(folder) => Err(InvalidJobFile::Folder(folder.folder)),
+            Source::Remote(Remote { from, input }) => {
+                let input = match input {
+                    Some(input) => input,
+                    None => known(Path::new(&from))?,
+                };
+                let origin = Origin {
+                    digest: input.digest,
+                    from,
+                };
+                if !origins.contains(&origin) {
+                    origins.push(origin);
+                }
+                Ok(input)
+            }
+        })?;
+        spec.requires.origins.extend(origins);
+        spec.validate()?;
+        Ok(spec)
+    }
+
+    fn paths(&self, stay: bool) -> Vec<&Path> {
         let mut paths: Vec<&Path> = self
             .0
             .input_refs()
             .into_iter()
             .filter_map(|source| match source {
-                Source::File(file) => Some(file.path.as_path()),
-                Source::Blob(_) | Source::Folder(_) => None,
+                Source::File(file) if file.stay == stay => Some(file.path.as_path()),
+                _ => None,
             })
             .collect();
         paths.sort_unstable();
@@ -225,21 +247,31 @@ impl JobFile {
         paths
     }
 
-    /// The spec, once each path is known as a blob.
-    ///
-    /// # Errors
-    /// When a path has no blob, or the spec is not valid with them.
-    pub fn resolve(&self, blobs: &BTreeMap<PathBuf, Input>) -> Result<JobSpec, InvalidJobFile> {
-        let spec = self.with_inputs(|source| match source {
-            Source::Blob(input) => Ok(input),
-            Source::File(file) => blobs
-                .get(&file.path)
-                .copied()
-                .ok_or(InvalidJobFile::Unresolved(file.path)),
-            Source::Folder(folder) => Err(InvalidJobFile::Folder(folder.folder)),
-        })?;
-        spec.validate()?;
-        Ok(spec)
+    /// Checks that data stays as a whole or not at all.
+    fn stays_whole(&self) -> Result<(), InvalidJobFile> {
+        let stays = |source: &&Source| matches!(source, Source::File(file) if file.stay);
+        let all = self.0.input_refs();
+        let kept = all.iter().filter(|source| stays(source)).count();
+        if kept == 0 {
+            return Ok(());
+        }
+        let data = self.0.data().map(Dataset::input_refs).unwrap_or_default();
+        if data.is_empty() || data.iter().filter(|source| stays(source)).count() != kept {
+            return Err(InvalidJobFile::Stay(
+                "`stay = true` is for files of data: what else a job reads must travel",
+            ));
+        }
+        if self.0.model().is_none() {
+            return Err(InvalidJobFile::Stay(
+                "data stays beside a model that the job file declares: with a model that is a file it must travel",
+            ));
+        }
+        if kept != data.len() {
+            return Err(InvalidJobFile::Stay(
+                "data stays as a whole: give `stay = true` to each of its files, or to none",
+            ));
+        }
+        Ok(())
     }
 
     fn with_inputs<E>(&self, name: impl FnMut(Source) -> Result<Input, E>) -> Result<JobSpec, E> {

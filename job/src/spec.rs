@@ -15,6 +15,7 @@ mod limits;
 mod loss;
 mod network;
 mod optimizer;
+pub mod origin;
 mod perplexity;
 mod precision;
 mod predict;
@@ -37,8 +38,9 @@ pub use self::{
         Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, Planned, Tensor, output_bytes,
     },
     dataset::{
-        Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
-        Table, Target, TargetColumns,
+        ClientData, Column, Dataset, Dialect, Element, Images, Inline, InlineTargets,
+        MAX_CLIENT_RECORD, MAX_CLIENT_SAMPLES, Missing, Normalise, Npy, Npz, Table, Target,
+        TargetColumns,
     },
     embed::{Embed, Pooling},
     evaluate::{Evaluate, Split},
@@ -52,6 +54,7 @@ pub use self::{
     loss::Loss,
     network::{Feed, Feeds, Network, Onnx},
     optimizer::Optimizer,
+    origin::{Location, Origin},
     perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
@@ -204,6 +207,7 @@ impl JobSpec {
         for input in self.inputs() {
             within("size", input.size, 1, MAX_EXACT)?;
         }
+        origin::validate(&self.requires.origins, &self.inputs())?;
         match &self.work {
             Work::Train(train) => train.validate(&self.requires, &self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
@@ -290,6 +294,38 @@ impl<I> JobSpec<I> {
             },
             _ => None,
         }
+    }
+
+    /// The data that it learns from, judges by or answers, where there is any.
+    #[must_use]
+    pub fn data(&self) -> Option<&Dataset<I>> {
+        match &self.work {
+            Work::Train(train) => Some(&train.data),
+            Work::Evaluate(evaluate) => Some(&evaluate.data),
+            Work::Predict(predict) => Some(&predict.data),
+            _ => None,
+        }
+    }
+
+    /// What it says of samples that stay with the client.
+    #[must_use]
+    pub fn client_data(&self) -> Option<&ClientData> {
+        match self.data() {
+            Some(Dataset::Client(data)) => Some(data),
+            _ => None,
+        }
+    }
+
+    /// The same spec with other data.
+    #[must_use]
+    pub fn with_data(mut self, data: Dataset<I>) -> Self {
+        match &mut self.work {
+            Work::Train(train) => train.data = data,
+            Work::Evaluate(evaluate) => evaluate.data = data,
+            Work::Predict(predict) => predict.data = data,
+            _ => {}
+        }
+        self
     }
 
     /// Everything that it reads, as often as it is named.

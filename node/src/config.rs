@@ -3,7 +3,7 @@
 //! it; nothing here reads any of them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
@@ -18,6 +18,8 @@ use embermesh_job::units::{Bytes, MicroUnits, Millis};
 use embermesh_mesh::{Limits, MeshConfig, road::Target};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::origins::OriginsConfig;
 
 /// The most copies of a checkpoint beside the node's own.
 pub const MAX_REPLICAS: u32 = 8;
@@ -40,6 +42,10 @@ const MIN_MEMORY: u64 = 16 << 20;
 /// The least time that ended attempts are remembered, in milliseconds: longer than
 /// a token lives, so that none can be used twice.
 const MIN_KEEP_ENDED_MS: u64 = 20 * 60 * 1000;
+
+/// The longest that a task waits for its client's data, in milliseconds: it holds a
+/// device meanwhile.
+const MAX_DATA_WAIT_MS: u64 = 24 * 3600 * 1000;
 
 /// Everything that an operator may choose about a node.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -101,6 +107,13 @@ pub struct NodeConfig {
     pub keep_ended: Millis,
     /// How much of this process other peers of the mesh can take up.
     pub limits: Limits,
+    /// How long a task waits for data that stays with its client, and whose client
+    /// gives none.
+    pub data_wait: Millis,
+    /// Where the node may fetch inputs that nobody sends.
+    pub origins: OriginsConfig,
+    /// Folders whose files jobs may read, by the name that jobs know them by.
+    pub shared: BTreeMap<String, PathBuf>,
     /// Which programs of clients may run here, beside the node's own work.
     pub runtimes: AllowedRuntimes,
 }
@@ -155,6 +168,9 @@ impl Default for NodeConfig {
             worker_command: Vec::new(),
             keep_ended: Millis(7 * 86_400_000),
             limits: mesh.limits,
+            data_wait: Millis(600_000),
+            origins: OriginsConfig::default(),
+            shared: BTreeMap::new(),
             runtimes: AllowedRuntimes::default(),
         }
     }
@@ -189,6 +205,16 @@ pub enum InvalidConfig {
         /// What is wrong with it.
         reason: String,
     },
+    /// An origin or a shared folder that is not written as one.
+    #[error("`{key}` has {text:?}: {reason}")]
+    Origin {
+        /// The key.
+        key: &'static str,
+        /// What was given.
+        text: String,
+        /// What is wrong with it, or the cure.
+        reason: String,
+    },
     /// The worker cannot be found.
     #[error("the worker cannot be started: {0}; set `worker_command`")]
     Worker(String),
@@ -214,6 +240,8 @@ impl NodeConfig {
         within("blob_quota", self.blob_quota.0, 1 << 20, u64::MAX)?;
         within("keep_ended", self.keep_ended.0, MIN_KEEP_ENDED_MS, u64::MAX)?;
         let connections = self.limits.connections.into();
+        within("data_wait", self.data_wait.0, 1000, MAX_DATA_WAIT_MS)?;
+        self.origins.validate()?;
         within("limits.connections", connections, 1, u32::MAX.into())?;
         self.index_targets().map(|_| ())
     }

@@ -7,7 +7,8 @@
 //! - `runtimes`: which programs of clients may run here, and do; `remove`: of what
 //!   they left.
 //! - `resident`: models that stay in memory, and whoever asks them.
-//! - `arriving`: blobs that clients are sending now.
+//! - `arriving`: blobs that clients are sending now. [`origins`]: inputs that are
+//!   fetched from the web or a bucket, or shared by the owner.
 //! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
 //!   word to the mesh.
 //! - `store`: the durable memory, with the outbox of reports.
@@ -23,6 +24,7 @@ pub mod folder;
 mod gate;
 mod joined;
 mod node;
+pub mod origins;
 mod probe;
 mod receipt;
 mod remove;

@@ -21,6 +21,7 @@ use crate::{
     config::{InvalidConfig, MAX_INDEXES, NodeConfig},
     folder::DataFolder,
     gate::Gate,
+    origins::Origins,
     probe::probe_all,
     resident::Residents,
     running::RunningNode,
@@ -93,6 +94,7 @@ impl Node {
     ) -> Result<RunningNode, NodeError> {
         config.validate()?;
         let targets = config.index_targets()?;
+        let origins = Origins::new(config.origins.clone(), &config.shared)?;
         let command = Arc::new(WorkerCommand::of(&config.worker_command)?);
         let cancel = cancel.child_token();
         // Whatever fails below, what was started before it is told to stop.
@@ -137,6 +139,8 @@ impl Node {
             changed: watch::Sender::new(0),
             brought: watch::Sender::new(0),
             arriving: Arriving::default(),
+            origins,
+            data_wait: Duration::from_millis(config.data_wait.0),
             residents: Residents::default(),
             tracker,
             keypair,

@@ -12,7 +12,10 @@ use embermesh_mesh::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::{arriving::Arriving, joined::joined, resident::Residents, slots::Slots, store::Store};
+use crate::{
+    arriving::Arriving, joined::joined, origins::Origins, resident::Residents, slots::Slots,
+    store::Store,
+};
 
 /// What tasks work with.
 pub(crate) struct Site {
@@ -39,6 +42,10 @@ pub(crate) struct Site {
     pub(crate) brought: watch::Sender<u64>,
     /// Blobs that clients are sending here now.
     pub(crate) arriving: Arriving,
+    /// Where else inputs may come from.
+    pub(crate) origins: Origins,
+    /// How long a task waits for data that stays with its client.
+    pub(crate) data_wait: Duration,
     /// Models that are resident here.
     pub(crate) residents: Residents,
     /// Owns every task of the node that is not waited for where it was started.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use embermesh_client::{Client, Ended, Follow, Start, Update};
+use embermesh_client::{Client, Ended, Follow, Sources, Start, Update};
 use embermesh_crypto::{JobId, time::UnixMillis};
 use embermesh_job::lifecycle::JobState;
 use serde_json::json;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{ClientFlags, Global},
-    cmd::connect,
+    cmd::{connect, stay},
     config::Settings,
     exit::{Exit, Interrupted},
     output::Output,
@@ -41,7 +41,7 @@ pub(crate) enum Jobs {
     Get(One),
     /// Stream a job of yours until it ends
     #[command(
-        after_help = "Examples:\n  embermesh jobs watch 0197a3c2-...\n  embermesh jobs watch 0197a3c2-... --after 57 -o jsonl\n  embermesh jobs watch 0197a3c2-... --out ./out"
+        after_help = "Examples:\n  embermesh jobs watch 0197a3c2-...\n  embermesh jobs watch 0197a3c2-... --after 57 -o jsonl\n  embermesh jobs watch 0197a3c2-... --out ./out\n  embermesh jobs watch 0197a3c2-... --feed job.toml"
     )]
     Watch {
         /// Begin behind this event
@@ -50,6 +50,9 @@ pub(crate) enum Jobs {
         /// Folder for the artifacts and the receipt
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+        /// The job file of a job whose data stays here: gives its node the samples
+        #[arg(long, value_name = "FILE")]
+        feed: Option<PathBuf>,
         #[command(flatten)]
         one: One,
     },
@@ -144,8 +147,14 @@ impl Jobs {
                     return list(&connected().await?, output, &state, most).await;
                 }
                 Self::Get(one) => return page(&connected().await?, output, one.job).await,
-                Self::Watch { after, out, one } => {
-                    return watch(&settings, output, quiet, one.job, after, out).await;
+                Self::Watch {
+                    after,
+                    out,
+                    feed,
+                    one,
+                } => {
+                    let whole = (after, out, feed);
+                    return watch(&settings, output, quiet, one.job, whole).await;
                 }
                 Self::Cancel(One { job, .. }) => (job, connected().await?.cancel(job, None).await?),
                 Self::Pause(One { job, .. }) => {
@@ -204,9 +213,9 @@ async fn watch(
     output: Output,
     quiet: bool,
     job: JobId,
-    after: u64,
-    out: Option<PathBuf>,
+    (after, out, feed): (u64, Option<PathBuf>, Option<PathBuf>),
 ) -> anyhow::Result<Exit> {
+    let feed = feed.map(|file| stay::feed(&file)).transpose()?;
     let cancel = runtime::stop_token()?;
     let asking = Box::pin(async {
         let client = connect(settings).await?;
@@ -219,8 +228,14 @@ async fn watch(
     let left = format!(": job {job} is as it was");
     let (client, view, assignment) = runtime::unless_stopped(&cancel, &left, asking).await?;
     let mut shown = Progressing::new(output, quiet);
+    let mut sources = Sources::default();
+    if let Some((data, said)) = feed {
+        stay::belongs(&view.spec, &said)?;
+        sources.stay(data);
+    }
     let start = Start {
         after,
+        sources,
         assignment,
         ..Start::default()
     };

@@ -8,11 +8,13 @@ pub(crate) mod deploy;
 pub(crate) mod index;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod measure;
 pub(crate) mod models;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod onnx;
 pub(crate) mod receipt;
+pub(crate) mod stay;
 pub(crate) mod submit;
 pub(crate) mod token;
 

@@ -124,7 +124,10 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
     if with_parent {
         stopping = stopping.or_orphaned()?;
     }
-    let config = settings.node;
+    let mut config = settings.node;
+    if !config.origins.s3.buckets.is_empty() {
+        config.origins.s3 = super::measure::with_environment(config.origins.s3);
+    }
     let keypair = identity::daemon_key(global.key.as_deref(), &config.data_dir)?;
     let network = config.network.to_string();
     let indexes = config.indexes.clone();

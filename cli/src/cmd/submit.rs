@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{ClientFlags, Global},
-    cmd::{connect, onnx},
+    cmd::{connect, measure, onnx, stay},
     exit::{Exit, Interrupted, WrongInput},
     output::Output,
     runtime,
@@ -58,6 +58,12 @@ impl Flags {
         if self.check {
             return check(output, &spec, &sources);
         }
+        if sources.staying().is_some() && !self.follow {
+            return Err(WrongInput(
+                "the data of this job stays here, and its node asks for it while it works: submit it with --follow".to_owned(),
+            )
+            .into());
+        }
         let quiet = global.quiet;
         runtime::run(async move {
             let cancel = runtime::stop_token()?;
@@ -81,6 +87,12 @@ impl Flags {
 
 /// Reads a job file and hashes what it names.
 pub(crate) fn read(path: &Path) -> anyhow::Result<(JobSpec, Sources)> {
+    let (file, folder) = parse(path)?;
+    resolve(&file, &folder).map_err(|error| error.context(path.display().to_string()))
+}
+
+/// Reads a job file; its paths are relative to the folder beside it.
+pub(crate) fn parse(path: &Path) -> anyhow::Result<(JobFile, PathBuf)> {
     let wrong = |reason: String| WrongInput(format!("{}: {reason}", path.display()));
     let format = Format::of(path)
         .ok_or_else(|| wrong("a job file's name ends in .toml or .json".to_owned()))?;
@@ -91,26 +103,34 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<(JobSpec, Sources)> {
     }
     let text =
         std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    resolve(&text, format, path.parent().unwrap_or(Path::new("")))
-        .map_err(|error| error.context(path.display().to_string()))
-}
-
-/// Makes a spec of a job file's text, whose paths are relative to `folder`.
-pub(crate) fn resolve(
-    text: &str,
-    format: Format,
-    folder: &Path,
-) -> anyhow::Result<(JobSpec, Sources)> {
-    let mut file = JobFile::parse(text, format)?;
+    let named = |error: anyhow::Error| error.context(path.display().to_string());
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut file = JobFile::parse(&text, format).map_err(|error| named(error.into()))?;
     if let Some(model) = file.folder().map(Path::to_owned) {
         let names = embermesh_client::files_of(&folder.join(&model))?;
-        file.expand(&model, &names)?;
+        file.expand(&model, &names)
+            .map_err(|error| named(error.into()))?;
     }
+    Ok((file, folder.to_owned()))
+}
+
+/// Makes a spec of a job file, whose paths are relative to `folder`.
+fn resolve(file: &JobFile, folder: &Path) -> anyhow::Result<(JobSpec, Sources)> {
     let mut sources = Sources::default();
+    let file = match stay::read(file, folder)? {
+        Some((data, said)) => {
+            sources.stay(data);
+            &file.with_client_data(said)
+        }
+        None => file,
+    };
     let mut blobs = BTreeMap::new();
     for path in file.sources() {
         let input = sources.add_file(&folder.join(path))?;
         blobs.insert(path.to_owned(), input);
+    }
+    for origin in file.unmeasured() {
+        blobs.insert(PathBuf::from(origin), measure::origin(origin)?);
     }
     let spec = file.resolve(&blobs)?;
     onnx::check(&spec, &sources)?;

@@ -221,6 +221,10 @@ fn notice_text(notice: &Notice) -> Option<String> {
         ),
         Notice::Paused(true) => "paused".to_owned(),
         Notice::Paused(false) => "going on".to_owned(),
+        Notice::DataAwaited(true) => {
+            "the node waits for the data, which stays with its client".to_owned()
+        }
+        Notice::DataAwaited(false) => "the data comes again".to_owned(),
         Notice::AttemptEnded { code, message } => format!("the attempt ended ({code}): {message}"),
         Notice::Draining => "the node is about to stop; the job will be moved".to_owned(),
         Notice::Idle => return None,

@@ -14,6 +14,7 @@ mod offline;
 mod onnx;
 mod refusals;
 mod scripts;
+mod stay;
 mod steering;
 mod support;
 mod survival;

@@ -6,9 +6,11 @@ use embermesh_job::{address::BlobRef, assignment::NodeAssignment, event::RunUpda
 use embermesh_mesh::road::RoadKind;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Client, ClientError, Sources, Update,
+    feed::feed,
     node::{NodeLink, UpdateStream},
     upload,
 };
@@ -28,6 +30,9 @@ pub(super) struct Attempt {
     stream: UpdateStream,
     /// The inputs on their way to the node, until they are there.
     upload: Option<BoxFuture<'static, Result<(), ClientError>>>,
+    /// What gives the node samples of data that stays here. A task of its own: it
+    /// goes on while nobody reads the updates.
+    feed: Option<AbortOnDropHandle<Result<(), ClientError>>>,
     pub(super) road: RoadKind,
 }
 
@@ -47,11 +52,16 @@ impl Attempt {
         let road = link.road;
         let (sources, token) = (gifts.sources.clone(), assignment.token.clone());
         let tell = tell.clone();
+        let feed = sources.staying().map(|data| {
+            let feeding = feed(link.clone(), assignment.clone(), data.clone());
+            AbortOnDropHandle::new(tokio::spawn(Box::pin(feeding)))
+        });
         let upload =
             Box::pin(async move { upload::upload(&link, &token, &sources, Some(&tell)).await });
         Ok(Self {
             stream,
             upload: Some(upload),
+            feed,
             road,
         })
     }
@@ -62,6 +72,12 @@ impl Attempt {
             let uploaded = async {
                 match &mut self.upload {
                     Some(upload) => upload.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let fed = async {
+                match &mut self.feed {
+                    Some(feed) => feed.await,
                     None => std::future::pending().await,
                 }
             };
@@ -78,6 +94,13 @@ impl Attempt {
                 uploaded = uploaded => {
                     self.upload = None;
                     uploaded?;
+                }
+                fed = fed => {
+                    self.feed = None;
+                    fed.map_err(|error| ClientError::Failed {
+                        who: "what feeds the job".to_owned(),
+                        message: error.to_string(),
+                    })??;
                 }
             }
         }

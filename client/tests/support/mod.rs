@@ -574,6 +574,15 @@ impl node_server::Node for Script {
         nothing()
     }
 
+    type FeedStream = Boxed<v1::FeedWant>;
+
+    async fn feed(
+        &self,
+        _: Request<tonic::Streaming<v1::FeedRequest>>,
+    ) -> Result<Response<Self::FeedStream>, Status> {
+        nothing()
+    }
+
     async fn list_models(
         &self,
         _: Request<v1::ListModelsRequest>,

@@ -91,7 +91,7 @@ mod tests {
             let images = parse(text.as_bytes(), 10).unwrap();
             assert_eq!(images.len(), 2);
             assert_eq!(images.shape(), [1, 8, 8]);
-            let batch = images.batch(&[0]);
+            let batch = images.batch(&[0]).unwrap();
             assert_eq!(batch.targets, Targets::Classes(vec![3]));
             assert!(batch.pixels.iter().all(|&pixel| pixel == 1.0));
         }

@@ -5,7 +5,7 @@ use embermesh_job::spec::{Dataset, Missing, Normalise};
 use serde::{Deserialize, Serialize};
 
 use super::Set;
-use crate::failure::InvalidData;
+use crate::failure::{InvalidData, WorkFailed};
 
 /// Mean and deviation of each number of a row, or of each channel of an image,
 /// over the samples that train. The weights of a training carry them.
@@ -36,6 +36,11 @@ impl Scale {
         }
     }
 
+    /// The factor of its first group.
+    pub(crate) fn factor(&self) -> f32 {
+        self.factor.first().copied().unwrap_or(1.0)
+    }
+
     /// Appends a sample to a batch.
     pub(crate) fn apply<T: Copy + Into<f32>>(&self, sample: &[T], to: &mut Vec<f32>) {
         let groups = self.mean.len().max(1);
@@ -60,18 +65,24 @@ pub(crate) fn is_needed(data: &Dataset) -> bool {
 }
 
 /// Learns from the samples with these numbers, where the data asks for it.
-pub(crate) fn learn(data: &Dataset, set: &Set, numbers: &[u32]) -> Option<Fitted> {
-    is_needed(data).then(|| {
-        let groups = set.groups();
-        let mut sums = vec![Sums::default(); groups];
-        for &number in numbers {
-            set.each_group(number, groups, |group, x| sums[group].add(x));
-        }
-        Fitted {
-            mean: sums.iter().map(|sums| sums.mean as f32).collect(),
-            deviation: sums.iter().map(Sums::deviation).collect(),
-        }
-    })
+///
+/// # Errors
+/// When samples that are with a client do not come.
+pub(crate) fn learn(
+    data: &Dataset,
+    set: &Set,
+    numbers: &[u32],
+) -> Result<Option<Fitted>, WorkFailed> {
+    if !is_needed(data) {
+        return Ok(None);
+    }
+    let groups = set.groups();
+    let mut sums = vec![Sums::default(); groups];
+    set.each_group(numbers, groups, |group, x| sums[group].add(x))?;
+    Ok(Some(Fitted {
+        mean: sums.iter().map(|sums| sums.mean as f32).collect(),
+        deviation: sums.iter().map(Sums::deviation).collect(),
+    }))
 }
 
 /// Makes a set scale its samples as the data says.
@@ -184,14 +195,14 @@ mod tests {
     fn samples_are_standardised_by_those_that_train_and_gaps_are_filled() {
         let data = data(r#""normalise":"standardise","missing":"mean""#);
         let mut set = set();
-        let fitted = learn(&data, &set, &[0, 1, 2]).unwrap();
+        let fitted = learn(&data, &set, &[0, 1, 2]).unwrap().unwrap();
         assert_eq!(
             (&fitted.mean[..], &fitted.deviation[..]),
             (&[2.0, 10.0][..], &[1.0, 1.0][..])
         );
         scale(&data, &mut set, Some(&fitted)).unwrap();
         assert_eq!(
-            set.batch(&[0, 2, 3]).pixels,
+            set.batch(&[0, 2, 3]).unwrap().pixels,
             [-1.0, 0.0, 0.0, 0.0, 98.0, 3.0]
         );
         let text = serde_json::to_string(&fitted).unwrap();
@@ -218,9 +229,9 @@ mod tests {
     fn gaps_are_filled_where_nothing_is_standardised_too() {
         let data = data(r#""normalise":{"scale":{"from":0,"to":10}},"missing":"mean""#);
         let mut set = set();
-        let fitted = learn(&data, &set, &[0, 1]).unwrap();
+        let fitted = learn(&data, &set, &[0, 1]).unwrap().unwrap();
         scale(&data, &mut set, Some(&fitted)).unwrap();
-        assert_eq!(set.batch(&[2]).pixels, [0.2, 1.0]);
+        assert_eq!(set.batch(&[2]).unwrap().pixels, [0.2, 1.0]);
     }
 
     #[test]
@@ -228,8 +239,8 @@ mod tests {
         let data = data(r#""normalise":"standardise""#);
         let pixels = vec![0, 2, 5, 5, 0, 2, 5, 5];
         let mut set = Set::new(vec![2, 1, 2], Features::Bytes(pixels), Targets::Absent(2)).unwrap();
-        let fitted = learn(&data, &set, &[0, 1]).unwrap();
+        let fitted = learn(&data, &set, &[0, 1]).unwrap().unwrap();
         scale(&data, &mut set, Some(&fitted)).unwrap();
-        assert_eq!(set.batch(&[1]).pixels, [-1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(set.batch(&[1]).unwrap().pixels, [-1.0, 1.0, 0.0, 0.0]);
     }
 }

@@ -135,7 +135,7 @@ mod tests {
         let labels = encode(&[2], &[1, 0]);
         let grey = parse(&encode(&[2, 1, 3], &[255; 6]), Some(&labels), 2, "training").unwrap();
         assert_eq!((grey.len(), grey.shape()), (2, &[1, 1, 3][..]));
-        assert_eq!(grey.batch(&[1]).pixels, [1.0; 3]);
+        assert_eq!(grey.batch(&[1]).unwrap().pixels, [1.0; 3]);
         let colour = parse(
             &encode(&[2, 3, 1, 1], &[0; 6]),
             Some(&labels),

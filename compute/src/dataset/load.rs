@@ -12,7 +12,9 @@ use super::room::Room;
 use super::split::{Samples, by_share};
 use super::unpack::unpack;
 use super::{Set, csv, digits, folder, idx, inline, jsonl, npy, npz, parquet};
+use crate::away::Away;
 use crate::failure::{InvalidData, WorkFailed, at};
+use crate::feed::Feed;
 use crate::pipe::WorkOrder;
 
 /// What a job brings, and the memory that is left for it.
@@ -21,6 +23,8 @@ pub(crate) struct Source<'a> {
     pub(crate) order: &'a WorkOrder,
     /// Bytes that samples may take.
     pub(crate) room: u64,
+    /// What gives samples that stay with a client.
+    pub(crate) feed: Option<&'a Arc<Feed>>,
 }
 
 /// The samples that a training works with.
@@ -34,9 +38,9 @@ pub(crate) struct ForTraining {
 }
 
 /// The samples that a file brings, and those that files of their own hold out.
-struct Sets {
-    main: Set,
-    holdout: Option<Set>,
+pub(crate) struct Sets {
+    pub(crate) main: Set,
+    pub(crate) holdout: Option<Set>,
 }
 
 /// The samples that train and those that are held out.
@@ -46,7 +50,7 @@ pub(crate) fn for_training(train: &Train, from: &Source<'_>) -> Result<ForTraini
         Some(_) => by_share(main.len(), 0.0, train.seed),
         None => by_share(main.len(), train.holdout, train.seed),
     };
-    let fitted = fit::learn(&train.data, &main, &numbers);
+    let fitted = fit::learn(&train.data, &main, &numbers)?;
     fit::scale(&train.data, &mut main, fitted.as_ref())?;
     let main = Arc::new(main);
     let samples = Samples::of(Arc::clone(&main), numbers);
@@ -119,7 +123,8 @@ pub(crate) fn input(input: Input, order: &WorkOrder) -> Result<Vec<u8>, WorkFail
 }
 
 impl Source<'_> {
-    fn read(&self, data: &Dataset, model: &Model) -> Result<Sets, WorkFailed> {
+    /// The samples of a dataset, checked against the model.
+    pub(crate) fn read(&self, data: &Dataset, model: &Model) -> Result<Sets, WorkFailed> {
         let room = &mut Room::new(self.room);
         let sets = match data {
             Dataset::DigitsCsv { file, classes } => Sets {
@@ -220,6 +225,16 @@ impl Source<'_> {
                 main: inline::parse(rows)?,
                 holdout: None,
             },
+            Dataset::Client(said) => {
+                let feed = self.feed.ok_or_else(|| {
+                    WorkFailed::Internal("nobody can be asked for the data".to_owned())
+                })?;
+                let (main, held) = Away::of(said, feed);
+                Sets {
+                    main: Set::away(main),
+                    holdout: held.map(Set::away),
+                }
+            }
         };
         check(&sets, model)?;
         Ok(sets)

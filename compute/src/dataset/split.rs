@@ -4,7 +4,11 @@
 use std::sync::Arc;
 
 use super::{Batch, Set};
+use crate::failure::WorkFailed;
 use crate::randomness::{Purpose, permutation, stream};
+
+/// Batches that are asked for ahead of need, where samples are with a client.
+pub(crate) const FORESIGHT: usize = 8;
 
 /// Some samples of a set.
 #[derive(Clone, Debug)]
@@ -42,19 +46,40 @@ impl Samples {
     }
 
     /// The samples at these places.
-    pub(crate) fn batch(&self, places: &[u32]) -> Batch {
-        let numbers: Vec<u32> = places
-            .iter()
-            .map(|&place| self.numbers[place as usize])
-            .collect();
-        self.set.batch(&numbers)
+    ///
+    /// # Errors
+    /// When they are with a client and do not come.
+    pub(crate) fn batch(&self, places: &[u32]) -> Result<Batch, WorkFailed> {
+        self.set.batch(&self.numbers_of(places))
+    }
+
+    /// Says which places will be asked for soon. False when no more can be on their
+    /// way, or none need to be.
+    pub(crate) fn foresee(&self, places: &[u32]) -> bool {
+        self.set.foresee(&self.numbers_of(places))
     }
 
     /// Batches of at most `size` samples, in order.
-    pub(crate) fn batches(&self, size: usize) -> impl Iterator<Item = Batch> + '_ {
+    pub(crate) fn batches(
+        &self,
+        size: usize,
+    ) -> impl Iterator<Item = Result<Batch, WorkFailed>> + '_ {
+        let size = size.max(1);
         self.numbers
-            .chunks(size.max(1))
-            .map(|numbers| self.set.batch(numbers))
+            .chunks(size)
+            .enumerate()
+            .map(move |(at, numbers)| {
+                let coming = self.numbers[at * size..].chunks(size).take(FORESIGHT);
+                let _ = coming.map(|next| self.set.foresee(next)).all(|more| more);
+                self.set.batch(numbers)
+            })
+    }
+
+    fn numbers_of(&self, places: &[u32]) -> Vec<u32> {
+        places
+            .iter()
+            .map(|&place| self.numbers[place as usize])
+            .collect()
     }
 }
 

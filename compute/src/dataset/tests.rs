@@ -10,7 +10,7 @@ fn a_batch_follows_the_order_and_is_normalised() {
         3,
     )
     .unwrap();
-    let batch = images.batch(&[2, 0]);
+    let batch = images.batch(&[2, 0]).unwrap();
     assert_eq!(batch.pixels, [1.0, 0.0, 0.0, 1.0]);
     assert_eq!(batch.targets, Targets::Classes(vec![1, 2]));
 }
@@ -22,7 +22,7 @@ fn numbers_follow_their_samples() {
         width: 2,
     };
     let set = Set::new(vec![1], Features::Floats(vec![7.0, 8.0]), targets).unwrap();
-    let batch = set.batch(&[1]);
+    let batch = set.batch(&[1]).unwrap();
     assert_eq!((batch.len(), &batch.pixels[..]), (1, &[8.0][..]));
     assert_eq!(
         batch.targets,

@@ -124,7 +124,12 @@ impl Meaning {
 }
 
 /// What a number is called: as its target's column, where that has a name.
-fn column(data: &Dataset, at: usize) -> String {
+pub(crate) fn column(data: &Dataset, at: usize) -> String {
+    if let Dataset::Client(said) = data
+        && let (Target::Numbers(_), Some(name)) = (said.target, said.labels.get(at))
+    {
+        return name.clone();
+    }
     let named = match data {
         Dataset::Csv(table) | Dataset::Jsonl(table) | Dataset::Parquet(table) => {
             match &table.target {

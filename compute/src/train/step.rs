@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use super::Training;
 use crate::clip::clip;
 use crate::dataset::Batch;
+use crate::dataset::split::FORESIGHT;
 use crate::failure::WorkFailed;
 use crate::metrics::Outcome;
 use crate::network::Mode;
@@ -33,11 +34,12 @@ impl Training<'_> {
         let size = self.train.batch as usize;
         let size_of_step = size * self.train.accumulate as usize;
         let start = within as usize * size_of_step;
+        self.foresee(start);
         let places = &self.order[start..(start + size_of_step).min(self.order.len())];
         let batches: Vec<Batch> = places
             .chunks(size)
             .map(|places| self.samples.batch(places))
-            .collect();
+            .collect::<Result<_, _>>()?;
         let weight = batches
             .iter()
             .map(|batch| self.objective.weight(&batch.targets))
@@ -66,6 +68,38 @@ impl Training<'_> {
         self.optimizer
             .step(&mut self.network, gradients, taken, factor);
         Ok(())
+    }
+
+    /// Has the samples of this step and the next ones on their way, into the next
+    /// pass too. `start` is where this step begins in the order of its pass.
+    fn foresee(&mut self, start: usize) {
+        let size = self.train.batch as usize;
+        let mut left = FORESIGHT + self.train.accumulate as usize;
+        for places in self.order[start..].chunks(size).take(left) {
+            if !self.samples.foresee(places) {
+                return;
+            }
+            left -= 1;
+        }
+        let pass = self.pass_of(self.at.step);
+        if left == 0 || pass >= self.train.passes {
+            return;
+        }
+        if self
+            .next
+            .as_ref()
+            .is_none_or(|(drawn, _)| *drawn != pass + 1)
+        {
+            let first = u64::from(pass) * self.steps_per_pass + 1;
+            self.next = Some((pass + 1, self.order_of(first)));
+        }
+        if let Some((_, order)) = &self.next {
+            let _ = order
+                .chunks(size)
+                .take(left)
+                .map(|places| self.samples.foresee(places))
+                .all(|more| more);
+        }
     }
 
     /// Undoes what the loss was multiplied by, and gives the number of the optimiser's

@@ -37,6 +37,19 @@ impl Bench {
         self.folder.path()
     }
 
+    /// The files that orders bring.
+    pub(crate) fn inputs(&self) -> &BTreeMap<Digest, PathBuf> {
+        &self.inputs
+    }
+
+    /// An order that brings no file.
+    pub(crate) fn bare_order(&mut self, work: Work) -> WorkOrder {
+        WorkOrder {
+            inputs: BTreeMap::new(),
+            ..self.order(work)
+        }
+    }
+
     /// Keeps bytes as a file that orders bring.
     pub(crate) fn input(&mut self, bytes: &[u8]) -> Input {
         let digest = Digest::of(bytes);

@@ -7,11 +7,13 @@
 //! | [`Dataset::Npy`], [`Dataset::Npz`] | arrays of NumPy |
 //! | [`Dataset::Images`] | an archive of PNG and JPEG files, a folder a class |
 //! | [`Dataset::Inline`] | rows in the spec itself |
+//! | [`Dataset::Client`] | samples that stay with the client |
 //!
 //! Every file may be gzip-compressed, except for Parquet and archives that are
 //! compressed by themselves.
 
 mod arrays;
+mod client;
 mod folder;
 mod inline;
 mod normalise;
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     arrays::{Npy, Npz},
+    client::{ClientData, Element, MAX_CLIENT_RECORD, MAX_CLIENT_SAMPLES},
     folder::Images,
     inline::{Inline, InlineTargets},
     normalise::Normalise,
@@ -82,6 +85,8 @@ pub enum Dataset<I = Input> {
     Images(Images<I>),
     /// Rows in the spec itself.
     Inline(Inline),
+    /// Samples that stay with the client.
+    Client(ClientData),
 }
 
 /// What the samples of a dataset should give.
@@ -136,6 +141,7 @@ impl<I> Dataset<I> {
             Self::Npz(arrays) => arrays.target,
             Self::Images(images) => images.target(),
             Self::Inline(rows) => rows.target(),
+            Self::Client(data) => data.target,
         }
     }
 
@@ -149,6 +155,7 @@ impl<I> Dataset<I> {
             Self::Npz(arrays) => arrays.normalise,
             Self::Images(images) => images.normalise,
             Self::Inline(rows) => rows.normalise,
+            Self::Client(data) => data.normalise,
         }
     }
 
@@ -157,6 +164,7 @@ impl<I> Dataset<I> {
     pub fn missing(&self) -> Missing {
         match self {
             Self::Csv(table) | Self::Jsonl(table) | Self::Parquet(table) => table.missing,
+            Self::Client(data) => data.missing,
             _ => Missing::Refuse,
         }
     }
@@ -167,11 +175,14 @@ impl<I> Dataset<I> {
         match self {
             Self::Csv(table) | Self::Jsonl(table) | Self::Parquet(table) => table.labels(),
             Self::Images(images) => &images.classes,
+            Self::Client(data) if matches!(data.target, Target::Classes(_)) => &data.labels,
             _ => &[],
         }
     }
 
-    pub(super) fn input_refs(&self) -> Vec<&I> {
+    /// The files that it is read from.
+    #[must_use]
+    pub fn input_refs(&self) -> Vec<&I> {
         let all = match self {
             Self::DigitsCsv { file, .. } => vec![Some(file)],
             Self::Idx {
@@ -197,9 +208,20 @@ impl<I> Dataset<I> {
             ],
             Self::Npz(arrays) => vec![Some(&arrays.file), arrays.holdout.as_ref()],
             Self::Images(images) => vec![Some(&images.archive), images.holdout.as_ref()],
-            Self::Inline(_) => Vec::new(),
+            Self::Inline(_) | Self::Client(_) => Vec::new(),
         };
         all.into_iter().flatten().collect()
+    }
+
+    /// The same data with other names for its files.
+    ///
+    /// # Errors
+    /// The first that `name` gives.
+    pub fn try_map_inputs<J, E>(
+        self,
+        mut name: impl FnMut(I) -> Result<J, E>,
+    ) -> Result<Dataset<J>, E> {
+        self.try_map(&mut name)
     }
 
     pub(super) fn try_map<J, E>(
@@ -231,6 +253,7 @@ impl<I> Dataset<I> {
             Self::Npz(arrays) => Dataset::Npz(arrays.try_map(name)?),
             Self::Images(images) => Dataset::Images(images.try_map(name)?),
             Self::Inline(rows) => Dataset::Inline(rows),
+            Self::Client(data) => Dataset::Client(data),
         })
     }
 
@@ -262,6 +285,7 @@ impl<I> Dataset<I> {
             Self::Npz(arrays) => arrays.validate()?,
             Self::Images(images) => images.validate(model)?,
             Self::Inline(rows) => rows.validate(model)?,
+            Self::Client(data) => data.validate(model)?,
         };
         if let Some(rule) = self.normalise() {
             rule.validate()?;

@@ -4,7 +4,7 @@ use embermesh_crypto::{PeerId, statement::DeviceKind, token::Ceilings};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    InvalidSpec, MAX_NAME, MAX_NAMED_NODES,
+    InvalidSpec, MAX_NAME, MAX_NAMED_NODES, Origin,
     invalid::{field, within},
 };
 use crate::units::{Bytes, MAX_EXACT, MicroUnits, Millis};
@@ -25,6 +25,9 @@ pub struct Requirements {
     pub nodes: Vec<PeerId>,
     /// Not these nodes.
     pub avoid: Vec<PeerId>,
+    /// Where inputs lie that nobody sends: a node must be allowed to look there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
 }
 
 /// What a job may use; a token carries them as ceilings.

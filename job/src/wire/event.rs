@@ -342,6 +342,7 @@ impl From<Notice> for v1::Notice {
                 received,
             }),
             Notice::Paused(paused) => notice::Kind::Paused(paused),
+            Notice::DataAwaited(awaited) => notice::Kind::DataAwaited(awaited),
             Notice::AttemptEnded { code, message } => {
                 notice::Kind::AttemptEnded(notice::AttemptEnded { code, message })
             }
@@ -367,6 +368,7 @@ impl TryFrom<v1::Notice> for Notice {
                     received: fetching.received,
                 },
                 notice::Kind::Paused(paused) => Self::Paused(paused),
+                notice::Kind::DataAwaited(awaited) => Self::DataAwaited(awaited),
                 notice::Kind::AttemptEnded(ended) => Self::AttemptEnded {
                     code: text("code", ended.code)?,
                     message: text("message", ended.message)?,

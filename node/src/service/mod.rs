@@ -3,10 +3,12 @@
 //! - `node`: the methods.
 //! - `refusal`: each refusal as a status, with its stable word in the metadata.
 //! - `blobs`: blobs in, blobs out, blobs kept for others.
+//! - `feed`: samples that stay with a client, taken from its stream.
 //! - `infer`: resident models, asked.
 //! - `status`: what the node shows of itself.
 
 mod blobs;
+mod feed;
 mod infer;
 mod keep;
 mod node;
@@ -33,6 +35,9 @@ const MAX_KEEPING: usize = 4;
 /// Streams of tasks at one time.
 const MAX_FOLLOWERS: usize = 4096;
 
+/// Clients that feed tasks at one time.
+const MAX_FEEDERS: usize = 256;
+
 /// What the service speaks to.
 pub(crate) struct Parts {
     pub(crate) site: Arc<Site>,
@@ -53,6 +58,7 @@ pub(crate) async fn routes(parts: Parts) -> Routes {
         uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
         keeping: Arc::new(Semaphore::new(MAX_KEEPING)),
         followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)),
+        feeders: Arc::new(Semaphore::new(MAX_FEEDERS)),
         since: Instant::now(),
         cancel: parts.cancel,
     })

@@ -1,6 +1,10 @@
 //! The methods of `embermesh.v1.Node`.
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use embermesh_compute::pipe::Adjustment;
 use embermesh_crypto::{
@@ -20,9 +24,9 @@ use embermesh_proto::v1::{self, node_server};
 use futures::{Stream, stream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{blobs, infer, keep, refusal, status};
+use super::{blobs, feed, infer, keep, refusal, status};
 use crate::{
     gate::{Gate, Passed},
     site::Site,
@@ -31,6 +35,9 @@ use crate::{
 };
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// How long a feeder may take to name its task.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 
 /// Blobs that one question may name.
 const MAX_DIGESTS: usize = 512;
@@ -44,6 +51,7 @@ pub(super) struct NodeService {
     pub(super) uploads: Arc<Semaphore>,
     pub(super) keeping: Arc<Semaphore>,
     pub(super) followers: Arc<Semaphore>,
+    pub(super) feeders: Arc<Semaphore>,
     pub(super) since: Instant,
     pub(super) cancel: CancellationToken,
 }
@@ -232,6 +240,38 @@ impl node_server::Node for NodeService {
             &self.tasks,
             self.since,
         )))
+    }
+
+    type FeedStream = Boxed<v1::FeedWant>;
+
+    async fn feed(
+        &self,
+        request: Request<Streaming<v1::FeedRequest>>,
+    ) -> Result<Response<Self::FeedStream>, Status> {
+        let peer = Caller::peer_of(&request)?;
+        let place = Arc::clone(&self.feeders).try_acquire_owned();
+        let place = place.map_err(|_| {
+            Status::resource_exhausted("this node is fed by as many as it can be: try again")
+        })?;
+        let mut parts = request.into_inner();
+        let asked = tokio::time::timeout(FIRST_WORD, feed::task(&mut parts)).await;
+        let asked = asked.map_err(|_| Status::deadline_exceeded("no task was named"))??;
+        let task = task_ref(&asked.job_id, asked.task)?;
+        let bearer = Bearer::Peer(peer);
+        let found = self
+            .found(&asked.token, bearer, Method::PutBlob, task)
+            .await?;
+        let exchange = found.running.as_ref().and_then(TaskHandle::exchange);
+        let exchange = exchange.ok_or_else(|| {
+            refusal::refused(
+                Code::FailedPrecondition,
+                "task_ended",
+                "no data of this task stays with its client, or it has ended",
+            )
+        })?;
+        let (serving, questions) = feed::serve(exchange, parts, place, self.cancel.clone());
+        self.site.tracker.spawn(serving);
+        Ok(Response::new(Box::pin(questions)))
     }
 }
 

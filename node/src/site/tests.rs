@@ -62,6 +62,8 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
         changed: watch::Sender::new(0),
         brought: watch::Sender::new(0),
         arriving: Arriving::default(),
+        origins: Origins::new(Default::default(), &Default::default()).unwrap(),
+        data_wait: Duration::from_secs(1),
         residents: Residents::default(),
         tracker: TaskTracker::new(),
         keypair,

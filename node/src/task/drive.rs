@@ -11,11 +11,13 @@ use embermesh_job::{
     address::{BlobRef, Checkpoint},
     event::{Event, EventKind, Notice},
     order::Report,
+    units::Millis,
 };
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     Phase, Told,
+    feed::{BadWant, Served, Table, Wait},
     output::{self, NotTaken, Workdir},
     run::{Attempt, End},
     wall::Wall,
@@ -118,6 +120,18 @@ async fn messages(
                     return Err(super::StopWhy::Drained.into());
                 }
             },
+            // Before the worker's own words: what it asked for lets it go on.
+            served = served(&mut attempt.table) => match served {
+                Served::Part(part) => if let Err(error) = worker.send_part(&part).await {
+                    tracing::info!(%error, "a worker did not take samples");
+                },
+                Served::Wait(Wait::Begins) => attempt.log.notify(Notice::DataAwaited(true)),
+                Served::Wait(Wait::Ends) => attempt.log.notify(Notice::DataAwaited(false)),
+                Served::Wait(Wait::Over) => return Err(End::Impossible(format!(
+                    "the data stays with its client, and none of what was asked for came for {}: keep the client that feeds the job running",
+                    Millis(u64::try_from(attempt.site.data_wait.as_millis()).unwrap_or(u64::MAX)),
+                ))),
+            },
             message = worker.next() => {
                 let Some(message) = message? else {
                     return Err(worker.died().await.into());
@@ -143,6 +157,14 @@ async fn messages(
                         if paused { wall.pause() } else { wall.go_on() }
                         attempt.paused(paused);
                     }
+                    FromWorker::Want { ask, samples } => {
+                        let table = attempt.table.as_ref();
+                        table
+                            .map_or(Err(BadWant::NoClient), |table| {
+                                table.exchange().want(ask, samples)
+                            })
+                            .map_err(|bad| nonsense(&bad.to_string()))?;
+                    }
                     FromWorker::Replayed { seq, kind } => attempt.replayed(seq, kind).await?,
                     FromWorker::Sandboxed(report) => tracing::debug!(?report, "the worker is fenced in"),
                     FromWorker::Done(summary) => return Ok(summary),
@@ -155,6 +177,14 @@ async fn messages(
                 }
             }
         }
+    }
+}
+
+/// What comes of data that stays with the client. Cancel safe.
+async fn served(table: &mut Option<Table>) -> Served {
+    match table {
+        Some(table) => table.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -97,6 +97,8 @@ fn last_event(
                 .inputs()
                 .iter()
                 .map(|input| input.digest)
+                // What stayed with the client is named by the client's word.
+                .chain(attempt.order.spec.client_data().map(|said| said.digest))
                 .collect(),
             artifacts: &attempt.artifacts,
             summary,

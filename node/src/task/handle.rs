@@ -7,7 +7,7 @@ use embermesh_crypto::{digest::Digest, ids::PeerId};
 use embermesh_job::{assignment::TaskKey, lifecycle::JobState, spec::Optimizer};
 use tokio::sync::{mpsc, watch};
 
-use super::Log;
+use super::{Log, feed::Exchange};
 
 /// Words to one actor that wait.
 pub(super) const TOLD: usize = 8;
@@ -88,6 +88,8 @@ pub(super) struct Inner {
     pub(super) log: Arc<Log>,
     pub(super) told: mpsc::Sender<Told>,
     pub(super) phase: watch::Receiver<Phase>,
+    /// Where its data is fed, when it stays with the client.
+    pub(super) exchange: Option<Arc<Exchange>>,
 }
 
 impl TaskHandle {
@@ -123,6 +125,11 @@ impl TaskHandle {
 
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.inner.log
+    }
+
+    /// Where its data is fed, when it stays with the client.
+    pub(crate) fn exchange(&self) -> Option<&Arc<Exchange>> {
+        self.inner.exchange.as_ref()
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -1,14 +1,19 @@
 //! Brings to this node what the work needs: inputs, and the checkpoint to go on
 //! from.
 //!
-//! A blob may be here, with a holder that the order names, with one that the DHT
+//! An input may have an origin, from which this node fetches it where its owner
+//! allows that. Any other blob may be here, with a holder that the order names, with one that the DHT
 //! names, or on its way from the client. So a fetch that fails is tried again, and
 //! whatever arrives by another way ends the wait.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use embermesh_crypto::digest::Digest;
-use embermesh_job::{address::BlobRef, event::Notice, spec::Input};
+use embermesh_job::{
+    address::BlobRef,
+    event::Notice,
+    spec::{Input, Location, Origin},
+};
 use embermesh_mesh::{
     blob::{FetchError, Held, Progress, Want},
     road::Target,
@@ -21,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::Log;
-use crate::site::Site;
+use crate::{origins::OriginFault, site::Site};
 
 /// How long a blob may be nowhere, and none of it arrive, before the attempt gives
 /// up.
@@ -39,9 +44,18 @@ pub(super) enum NoInput {
     /// Its size is another than the spec says: no node can run the job.
     #[error("input {digest} has {has} bytes and the spec says {says}")]
     WrongSize { digest: Digest, has: u64, says: u64 },
+    /// What lies at its origin is something else: no node can run the job.
+    #[error(transparent)]
+    Other(OriginFault),
+    /// This node may not look at its origin, and no peer has it.
+    #[error("{0}")]
+    NotAllowed(OriginFault),
+    /// Its origin did not give it, and no peer has it.
+    #[error("{0}")]
+    NotGiven(OriginFault),
     /// The store has no room.
-    #[error("input {digest} cannot be kept: {reason}")]
-    NoRoom { digest: Digest, reason: String },
+    #[error("an input cannot be kept: {reason}")]
+    NoRoom { reason: String },
     /// Nobody could give it.
     #[error("input {digest} ({size} bytes) was not brought here, and nothing of it came for {} s: {reason}; put it to this node, or keep its holder running", MISSING_WAIT.as_secs())]
     Missing {
@@ -51,17 +65,66 @@ pub(super) enum NoInput {
     },
 }
 
+/// Where inputs may be.
+pub(super) struct Places<'a> {
+    /// Who holds them.
+    pub(super) hints: &'a [BlobRef],
+    /// Where they lie that nobody sends.
+    pub(super) origins: &'a [Origin],
+}
+
+/// Files that the owner of this node shares and the job reads where they lie.
+pub(super) async fn shared(
+    site: &Site,
+    inputs: &mut Vec<Input>,
+    origins: &[Origin],
+) -> Result<Vec<(Digest, PathBuf)>, NoInput> {
+    let mut found = Vec::new();
+    for origin in origins {
+        let Some(location @ Location::Shared { .. }) = parsed(origin) else {
+            continue;
+        };
+        let at = inputs
+            .iter()
+            .position(|input| input.digest == origin.digest);
+        if let Some(at) = at {
+            let path = site.origins.shared(&location, inputs[at]).await?;
+            found.push((origin.digest, path));
+            inputs.remove(at);
+        }
+    }
+    Ok(found)
+}
+
+/// The spec was validated: every origin is one.
+fn parsed(origin: &Origin) -> Option<Location> {
+    origin.from.parse().ok()
+}
+
+impl From<OriginFault> for NoInput {
+    fn from(fault: OriginFault) -> Self {
+        match fault {
+            OriginFault::NotAllowed { .. } => Self::NotAllowed(fault),
+            OriginFault::Other { .. } => Self::Other(fault),
+            OriginFault::Failed { .. } => Self::NotGiven(fault),
+            OriginFault::Store(_) => Self::NoRoom {
+                reason: fault.to_string(),
+            },
+        }
+    }
+}
+
 /// Brings blobs here, one after the other, and keeps them from being evicted.
 pub(super) async fn bring(
     site: &Site,
     log: &Log,
     inputs: &[Input],
-    hints: &[BlobRef],
+    places: &Places<'_>,
     cancel: &CancellationToken,
 ) -> Result<Vec<Held>, NoInput> {
     let mut held = Vec::with_capacity(inputs.len());
     for input in inputs {
-        held.push(bring_one(site, log, input, hints, cancel).await?);
+        held.push(bring_one(site, log, input, places, cancel).await?);
     }
     Ok(held)
 }
@@ -70,12 +133,13 @@ async fn bring_one(
     site: &Site,
     log: &Log,
     input: &Input,
-    hints: &[BlobRef],
+    places: &Places<'_>,
     cancel: &CancellationToken,
 ) -> Result<Held, NoInput> {
     let Input { digest, size } = *input;
     let me = site.me();
-    let holders = hints
+    let holders = places
+        .hints
         .iter()
         .filter(|hint| hint.digest == digest)
         .flat_map(|hint| &hint.holders)
@@ -87,6 +151,12 @@ async fn bring_one(
         size: Some(size),
         holders,
     };
+    let mut origin = places
+        .origins
+        .iter()
+        .find(|origin| origin.digest == digest)
+        .and_then(parsed);
+    let mut origin_fault = None;
     let mut alive = Instant::now();
     let mut brought = site.brought.subscribe();
     loop {
@@ -103,13 +173,39 @@ async fn bring_one(
             }
             Err(_) => {}
         }
+        if let Some(fault) = origin_fault.take() {
+            // A peer may have fetched it before.
+            return match try_fetch(site, log, &want, &mut brought, cancel).await.end {
+                Ok(()) => continue,
+                Err(_) => Err(NoInput::from(fault)),
+            };
+        }
+        if let Some(location) = origin.take() {
+            let fetching = Box::pin(from_origin(site, log, &location, *input));
+            match cancel.run_until_cancelled(fetching).await {
+                Some(Ok(())) => site.blob_brought(),
+                Some(Err(fault @ (OriginFault::Other { .. } | OriginFault::Store(_)))) => {
+                    return Err(fault.into());
+                }
+                Some(Err(fault)) => origin_fault = Some(fault),
+                None => {
+                    let reason = "the attempt was stopped".to_owned();
+                    return Err(NoInput::Missing {
+                        digest,
+                        size,
+                        reason,
+                    });
+                }
+            }
+            continue;
+        }
         let Tried { end, moved } = try_fetch(site, log, &want, &mut brought, cancel).await;
         let reason = match end {
             Ok(()) => continue,
             Err(_) if site.blobs.contains(&digest) => continue,
             Err(FetchError::Store(error)) => {
                 let reason = error.to_string();
-                return Err(NoInput::NoRoom { digest, reason });
+                return Err(NoInput::NoRoom { reason });
             }
             Err(error) => error.to_string(),
         };
@@ -129,6 +225,29 @@ async fn bring_one(
         let again = deadline.min(now + RETRY);
         let _ = timeout_at(again, brought.changed()).await;
     }
+}
+
+/// Fetches from an origin, and tells how far it is.
+async fn from_origin(
+    site: &Site,
+    log: &Log,
+    location: &Location,
+    input: Input,
+) -> Result<(), OriginFault> {
+    let mut told: Option<Instant> = None;
+    let mut tell = |received| {
+        if told.is_none_or(|told| told.elapsed() >= NOTICE_EVERY) {
+            told = Some(Instant::now());
+            log.notify(Notice::FetchingInput {
+                digest: input.digest,
+                size: input.size,
+                received,
+            });
+        }
+    };
+    site.origins
+        .fetch(location, input, &site.blobs, &mut tell)
+        .await
 }
 
 /// How a fetch ended, and whether anything came of it.

@@ -5,6 +5,7 @@
 //! - `handle`, `reins`: the two ends of what an actor is told.
 //! - `run`: the actor: from inputs to receipt.
 //! - `inputs`: brings what the work needs.
+//! - `feed`: samples that stay with the client, between it and the worker.
 //! - `drive`: the worker at work, under its ceilings; `wall`: how long it may take.
 //! - `output`: checkpoints and artifacts made into blobs.
 //! - `end`: receipt, last event, report.
@@ -12,6 +13,7 @@
 
 mod drive;
 mod end;
+mod feed;
 mod handle;
 mod inputs;
 mod log;
@@ -22,6 +24,7 @@ mod reins;
 mod run;
 mod wall;
 
+pub(crate) use feed::{Exchange, Feeder, NotFed, SILENCE as FEEDER_SILENCE, Want};
 pub(crate) use handle::{Phase, StopWhy, TaskHandle, Told};
 pub(crate) use log::{Follow, Log};
 pub(crate) use order::TaskOrder;

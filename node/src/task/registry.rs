@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Log, Phase, StopWhy, TaskHandle, TaskOrder, Told,
+    Log, Phase, StopWhy, TaskHandle, TaskOrder, Told, feed,
     handle::{Inner as HandleInner, TOLD},
     run,
 };
@@ -136,6 +136,7 @@ impl Tasks {
         let (told, hears) = mpsc::channel::<Told>(TOLD);
         let (phase, phases) = watch::channel(Phase::Preparing);
         let claims = order.assignment.claims();
+        let table = feed::table(&order.spec, site.data_wait);
         let handle = TaskHandle {
             inner: Arc::new(HandleInner {
                 key,
@@ -151,6 +152,7 @@ impl Tasks {
                 log: Arc::clone(&log),
                 told,
                 phase: phases,
+                exchange: table.as_ref().map(feed::Table::exchange),
             }),
         };
         self.running().insert(task, handle.clone());
@@ -162,6 +164,7 @@ impl Tasks {
             log,
             hears,
             phase,
+            table,
         });
         let tasks = self.clone();
         site.tracker.spawn(async move {

@@ -1,9 +1,9 @@
 //! The actor of one attempt: inputs, worker, events, end.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use embermesh_compute::pipe::{Ceilings, ResumeFrom, ToWorker, WorkOrder, WorkSummary};
-use embermesh_crypto::time::UnixMillis;
+use embermesh_crypto::{digest::Digest, time::UnixMillis};
 use embermesh_job::{
     address::BlobRef,
     assignment::TaskKey,
@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Log, Phase, StopWhy, TaskOrder, Told, drive, end,
-    inputs::{self, NoInput},
+    feed::Table,
+    inputs::{self, NoInput, Places},
     output::Workdir,
     registry::task_of,
     reins::Reins,
@@ -39,6 +40,7 @@ pub(super) struct Start {
     pub(super) log: Arc<Log>,
     pub(super) hears: mpsc::Receiver<Told>,
     pub(super) phase: watch::Sender<Phase>,
+    pub(super) table: Option<Table>,
 }
 
 /// How an attempt ended.
@@ -125,6 +127,8 @@ pub(super) struct Attempt {
     pub(super) desk: Option<Desk>,
     /// The newest checkpoint, kept from being evicted.
     pub(super) checkpoint: Option<Held>,
+    /// Where its data comes from, when it stays with the client.
+    pub(super) table: Option<Table>,
 }
 
 /// Runs an attempt to its end. When this returns nothing of it is left running.
@@ -136,6 +140,7 @@ pub(super) async fn run(start: Start) {
         log,
         hears,
         phase,
+        table,
     } = start;
     let key = order.key();
     let copies = Copies::start(Arc::clone(&site), key, order.reports_to);
@@ -154,6 +159,7 @@ pub(super) async fn run(start: Start) {
         log,
         phase,
         copies,
+        table,
     };
     let ended = match Box::pin(attempt.work()).await {
         Ok(summary) => End::Done(summary),
@@ -164,6 +170,15 @@ pub(super) async fn run(start: Start) {
     }
     let Attempt { phase, .. } = Box::pin(end::end(attempt, ended)).await;
     phase.send_replace(Phase::Ended);
+}
+
+/// What is there before the work begins.
+struct Prepared {
+    /// Inputs, and the checkpoint after them.
+    held: Vec<Held>,
+    /// Inputs that are read where the owner shares them.
+    shared: Vec<(Digest, PathBuf)>,
+    worker: Result<Worker, WorkerLost>,
 }
 
 /// The desk of a resident model.
@@ -185,7 +200,11 @@ impl Attempt {
         })?;
         let resume = self.order.resume.clone();
         // The worker comes up while the inputs do.
-        let (held, worker) = self.prepare(resume.as_ref().map(|c| &c.blob)).await?;
+        let Prepared {
+            held,
+            shared,
+            worker,
+        } = self.prepare(resume.as_ref().map(|c| &c.blob)).await?;
         let mut worker = worker?;
         self.device.clone_from(&worker.ready().name);
         let (inputs, resume_from) = match resume {
@@ -214,6 +233,7 @@ impl Attempt {
             inputs: inputs
                 .iter()
                 .map(|held| (held.digest(), held.path().to_owned()))
+                .chain(shared)
                 .collect::<BTreeMap<_, _>>(),
             resume: resume_from,
             workdir: workdir.path().to_owned(),
@@ -229,10 +249,7 @@ impl Attempt {
     }
 
     /// Brings inputs and a worker. The checkpoint, if there is one, comes last.
-    async fn prepare(
-        &mut self,
-        resume: Option<&BlobRef>,
-    ) -> Result<(Vec<Held>, Result<Worker, WorkerLost>), End> {
+    async fn prepare(&mut self, resume: Option<&BlobRef>) -> Result<Prepared, End> {
         let mut wanted = self.order.spec.inputs();
         let mut hints = self.order.inputs.clone();
         if let Some(blob) = resume {
@@ -244,13 +261,18 @@ impl Attempt {
         }
         let cancel = CancellationToken::new();
         let (site, log, slot) = (&self.site, &self.log, &self.slot);
-        let mut both = Box::pin(async {
-            tokio::join!(
-                inputs::bring(site, log, &wanted, &hints, &cancel),
-                cancel.run_until_cancelled(slot.worker())
-            )
-        });
-        let (held, worker) = tokio::select! {
+        let places = Places {
+            hints: &hints,
+            origins: &self.order.spec.requires.origins,
+        };
+        let bringing = async {
+            let shared = inputs::shared(site, &mut wanted, places.origins).await?;
+            let held = inputs::bring(site, log, &wanted, &places, &cancel).await?;
+            Ok::<_, NoInput>((held, shared))
+        };
+        let mut both =
+            Box::pin(async { tokio::join!(bringing, cancel.run_until_cancelled(slot.worker())) });
+        let (brought, worker) = tokio::select! {
             biased;
             why = self.reins.stopped(true) => {
                 // A fetch is told, so that what has come is left in order.
@@ -260,8 +282,16 @@ impl Attempt {
             }
             both = &mut both => both,
         };
-        let held = held.map_err(|missing| match missing {
-            NoInput::WrongSize { .. } => End::Impossible(missing.to_string()),
+        let (held, shared) = brought.map_err(|missing: NoInput| match missing {
+            NoInput::WrongSize { .. } | NoInput::Other(_) => End::Impossible(missing.to_string()),
+            NoInput::NotAllowed(_) => End::Gone {
+                code: "origin_not_allowed",
+                message: missing.to_string(),
+            },
+            NoInput::NotGiven(_) => End::Gone {
+                code: "origin_failed",
+                message: missing.to_string(),
+            },
             NoInput::NoRoom { .. } => End::Gone {
                 code: "storage_full",
                 message: missing.to_string(),
@@ -275,7 +305,11 @@ impl Attempt {
             code: "internal",
             message: "the worker was given up".to_owned(),
         };
-        Ok((held, worker.ok_or_else(given_up)?))
+        Ok(Prepared {
+            held,
+            shared,
+            worker: worker.ok_or_else(given_up)?,
+        })
     }
 
     /// Writes a numbered event and shows it.

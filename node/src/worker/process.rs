@@ -7,7 +7,7 @@ use std::{io, process::ExitStatus, time::Duration};
 
 use embermesh_compute::{
     device::DeviceChoice,
-    frame::{self, FrameError, HEADER},
+    frame::{self, FrameError, HEADER, Part},
     pipe::{FromWorker, Ready, ToWorker},
 };
 use thiserror::Error;
@@ -154,7 +154,15 @@ impl Worker {
 
     /// Sends a message.
     pub(crate) async fn send(&mut self, message: &ToWorker) -> Result<(), WorkerLost> {
-        let frame = frame::encode(message)?;
+        self.write(frame::encode(message)?).await
+    }
+
+    /// Sends some bytes of samples.
+    pub(crate) async fn send_part(&mut self, part: &Part) -> Result<(), WorkerLost> {
+        self.write(frame::encode_part(part)?).await
+    }
+
+    async fn write(&mut self, frame: Vec<u8>) -> Result<(), WorkerLost> {
         let Some(stdin) = &mut self.stdin else {
             return Err(WorkerLost::Stuck);
         };

@@ -24,13 +24,13 @@ const KINDS: &str = r#""target":{"classes":{"column":"kind","labels":["rose","ir
 #[test]
 fn columns_are_chosen_by_name_and_number_in_the_order_of_the_spec() {
     let set = read(FLOWERS, KINDS).unwrap();
-    let batch = set.batch(&[0, 1]);
+    let batch = set.batch(&[0, 1]).unwrap();
     assert_eq!(batch.pixels, [1.5, 2.0, 3.0, 4.0]);
     assert_eq!(batch.targets, Targets::Classes(vec![1, 0]));
     let json = r#""features":["width",1]"#;
     let set = read(FLOWERS, json).unwrap();
-    assert_eq!(set.batch(&[1]).pixels, [4.0, 3.0]);
-    assert_eq!(set.batch(&[1]).targets, Targets::Absent(1));
+    assert_eq!(set.batch(&[1]).unwrap().pixels, [4.0, 3.0]);
+    assert_eq!(set.batch(&[1]).unwrap().targets, Targets::Absent(1));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn delimiters_and_files_without_a_header() {
     let json =
         r#""dialect":{"delimiter":";","header":false},"target":{"numbers":{"columns":[3,1]}}"#;
     let set = read("\u{feff}1;2;3\r\n\r\n4;5;6\r\n", json).unwrap();
-    let batch = set.batch(&[0, 1]);
+    let batch = set.batch(&[0, 1]).unwrap();
     assert_eq!(batch.pixels, [2.0, 5.0]);
     assert_eq!(
         batch.targets,
@@ -58,9 +58,9 @@ fn what_is_missing_follows_the_policy_that_is_stated() {
         "data.csv.file, row 3, column 1 (\"a\"): found nothing, expected a number (`missing` may say drop, mean or fill)"
     );
     let set = read(text, r#""missing":"drop""#).unwrap();
-    assert_eq!(set.batch(&[0, 1]).pixels, [1.0, 2.0, 7.0, 8.0]);
+    assert_eq!(set.batch(&[0, 1]).unwrap().pixels, [1.0, 2.0, 7.0, 8.0]);
     let set = read(text, r#""missing":{"fill":-1}"#).unwrap();
-    assert_eq!(set.batch(&[1, 2]).pixels, [-1.0, 4.0, 5.0, -1.0]);
+    assert_eq!(set.batch(&[1, 2]).unwrap().pixels, [-1.0, 4.0, 5.0, -1.0]);
     assert_eq!(Missing::default(), Missing::Refuse);
     // A target is never made up.
     let numbers = r#""missing":{"fill":0},"target":{"numbers":{"columns":["b"]}}"#;

@@ -62,11 +62,11 @@ fn folders_are_classes_in_every_kind_of_archive() {
     ];
     for bytes in [tar(&files), gzip(&tar(&files)), zip(&files)] {
         let set = read(&bytes, CLASSES, [1, 2, 2]).unwrap();
-        let batch = set.batch(&[0, 1]);
+        let batch = set.batch(&[0, 1]).unwrap();
         assert_eq!(batch.pixels, [1., 1., 1., 1., 0., 0., 0., 0.]);
         assert_eq!(batch.targets, Targets::Classes(vec![1, 0]));
         let set = read(&bytes, "", [3, 1, 1]).unwrap();
-        assert_eq!(set.batch(&[0]).targets, Targets::Absent(1));
+        assert_eq!(set.batch(&[0]).unwrap().targets, Targets::Absent(1));
     }
 }
 
@@ -78,7 +78,7 @@ fn colours_become_planes() {
         .unwrap();
     let bytes = tar(&[("x.png", &to.into_inner())]);
     let set = read(&bytes, "", [3, 1, 2]).unwrap();
-    assert_eq!(set.batch(&[0]).pixels, [1., 1., 0., 1., 0., 0.]);
+    assert_eq!(set.batch(&[0]).unwrap().pixels, [1., 1., 0., 1., 0., 0.]);
 }
 
 #[test]

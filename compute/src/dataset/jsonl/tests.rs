@@ -19,14 +19,15 @@ const SPEC: &str =
 
 #[test]
 fn numbers_and_nested_arrays_make_a_row() {
-    let batch = read(LINES, SPEC).unwrap().batch(&[0, 1]);
+    let batch = read(LINES, SPEC).unwrap().batch(&[0, 1]).unwrap();
     assert_eq!(batch.pixels, [1.0, 1.0, 2.0, 3.0, 0.0, 4.0, 5.0, 6.5]);
     assert_eq!(batch.targets, Targets::Classes(vec![1, 0]));
     let json =
         r#""features":["a"],"target":{"numbers":{"columns":["b","c"]}},"missing":{"fill":9}"#;
     let batch = read("{\"b\":1,\"c\":-2}\n{\"a\":null,\"b\":3,\"c\":4}", json)
         .unwrap()
-        .batch(&[0, 1]);
+        .batch(&[0, 1])
+        .unwrap();
     assert_eq!(batch.pixels, [9.0, 9.0]);
     assert_eq!(
         batch.targets,
@@ -36,7 +37,10 @@ fn numbers_and_nested_arrays_make_a_row() {
         }
     );
     let numbered = r#""features":["a"],"target":{"classes":{"column":"b","count":3}}"#;
-    let batch = read("{\"a\":0,\"b\":2}", numbered).unwrap().batch(&[0]);
+    let batch = read("{\"a\":0,\"b\":2}", numbered)
+        .unwrap()
+        .batch(&[0])
+        .unwrap();
     assert_eq!(batch.targets, Targets::Classes(vec![2]));
 }
 

@@ -32,7 +32,10 @@ fn both_orders_give_the_same_rows() {
     let rows = encode("<f4", "False", "(2, 3)", &floats(&[1., 2., 3., 4., 5., 6.]));
     let columns = encode("<f4", "True", "(2, 3)", &floats(&[1., 4., 2., 5., 3., 6.]));
     for bytes in [rows, columns] {
-        let batch = read(&bytes, None, Target::Nothing).unwrap().batch(&[0, 1]);
+        let batch = read(&bytes, None, Target::Nothing)
+            .unwrap()
+            .batch(&[0, 1])
+            .unwrap();
         assert_eq!(batch.pixels, [1., 2., 3., 4., 5., 6.]);
     }
     // Three axes, in both.
@@ -57,12 +60,12 @@ fn targets_are_classes_or_numbers() {
     );
     let set = read(&features, Some(&classes), Target::Classes(2)).unwrap();
     assert_eq!(set.shape(), [1]);
-    assert_eq!(set.batch(&[0]).targets, Targets::Classes(vec![1]));
+    assert_eq!(set.batch(&[0]).unwrap().targets, Targets::Classes(vec![1]));
     let numbers = encode("<f4", "False", "(2, 2)", &floats(&[1., 2., 3., 4.]));
     let set = read(&features, Some(&numbers), Target::Numbers(2)).unwrap();
-    assert_eq!(set.batch(&[1]).pixels, [9.0]);
+    assert_eq!(set.batch(&[1]).unwrap().pixels, [9.0]);
     assert_eq!(
-        set.batch(&[1]).targets,
+        set.batch(&[1]).unwrap().targets,
         Targets::Numbers {
             values: vec![3., 4.],
             width: 2

@@ -39,7 +39,7 @@ fn every_type_that_numpy_writes_is_read_alike() {
     for name in ["f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"] {
         let json = format!(r#""features":"{name}","targets":"classes","target":{{"classes":3}}"#);
         let set = read(ARRAYS, &json, false).unwrap();
-        let batch = set.batch(&[0, 1, 2, 3]);
+        let batch = set.batch(&[0, 1, 2, 3]).unwrap();
         assert_eq!(
             (set.shape(), &batch.pixels),
             (&[3][..], &expected),

@@ -51,7 +51,7 @@ fn numbers_lists_and_labels_are_read_over_row_groups() {
     let json = r#""features":["count","tall","pixels"],"missing":{"fill":7},
         "target":{"classes":{"column":"kind","labels":["cat","dog"]}}"#;
     let set = read(TABLE, json).unwrap();
-    let batch = set.batch(&[0, 3, 4]);
+    let batch = set.batch(&[0, 3, 4]).unwrap();
     assert_eq!(
         batch.pixels,
         [1., 1., 0., 1., 4., 0., 6., 7., 5., 1., 8., 9.]
@@ -59,7 +59,7 @@ fn numbers_lists_and_labels_are_read_over_row_groups() {
     assert_eq!(batch.targets, Targets::Classes(vec![0, 1, 0]));
     let json =
         r#""features":["length"],"missing":"drop","target":{"numbers":{"columns":["price"]}}"#;
-    let batch = read(TABLE, json).unwrap().batch(&[1, 2]);
+    let batch = read(TABLE, json).unwrap().batch(&[1, 2]).unwrap();
     assert_eq!(batch.pixels, [3.5, 4.5]);
     assert_eq!(
         batch.targets,

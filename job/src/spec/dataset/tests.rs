@@ -175,3 +175,61 @@ fn what_cannot_be_is_refused_before_a_file_is_read() {
         assert!(said.contains(hint), "{json}: {said}");
     }
 }
+
+/// What a spec says of data that stays, with some fields more.
+fn stays(more: &str) -> String {
+    let digest = "0".repeat(64);
+    format!(r#"{{"client":{{"digest":"{digest}","samples":5,"shape":[1,2],{more}}}}}"#)
+}
+
+#[test]
+fn data_that_stays_says_how_it_travels() {
+    let json = stays(r#""element":{"byte":{"white":255}},"holdout":2,"target":{"classes":3}"#);
+    assert_eq!(target(&json, &[2]), Target::Classes(3));
+    let Dataset::Client(data) = read(&json) else {
+        panic!("it stays");
+    };
+    assert_eq!((data.total(), data.record_bytes()), (7, 6));
+    assert!(read(&json).input_refs().is_empty());
+    let json =
+        stays(r#""element":"float","target":{"numbers":2},"labels":["a","b"],"missing":"mean""#);
+    assert_eq!(target(&json, &[1, 2]), Target::Numbers(2));
+    assert!(read(&json).labels().is_empty(), "they name no classes");
+}
+
+#[test]
+fn data_that_stays_is_refused_in_words() {
+    let float = r#""element":"float""#;
+    for (more, input, word) in [
+        (
+            r#""element":{"byte":{"white":0}}"#.to_owned(),
+            &[2][..],
+            "white",
+        ),
+        (float.to_owned(), &[3], "the model's input is [3]"),
+        (
+            format!(r#"{float},"missing":"drop""#),
+            &[2],
+            "before it travels",
+        ),
+        (
+            format!(r#"{float},"missing":{{"fill":1}}"#),
+            &[2],
+            "before it travels",
+        ),
+        (format!(r#"{float},"labels":["a"]"#), &[2], "1 names for 0"),
+        (format!(r#"{float},"holdout":4294967295"#), &[2], "holdout"),
+        (
+            format!(r#"{float},"target":{{"classes":1}}"#),
+            &[2],
+            "data.classes",
+        ),
+    ] {
+        let text = said(&stays(&more), input);
+        assert!(text.contains(word), "{more}: {text}");
+    }
+    let many = stays(float).replace("[1,2]", "[4000000]");
+    assert!(said(&many, &[4_000_000]).contains("shape"));
+    let none = stays(float).replace("\"samples\":5", "\"samples\":0");
+    assert!(said(&none, &[2]).contains("samples"));
+}

@@ -100,6 +100,7 @@ impl Node for TestNode {
     type RunStream = Boxed<v1::RunUpdate>;
     type AttachStream = Boxed<v1::RunUpdate>;
     type FetchBlobStream = Boxed<BlobChunk>;
+    type FeedStream = Boxed<v1::FeedWant>;
     type InferStream = Boxed<v1::InferUpdate>;
 
     async fn status(
@@ -199,6 +200,13 @@ impl Node for TestNode {
         &self,
         _: Request<v1::HasBlobsRequest>,
     ) -> Result<Response<v1::HasBlobsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn feed(
+        &self,
+        _: Request<tonic::Streaming<v1::FeedRequest>>,
+    ) -> Result<Response<Self::FeedStream>, Status> {
         Err(Status::unimplemented(""))
     }
 

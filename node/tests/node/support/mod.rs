@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 pub(crate) mod index;
+pub(crate) mod web;
 #[path = "../../../../compute/tests/support/tiny.rs"]
 pub(crate) mod tiny;
 #[cfg(unix)]
