@@ -13,7 +13,7 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, evaluate, lm, predict, train, weights};
+use crate::{DeviceFault, evaluate, lm, predict, prepare, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -118,6 +118,7 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
+        Work::Prepare(prepare) => prepare::run(prepare, &mut job),
     }
 }
 
@@ -133,15 +134,16 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
         }
         Work::Evaluate(evaluate) => {
             let plan = evaluate.model.plan()?;
-            (plan.peak_bytes(evaluate.batch as usize), 0)
+            (plan.inference_bytes(evaluate.batch as usize), 0)
         }
         Work::Predict(predict) => {
             let plan = predict.model.plan()?;
-            (plan.peak_bytes(predict.batch as usize), 0)
+            (plan.inference_bytes(predict.batch as usize), 0)
         }
         Work::Generate(_) => (0, 0),
+        Work::Prepare(_) => (0, 0),
     };
-    let copies = if matches!(spec.work, Work::Generate(_)) {
+    let copies = if matches!(spec.work, Work::Generate(_) | Work::Prepare(_)) {
         1
     } else {
         2

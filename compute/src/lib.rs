@@ -40,6 +40,7 @@ mod output;
 mod pace;
 pub mod pipe;
 mod predict;
+mod prepare;
 pub mod probe;
 mod randomness;
 mod sandbox;

@@ -27,7 +27,7 @@ mod attention;
 mod cache;
 mod chat;
 mod forward;
-mod gguf;
+pub(crate) mod gguf;
 mod half;
 mod model;
 mod prepare;
@@ -36,7 +36,7 @@ mod quant;
 mod rope;
 mod run;
 mod sample;
-mod tokens;
+pub(crate) mod tokens;
 mod vectors;
 
 pub use gguf::InvalidGguf;

@@ -187,3 +187,38 @@ fn weights_predict_what_they_were_trained_for() {
         .count();
     assert!(right >= 135, "{right} of 150");
 }
+
+#[test]
+fn the_preparations_give_a_file_a_split_and_a_record() {
+    for (name, files) in [
+        (
+            "iris-prepare.toml",
+            &["test.parquet", "train.parquet", "validation.parquet"][..],
+        ),
+        (
+            "digits-prepare.toml",
+            &["train.safetensors", "validation.safetensors"][..],
+        ),
+        (
+            "topics-prepare.toml",
+            &["test.parquet", "train.parquet"][..],
+        ),
+    ] {
+        let mut bench = Bench::new();
+        let spec = example(&mut bench, name);
+        let limits = spec.limits;
+        let mut order = bench.order(spec.work);
+        order.ceilings.memory_bytes = limits.memory.0;
+        order.ceilings.output_bytes = limits.output.0;
+        run(&order).unwrap();
+        let mut made: Vec<String> = std::fs::read_dir(&order.workdir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        made.sort();
+        let mut expected: Vec<&str> = files.to_vec();
+        expected.push("prepared.json");
+        expected.sort_unstable();
+        assert_eq!(made, expected, "{name}");
+    }
+}

@@ -12,6 +12,7 @@ mod limits;
 mod loss;
 mod optimizer;
 mod predict;
+pub mod prepare;
 mod schedule;
 mod stopping;
 mod train;
@@ -25,7 +26,7 @@ use self::invalid::{field, within};
 pub use self::{
     dataset::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
-        Table, Target, TargetColumns,
+        Table, Target, TargetColumns, Tensors,
     },
     evaluate::{Evaluate, Split},
     generate::{
@@ -37,6 +38,7 @@ pub use self::{
     loss::Loss,
     optimizer::Optimizer,
     predict::{Outputs, Predict, TableFormat},
+    prepare::{Prepare, PreparedFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
     train::Train,
@@ -97,6 +99,8 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Make samples of data.
+    Prepare(Prepare<I>),
 }
 
 fn default_attempts() -> u32 {
@@ -157,6 +161,7 @@ impl JobSpec {
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Prepare(prepare) => prepare.validate(),
         }
     }
 
@@ -189,6 +194,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
             Work::Generate(_) => None,
+            Work::Prepare(_) => None,
         }
     }
 
@@ -200,6 +206,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Prepare(prepare) => prepare.input_refs(),
         }
     }
 
@@ -216,6 +223,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Prepare(prepare) => Work::Prepare(prepare.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

@@ -127,6 +127,7 @@ fn progress(job: &JobView) -> String {
         EventKind::Generated(piece) => {
             format!("request {}, {} tokens", piece.request, piece.tokens)
         }
+        EventKind::Prepared { rows, .. } => super::update::prepared(rows),
         EventKind::Adjusted { step, .. } => format!("adjusted at step {step}"),
         EventKind::Stopped { step, .. } => format!("stopped at step {step}"),
         EventKind::Finished { outcome, .. } => word(*outcome).to_owned(),

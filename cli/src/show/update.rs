@@ -153,6 +153,9 @@ fn event_text(event: &Event) -> String {
         ),
         EventKind::Metrics { values } => metrics(values),
         EventKind::Generated(piece) => answer::line(piece),
+        EventKind::Prepared { rows, columns } => {
+            format!("{} of {columns} columns", prepared(rows))
+        }
         EventKind::Adjusted {
             step,
             learning_rate,
@@ -168,6 +171,18 @@ fn event_text(event: &Event) -> String {
             outcome, message, ..
         } => format!("{}: {message}", word(*outcome)),
     }
+}
+
+/// Rows by the names of splits.
+pub(crate) fn prepared(rows: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<String> = rows
+        .iter()
+        .map(|(name, count)| match name.as_str() {
+            "prepared" => format!("{count} rows"),
+            _ => format!("{name} {count} rows"),
+        })
+        .collect();
+    format!("prepared {}", parts.join(", "))
 }
 
 /// Measures by name.

@@ -55,8 +55,8 @@ impl Evaluate {
         let outputs = self.loss().validate(target)?;
         let plan = self.model.plan()?;
         super::gives(&plan, target, outputs)?;
-        let peak = plan.peak_bytes(self.batch as usize);
-        super::affords(peak, self.batch, limits)
+        let needed = plan.inference_bytes(self.batch as usize);
+        super::affords(needed, self.batch, limits)
     }
 }
 

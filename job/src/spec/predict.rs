@@ -84,8 +84,8 @@ impl Predict {
         }
         let plan = self.model.plan()?;
         self.means(target, &plan)?;
-        let peak = plan.peak_bytes(self.batch as usize);
-        super::affords(peak, self.batch, limits)
+        let needed = plan.inference_bytes(self.batch as usize);
+        super::affords(needed, self.batch, limits)
     }
 
     /// Whether the model gives as many outputs as they should mean.
