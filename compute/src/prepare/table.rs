@@ -1,7 +1,7 @@
 //! Rows in memory: columns of one length, where each row came from, and what
 //! split it is in.
 
-use embermesh_job::spec::prepare::schema::{Kind, Schema};
+use embermesh_job::spec::prepare::schema::Kind;
 
 use super::column::{Column, bytes_of, exactly, extend, put};
 use crate::dataset::room::Room;
@@ -43,12 +43,6 @@ impl Table {
 
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
-    }
-
-    /// What columns there are.
-    pub(crate) fn schema(&self) -> Schema {
-        let columns = self.columns.iter();
-        Schema::of(columns.map(|column| (column.name.clone(), column.kind())))
     }
 
     /// Bytes that it holds.

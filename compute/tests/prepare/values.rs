@@ -1,6 +1,6 @@
 //! Values beside the references, splits, and what is learnt.
 
-use embermesh_compute::pipe::WorkerEventKind;
+use embermesh_compute::pipe::{WorkOrder, WorkerEventKind};
 use embermesh_job::event::EventKind;
 use serde_json::{Value, json};
 

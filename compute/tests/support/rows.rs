@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::{Field, ListAccessor, RowAccessor};
+use parquet::record::{Field, ListAccessor};
 use serde_json::Value;
 
 /// The values of each column, row-major; what is missing is null.
