@@ -194,6 +194,8 @@ pub enum FinishReason {
     Stop,
     /// It has as many tokens as were asked for, or as the model can read.
     Length,
+    /// That was asked of the job: the text is what there was by then.
+    Stopped,
 }
 
 impl FinishReason {
@@ -203,6 +205,7 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::Stopped => "stopped",
         }
     }
 }
