@@ -212,7 +212,7 @@ fn a_training_reads_tokens() {
     let order = order(&mut bench, form);
     let train = json!({
         "model": {"input": [16], "layers": [
-            {"op": "embedding", "entries": 200, "units": 8}, {"op": "flatten"}, {"op": "dense", "units": 2},
+            {"op": "embedding", "entries": 200, "features": 8}, {"op": "flatten"}, {"op": "dense", "units": 2},
         ]},
         "data": {"parquet": {"features": ["text"], "target": {"classes": {"column": "topic", "count": 2}}}},
         "passes": 30, "batch": 16, "optimizer": {"adam": {"lr": 0.02}},

@@ -60,7 +60,7 @@ fn wrong_data_and_steps_are_refused_with_their_place() {
             json!([{"select": {"columns": ["b"]}}]),
             "step 1 (select): there is no column \"b\", only \"a\"",
         ),
-        ("", json!([]), "data.csv.file: found nothing"),
+        ("\n", json!([]), "data.csv.file: found nothing"),
     ] {
         let order = csv(&mut bench, text, steps);
         let failed = refusal(&order);

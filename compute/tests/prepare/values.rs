@@ -42,7 +42,7 @@ fn values_are_those_of_the_references() {
         if let Err(failed) = run(&order) {
             panic!("{name}: {failed}");
         }
-        let tolerance = case["tolerance"].as_f64().unwrap_or(1e-9);
+        let tolerance = case["tolerance"].as_f64();
         let found = made(&order, "prepared.parquet");
         let expected = case["expected"].as_object().unwrap();
         assert!(
@@ -57,7 +57,8 @@ fn values_are_those_of_the_references() {
             for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
                 let same = match (found.as_f64(), expected.as_f64()) {
                     (Some(found), Some(expected)) => {
-                        (found - expected).abs() <= tolerance * expected.abs().max(1.0)
+                        let usual = 1e-9 * expected.abs().max(1.0);
+                        (found - expected).abs() <= tolerance.unwrap_or(usual)
                     }
                     _ => found == expected,
                 };

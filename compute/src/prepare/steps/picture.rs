@@ -68,10 +68,6 @@ pub(super) fn resize(
     stage: &mut Stage<'_>,
 ) -> Result<(), InvalidData> {
     let at = table.find(name)?;
-    let filter = match by {
-        Interpolation::Nearest => FilterType::Nearest,
-        Interpolation::Bilinear => FilterType::Triangle,
-    };
     let [new_height, new_width] = size;
     remake(table, name, size, stage, |table, row, to, stage| {
         let ([channels, height, width], planes) = picture(&table.columns[at], row)?;
@@ -83,14 +79,38 @@ pub(super) fn resize(
             + u64::from(new_height) * u64::from(new_width);
         stage.room.take(needed, &stage.label)?;
         for plane in planes.chunks_exact((height * width).max(1)).take(channels) {
+            if by == Interpolation::Nearest {
+                nearest(plane, [height, width], size, to, stage)?;
+                continue;
+            }
             let image = GrayImage::from_raw(width as u32, height as u32, plane.to_vec())
                 .ok_or_else(|| InvalidData::Misfit("a picture without pixels".to_owned()))?;
-            let image = resized(&image, new_width, new_height, filter);
+            let image = resized(&image, new_width, new_height, FilterType::Triangle);
             extend(to, image.as_raw(), stage.room, &stage.label)?;
         }
         stage.room.give(needed);
         Ok(())
     })
+}
+
+/// Appends a plane of which each pixel is the one that its centre falls on.
+fn nearest(
+    plane: &[u8],
+    [height, width]: [usize; 2],
+    size: [u32; 2],
+    to: &mut Vec<u8>,
+    stage: &mut Stage<'_>,
+) -> Result<(), InvalidData> {
+    let [new_height, new_width] = size.map(|side| side as usize);
+    stage
+        .room
+        .reserve(to, new_height * new_width, &stage.label)?;
+    let from = |at: usize, old: usize, new: usize| (2 * at + 1) * old / (2 * new);
+    for row in 0..new_height {
+        let line = &plane[from(row, height, new_height) * width..][..width];
+        to.extend((0..new_width).map(|at| line[from(at, width, new_width)]));
+    }
+    Ok(())
 }
 
 /// Keeps a part of each picture.
