@@ -109,7 +109,7 @@ fn a_judgement_takes_what_is_planned_for_inference() {
         batch: 1024,
         ..support::judgement(&train, weights)
     };
-    let plan = judge.model.plan().unwrap();
+    let plan = judge.model.plan().unwrap().unwrap();
     let (planned, training) = (plan.inference_bytes(1024), plan.peak_bytes(1024));
     let order = bench.order(Work::Evaluate(judge));
     // What the training before left at its highest is not the judgement's.

@@ -287,5 +287,8 @@ fn draft(config: &IndexConfig, bound: SocketAddr) -> AdvertDraft {
         free_slots: 0,
         queued: 0,
         draining: false,
+        runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
     }
 }

@@ -7,7 +7,11 @@
 //! no wider limits, no change of the system. Denied calls return an error, so
 //! that a library which only asks can go on.
 
+mod programs;
+
 use std::collections::BTreeMap;
+
+pub(crate) use self::programs::of_programs;
 
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
@@ -99,16 +103,16 @@ const FORKS: &[i64] = &[libc::SYS_fork, libc::SYS_vfork];
 const FORKS: &[i64] = &[];
 
 /// Raises the fence for every thread of the process and says what was done.
-pub(crate) fn restrict(driver: bool) -> String {
-    match raise(driver) {
+pub(crate) fn restrict(driver: bool, watches: Option<u32>) -> String {
+    match raise(driver, watches) {
         Ok(()) if driver => "seccomp: no internet, no other program or process".to_owned(),
         Ok(()) => "seccomp: no network, no other program or process".to_owned(),
         Err(error) => format!("absent: seccomp refused the filter ({error})"),
     }
 }
 
-fn raise(driver: bool) -> Result<(), seccompiler::Error> {
-    let denied = filter(denied(driver)?, libc::EPERM)?;
+fn raise(driver: bool, watches: Option<u32>) -> Result<(), seccompiler::Error> {
+    let denied = filter(denied(driver, watches)?, libc::EPERM)?;
     seccompiler::apply_filter_all_threads(&denied)?;
     if !driver {
         // The flags of clone3 lie in memory, where a filter cannot see whether
@@ -130,13 +134,19 @@ fn filter(rules: Rules, errno: i32) -> Result<BpfProgram, BackendError> {
     .try_into()
 }
 
-fn denied(driver: bool) -> Result<Rules, BackendError> {
-    let own = u64::from(std::process::id());
+fn denied(driver: bool, watches: Option<u32>) -> Result<Rules, BackendError> {
+    let own = std::process::id();
     let mut rules: Vec<(i64, Vec<SeccompRule>)> =
         FORBIDDEN.iter().map(|&call| (call, Vec::new())).collect();
-    // Signals go to this process only: a panic and an abort send one.
+    // Signals go to this process only, for a panic and an abort send one, and to the
+    // one that it watches.
+    let others = [Some(own), watches]
+        .into_iter()
+        .flatten()
+        .map(|pid| is(0, SeccompCmpOp::Ne, pid.into()))
+        .collect::<Result<Vec<_>, _>>()?;
     for call in [libc::SYS_kill, libc::SYS_tgkill] {
-        rules.push((call, vec![when(0, SeccompCmpOp::Ne, own)?]));
+        rules.push((call, vec![SeccompRule::new(others.clone())?]));
     }
     // Reading a limit is harmless; setting one is not.
     let sets = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
@@ -171,9 +181,12 @@ fn denied(driver: bool) -> Result<Rules, BackendError> {
     Ok(every_abi(rules))
 }
 
-fn when(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value)?;
-    SeccompRule::new(vec![condition])
+fn when(argument: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompRule, BackendError> {
+    SeccompRule::new(vec![is(argument, op, value)?])
+}
+
+fn is(argument: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
 }
 
 /// The rules under every number that reaches the same call.

@@ -44,8 +44,11 @@ fn raise(needs: &Needs) -> Result<String, RulesetError> {
     if !needs.driver {
         rules = rules
             .handle_access(AccessNet::from_all(NEWEST))?
-            .scope(Scope::AbstractUnixSocket)?
-            .scope(Scope::Signal)?;
+            .scope(Scope::AbstractUnixSocket)?;
+        // A script is outside of these fences; seccomp lets signals go to it alone.
+        if needs.watches.is_none() {
+            rules = rules.scope(Scope::Signal)?;
+        }
     }
     let mut rules = rules.create()?;
     for path in &needs.read {
@@ -54,6 +57,10 @@ fn raise(needs: &Needs) -> Result<String, RulesetError> {
     rules = allow(rules, &needs.write, all)?;
     for path in SYSTEM_READ {
         rules = allow(rules, Path::new(path), read)?;
+    }
+    if needs.watches.is_some() {
+        // What its processes take.
+        rules = allow(rules, Path::new("/proc"), read)?;
     }
     if needs.driver {
         for path in DRIVER_READ {

@@ -77,6 +77,7 @@ fn from_inside() {
         write: work.clone(),
         memory_bytes: 256 * MEBIBYTE,
         driver: false,
+        watches: None,
     });
     println!("{report:?}");
     assert!(report.memory.starts_with("limited"), "{report:?}");

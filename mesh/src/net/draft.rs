@@ -2,7 +2,7 @@
 
 use embermesh_crypto::{
     ids::{NetworkName, PeerId},
-    statement::{Advert, DeviceAdvert, Role},
+    statement::{Advert, DeviceAdvert, ModelAdvert, Role, Runtimes},
 };
 
 use crate::protocol::Ticket;
@@ -31,6 +31,12 @@ pub struct AdvertDraft {
     pub queued: u32,
     /// Nothing more is taken on.
     pub draining: bool,
+    /// Which programs of clients may run here.
+    pub runtimes: Runtimes,
+    /// Resident models, those first that matter most: what does not fit is left out.
+    pub models: Vec<ModelAdvert>,
+    /// How many more resident models are taken on.
+    pub free_residents: u32,
 }
 
 impl AdvertDraft {
@@ -58,6 +64,9 @@ impl AdvertDraft {
             free_slots: self.free_slots,
             queued: self.queued,
             draining: self.draining,
+            runtimes: self.runtimes,
+            models: self.models.clone(),
+            free_residents: self.free_residents,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! - `handle`, `reins`: the two ends of what an actor is told.
 //! - `run`: the actor: from inputs to receipt.
 //! - `inputs`: brings what the work needs.
-//! - `drive`: the worker at work, under its ceilings.
+//! - `drive`: the worker at work, under its ceilings; `wall`: how long it may take.
 //! - `output`: checkpoints and artifacts made into blobs.
 //! - `end`: receipt, last event, report.
 //! - `log`: what a task says, written and followed.
@@ -20,6 +20,7 @@ mod output;
 mod registry;
 mod reins;
 mod run;
+mod wall;
 
 pub(crate) use handle::{Phase, StopWhy, TaskHandle, Told};
 pub(crate) use log::{Follow, Log};

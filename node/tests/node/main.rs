@@ -9,5 +9,7 @@ mod language;
 mod late;
 mod resume;
 mod runs;
+mod scripts;
+mod serve;
 mod support;
 mod tokens;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 pub(crate) mod index;
+#[path = "../../../../compute/tests/support/tiny.rs"]
+pub(crate) mod tiny;
 #[cfg(unix)]
 pub(crate) mod worker;
 
