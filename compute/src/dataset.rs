@@ -11,7 +11,7 @@
 //! | [`room`], [`unpack`] | how much memory data may take, and gzip within it |
 //! | [`table`], [`columns`] | rows of cells, and which columns are what |
 //! | [`csv`], [`jsonl`], [`parquet`], [`inline`] | tables |
-//! | [`npy`], [`npz`], [`idx`], [`digits`], [`folder`] | arrays and images |
+//! | [`npy`], [`npz`], [`tensors`], [`idx`], [`digits`], [`folder`] | arrays and images |
 
 use crate::away::Away;
 use crate::failure::{InvalidData, Place, WorkFailed};
@@ -20,18 +20,19 @@ mod columns;
 pub(crate) mod csv;
 pub(crate) mod digits;
 pub(crate) mod fit;
-mod folder;
+pub(crate) mod folder;
 pub(crate) mod idx;
 mod inline;
-mod jsonl;
+pub(crate) mod jsonl;
 pub(crate) mod load;
-mod npy;
-mod npz;
-mod parquet;
+pub(crate) mod npy;
+pub(crate) mod npz;
+pub(crate) mod parquet;
 pub(crate) mod room;
 pub(crate) mod split;
-mod table;
-mod unpack;
+pub(crate) mod table;
+pub(crate) mod tensors;
+pub(crate) mod unpack;
 
 use self::fit::Scale;
 
@@ -235,6 +236,20 @@ impl Set {
     /// How many samples there are.
     pub(crate) fn len(&self) -> usize {
         self.targets.len()
+    }
+
+    /// Bytes that features and targets take.
+    fn bytes(&self) -> u64 {
+        let features = match &self.features {
+            Features::Bytes(bytes) => bytes.len(),
+            Features::Floats(floats) => floats.len() * 4,
+        };
+        let targets = match &self.targets {
+            Targets::Classes(classes) => classes.len() * 4,
+            Targets::Numbers { values, .. } => values.len() * 4,
+            Targets::Absent(_) => 0,
+        };
+        (features + targets) as u64
     }
 
     /// The shape of a sample.

@@ -21,6 +21,8 @@ const ARTIFACT: &str = "metrics.json";
 
 /// The most scores that are kept for ranking: 64 MiB of them.
 const MAX_SCORES: usize = 4 << 20;
+/// Bytes that a score takes, kept and once more while it is ranked.
+const SCORE_BYTES: u64 = 32;
 
 /// How often an evaluation reports on its way.
 const REPORTS: u64 = 10;
@@ -49,8 +51,8 @@ pub(crate) fn run(evaluate: &Evaluate, job: &mut Job<'_>) -> Result<WorkSummary,
     let mut pace = Pace::new();
     let mut step = 0;
     let objective = Objective::new(evaluate.loss(), evaluate.data.target());
-    // A quarter of what the job may use: a score takes 16 bytes.
-    let room = usize::try_from(job.order.ceilings.memory_bytes / 64).unwrap_or(usize::MAX);
+    let left = job.source().room.saturating_sub(samples.bytes());
+    let room = usize::try_from(left / SCORE_BYTES).unwrap_or(usize::MAX);
     let mut measures = Measures::new(&objective, samples.len(), room.min(MAX_SCORES));
     let between = &mut |judged: Judged<'_>| {
         job.breathe(&mut pace)?;

@@ -150,9 +150,37 @@ pub enum InvalidData {
         /// How many the data has.
         expected: usize,
     },
+    /// What does not fit where it is used.
+    #[error("{0}")]
+    Misfit(String),
+    /// A step of a preparation that cannot be done.
+    #[error("step {number} ({word}): {source}")]
+    Step {
+        /// Its number, from 1.
+        number: usize,
+        /// What it is called.
+        word: &'static str,
+        /// Why.
+        source: Box<InvalidData>,
+    },
     /// An evaluation over a holdout that is empty.
     #[error("the split holds out no samples; raise its share or evaluate all of them")]
     NothingHeldOut,
+}
+
+impl InvalidData {
+    /// The same with the number of the step that found it; where memory is short
+    /// the step has said so itself.
+    pub(crate) fn in_step(self, number: usize, word: &'static str) -> Self {
+        match self {
+            Self::NoRoom { .. } => self,
+            other => Self::Step {
+                number,
+                word,
+                source: Box::new(other),
+            },
+        }
+    }
 }
 
 /// What is wrong with a file of weights or a checkpoint.

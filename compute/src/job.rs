@@ -17,7 +17,7 @@ use crate::feed::{self, Feed};
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
 use crate::serve::{self, inbox::Inbox};
-use crate::{DeviceFault, calculate, embed, evaluate, lm, predict, script, train, weights};
+use crate::{DeviceFault, calculate, embed, evaluate, lm, predict, prepare, script, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -203,6 +203,7 @@ fn work(
         Work::Embed(embed) => embed::run(embed, &mut job),
         Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
         Work::Serve(serve) => serve::run(serve, &mut job),
+        Work::Prepare(prepare) => prepare::run(prepare, &mut job),
     }
 }
 
@@ -219,13 +220,13 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
         // A model that is a file is measured where it is read.
         Work::Evaluate(evaluate) => {
             let plan = evaluate.model.plan()?;
-            let peak = plan.map_or(0, |plan| plan.peak_bytes(evaluate.batch as usize));
-            (peak, 0)
+            let needed = plan.map_or(0, |plan| plan.inference_bytes(evaluate.batch as usize));
+            (needed, 0)
         }
         Work::Predict(predict) => {
             let plan = predict.model.plan()?;
-            let peak = plan.map_or(0, |plan| plan.peak_bytes(predict.batch as usize));
-            (peak, 0)
+            let needed = plan.map_or(0, |plan| plan.inference_bytes(predict.batch as usize));
+            (needed, 0)
         }
         Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => (0, 0),
         Work::Compute(compute) => {
@@ -238,10 +239,12 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             )
         }
         Work::Serve(serve) => (serve::peak_bytes(serve)?, 0),
+        Work::Prepare(_) => (0, 0),
     };
     let copies = match spec.work {
         // Files on the disk.
         Work::Script(_) => 0,
+        Work::Prepare(_) => 1,
         _ if spec.language_model().is_some() => 1,
         _ => 2,
     };

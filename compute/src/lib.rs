@@ -55,6 +55,7 @@ mod pace;
 pub mod pipe;
 mod precision;
 mod predict;
+mod prepare;
 pub mod probe;
 mod program;
 mod randomness;

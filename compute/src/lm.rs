@@ -32,7 +32,7 @@ mod attention;
 mod cache;
 mod chat;
 mod forward;
-mod gguf;
+pub(crate) mod gguf;
 pub(crate) mod half;
 mod language;
 mod llama;
@@ -45,7 +45,7 @@ mod resident;
 mod rope;
 mod run;
 mod sample;
-mod tokens;
+pub(crate) mod tokens;
 pub(crate) mod vectors;
 
 pub use gguf::InvalidGguf;

@@ -21,6 +21,8 @@ pub(crate) enum Purpose {
     Mask = 4,
     /// A token of a text.
     Token = 5,
+    /// The rows that a step of a preparation draws.
+    Prepare = 6,
 }
 
 /// The stream of a purpose. `major` and `minor` say which: pass, step, layer.

@@ -299,3 +299,38 @@ fn the_perplexity_of_english_is_not_that_of_noise() {
     println!("{perplexity}");
     assert!((1.0..60.0).contains(&perplexity), "{perplexity}");
 }
+
+#[test]
+fn the_preparations_give_a_file_a_split_and_a_record() {
+    for (name, files) in [
+        (
+            "iris-prepare.toml",
+            &["test.parquet", "train.parquet", "validation.parquet"][..],
+        ),
+        (
+            "digits-prepare.toml",
+            &["train.safetensors", "validation.safetensors"][..],
+        ),
+        (
+            "topics-prepare.toml",
+            &["test.parquet", "train.parquet"][..],
+        ),
+    ] {
+        let mut bench = Bench::new();
+        let spec = example(&mut bench, name);
+        let limits = spec.limits;
+        let mut order = bench.order(spec.work);
+        order.ceilings.memory_bytes = limits.memory.0;
+        order.ceilings.output_bytes = limits.output.0;
+        run(&order).unwrap();
+        let mut made: Vec<String> = std::fs::read_dir(&order.workdir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        made.sort();
+        let mut expected: Vec<&str> = files.to_vec();
+        expected.push("prepared.json");
+        expected.sort_unstable();
+        assert_eq!(made, expected, "{name}");
+    }
+}

@@ -72,3 +72,57 @@ fn a_sequence_model_takes_what_is_planned() {
            {"op":"dense","units":10}"#,
     ));
 }
+
+/// A judgement takes no more than the plan says of inference, which is far less
+/// than what a training of the same batch takes.
+#[test]
+fn a_judgement_takes_what_is_planned_for_inference() {
+    let model = declared(
+        r#"{"op":"conv2d","channels":32,"kernel":3,"padding":1},
+           {"op":"batch_norm"},
+           {"op":"relu","name":"stem"},
+           {"op":"conv2d","channels":32,"kernel":3,"padding":1},
+           {"op":"batch_norm"},
+           {"op":"add","from":["batch_norm_2","stem"]},
+           {"op":"relu"},
+           {"op":"max_pool2d","kernel":2},
+           {"op":"flatten"},
+           {"op":"dense","units":64},
+           {"op":"relu"},
+           {"op":"dense","units":10}"#,
+    );
+    let mut bench = Bench::new();
+    let train = Train {
+        model,
+        batch: 16,
+        passes: 1,
+        checkpoint_every: 0,
+        ..small_training(bench.digits(200))
+    };
+    let weights = run(&bench.order(Work::Train(train.clone())))
+        .unwrap()
+        .artifact;
+    let weights = bench.input(&weights);
+    let judge = embermesh_job::spec::Evaluate {
+        data: bench.digits(1797),
+        split: embermesh_job::spec::Split::All,
+        batch: 1024,
+        ..support::judgement(&train, weights)
+    };
+    let plan = judge.model.plan().unwrap().unwrap();
+    let (planned, training) = (plan.inference_bytes(1024), plan.peak_bytes(1024));
+    let order = bench.order(Work::Evaluate(judge));
+    // What the training before left at its highest is not the judgement's.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = status("VmRSS");
+    run(&order).unwrap();
+    let taken = status("VmHWM").saturating_sub(before);
+    println!(
+        "planned {} MiB of {} MiB to train, taken {} MiB",
+        planned >> 20,
+        training >> 20,
+        taken >> 20
+    );
+    assert!(taken <= planned + BESIDE_BYTES);
+    assert!(planned < training);
+}

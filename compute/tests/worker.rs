@@ -629,3 +629,66 @@ fn an_embedding_that_is_to_finish_gives_the_vectors_it_has() {
     assert_eq!(file.tensor("embeddings").unwrap().shape(), [count, 32]);
     assert_eq!(file.tensor("indices").unwrap().shape(), [count]);
 }
+
+#[test]
+fn a_preparation_goes_through_the_process_and_is_fenced() {
+    let mut bench = Bench::new();
+    let file = bench.input(include_bytes!("../../data/topics.csv"));
+    let tokenizer = bench.input(include_bytes!("../../data/topics-tokenizer.json"));
+    let form = serde_json::json!({
+        "data": {"csv": {"file": file}},
+        "steps": [
+            {"tokenise": {"column": "text", "tokenizer": tokenizer, "max_length": 12}},
+            {"split": {"test": 0.25}},
+            {"label_encode": {"column": "topic"}},
+        ],
+    });
+    let prepare: embermesh_job::spec::Prepare = serde_json::from_value(form).unwrap();
+    let order = bench.order(Work::Prepare(prepare.clone()));
+    let workdir = order.workdir.clone();
+    let mut worker = Worker::ready();
+    worker.say(&ToWorker::Start(Box::new(order)));
+    let (heard, status) = worker.rest();
+    assert!(status.success(), "{status}");
+    let Some(FromWorker::Done(summary)) = heard.last() else {
+        panic!("{heard:?}");
+    };
+    let seqs = heard.iter().filter_map(|message| match message {
+        FromWorker::Event(event) => Some(event.seq),
+        _ => None,
+    });
+    assert!(seqs.eq(1..summary.next_seq));
+    let here = bench.order(Work::Prepare(prepare));
+    assert_eq!(run_in_process(&here, &mut |_| ()).unwrap(), *summary);
+    for name in ["train.parquet", "test.parquet", "prepared.json"] {
+        let there = std::fs::read(workdir.join(name)).unwrap();
+        assert_eq!(
+            there,
+            std::fs::read(here.workdir.join(name)).unwrap(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_preparation_over_its_memory_is_refused_and_the_worker_lives_to_say_so() {
+    let mut bench = Bench::new();
+    let file = bench.input(include_bytes!("../../data/topics.csv"));
+    let tokenizer = bench.input(include_bytes!("../../data/topics-tokenizer.json"));
+    let form = serde_json::json!({
+        "data": {"csv": {"file": file}},
+        "steps": [{"tokenise": {"column": "text", "tokenizer": tokenizer, "max_length": 65_536}}],
+    });
+    let prepare: embermesh_job::spec::Prepare = serde_json::from_value(form).unwrap();
+    let mut order = bench.order(Work::Prepare(prepare));
+    order.ceilings.memory_bytes = 16 << 20;
+    let mut worker = Worker::ready();
+    worker.say(&ToWorker::Start(Box::new(order)));
+    let (heard, status) = worker.rest();
+    assert!(status.success(), "{status}");
+    let Some(FromWorker::Failed { class, message }) = heard.last() else {
+        panic!("{heard:?}");
+    };
+    assert_eq!(*class, FailureClass::Resource);
+    assert!(message.contains("step 1 (tokenise) takes"), "{message}");
+}

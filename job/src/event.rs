@@ -19,6 +19,8 @@ mod json;
 
 /// The most measures of one event.
 pub const MAX_METRICS: usize = 64;
+/// The most splits of prepared data.
+pub const MAX_SPLITS: usize = 16;
 /// The longest name of a measure, in bytes.
 pub const MAX_METRIC_NAME: usize = 64;
 /// The longest piece of text in one event, in bytes: generated, or written by a
@@ -102,6 +104,13 @@ pub enum EventKind {
     },
     /// A language model has gone on by some tokens.
     Generated(Generated),
+    /// Data has been prepared.
+    Prepared {
+        /// How many rows there are, by the name of the split.
+        rows: BTreeMap<String, u64>,
+        /// How many columns they have.
+        columns: u64,
+    },
     /// Hyperparameters were changed while it ran.
     Adjusted {
         /// Steps done before that.

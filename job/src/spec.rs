@@ -19,6 +19,7 @@ pub mod origin;
 mod perplexity;
 mod precision;
 mod predict;
+pub mod prepare;
 mod schedule;
 mod script;
 mod serve;
@@ -40,7 +41,7 @@ pub use self::{
     dataset::{
         ClientData, Column, Dataset, Dialect, Element, Images, Inline, InlineTargets,
         MAX_CLIENT_RECORD, MAX_CLIENT_SAMPLES, Missing, Normalise, Npy, Npz, Table, Target,
-        TargetColumns,
+        TargetColumns, Tensors,
     },
     embed::{Embed, Pooling},
     evaluate::{Evaluate, Split},
@@ -57,6 +58,7 @@ pub use self::{
     origin::{Location, Origin},
     perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
+    prepare::{Prepare, PreparedFormat},
     schedule::{Schedule, Span},
     script::{
         ARCHIVE, MAX_ARG, MAX_ARGS, MAX_FILE_NAME, MAX_FILES, MAX_OUTPUTS, MAX_PROGRAM, MAX_STDIN,
@@ -136,6 +138,8 @@ pub enum Work<I = Input> {
     Perplexity(Perplexity<I>),
     /// Keep a model in memory and answer what it is asked.
     Serve(Serve<I>),
+    /// Make samples of data.
+    Prepare(Prepare<I>),
 }
 
 impl<I> Work<I> {
@@ -218,6 +222,7 @@ impl JobSpec {
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
             Work::Serve(serve) => serve.validate(&self.requires, &self.limits),
+            Work::Prepare(prepare) => prepare.validate(),
         }
     }
 
@@ -250,7 +255,7 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.model.declared(),
             Work::Predict(predict) => predict.model.declared(),
             Work::Generate(_) | Work::Compute(_) | Work::Script(_) => None,
-            Work::Embed(_) | Work::Perplexity(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) | Work::Prepare(_) => None,
             Work::Serve(serve) => match &serve.model {
                 Served::Language(_) => None,
                 Served::Network(network) => Some(&network.model),
@@ -341,6 +346,7 @@ impl<I> JobSpec<I> {
             Work::Embed(embed) => embed.input_refs(),
             Work::Perplexity(judge) => judge.input_refs(),
             Work::Serve(serve) => serve.input_refs(),
+            Work::Prepare(prepare) => prepare.input_refs(),
         }
     }
 
@@ -362,6 +368,7 @@ impl<I> JobSpec<I> {
             Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
             Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
             Work::Serve(serve) => Work::Serve(serve.try_map(&mut name)?),
+            Work::Prepare(prepare) => Work::Prepare(prepare.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

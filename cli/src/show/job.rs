@@ -135,6 +135,7 @@ fn progress(job: &JobView) -> String {
                 .unwrap_or_default()
                 .to_owned()
         }
+        EventKind::Prepared { rows, .. } => super::update::prepared(rows),
         EventKind::Adjusted { step, .. } => format!("adjusted at step {step}"),
         EventKind::Stopped { step, .. } => format!("stopped at step {step}"),
         EventKind::Loaded(loaded) => {

@@ -161,6 +161,9 @@ fn event_text(event: &Event) -> String {
         EventKind::Metrics { values } => metrics(values),
         EventKind::Generated(piece) => answer::line(piece),
         EventKind::Logged { text, .. } => answer::printable(text).trim_end().to_owned(),
+        EventKind::Prepared { rows, columns } => {
+            format!("{} of {columns} columns", prepared(rows))
+        }
         EventKind::Adjusted {
             step,
             learning_rate,
@@ -181,6 +184,18 @@ fn event_text(event: &Event) -> String {
             outcome, message, ..
         } => format!("{}: {message}", word(*outcome)),
     }
+}
+
+/// Rows by the names of splits.
+pub(crate) fn prepared(rows: &BTreeMap<String, u64>) -> String {
+    let parts: Vec<String> = rows
+        .iter()
+        .map(|(name, count)| match name.as_str() {
+            "prepared" => format!("{count} rows"),
+            _ => format!("{name} {count} rows"),
+        })
+        .collect();
+    format!("prepared {}", parts.join(", "))
 }
 
 /// Measures by name.

@@ -105,7 +105,7 @@ pub(crate) fn texts(
 }
 
 /// The records of a text, one after another.
-struct Records<'a> {
+pub(crate) struct Records<'a> {
     rest: &'a [u8],
     parser: Reader,
     file: &'a str,
@@ -115,15 +115,17 @@ struct Records<'a> {
 }
 
 /// One of them.
-struct Record<'a> {
+pub(crate) struct Record<'a> {
     file: &'a str,
-    line: u64,
+    /// Its first line, from 1.
+    pub(crate) line: u64,
     text: &'a [u8],
     ends: &'a [usize],
 }
 
 impl<'a> Records<'a> {
-    fn new(bytes: &'a [u8], delimiter: char, file: &'a str) -> Self {
+    /// The records of a file.
+    pub(crate) fn new(bytes: &'a [u8], delimiter: char, file: &'a str) -> Self {
         Self {
             rest: bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes),
             parser: ReaderBuilder::new().delimiter(delimiter as u8).build(),
@@ -134,7 +136,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Record<'_>>, InvalidData> {
+    /// The next record, if there is one.
+    pub(crate) fn next(&mut self) -> Result<Option<Record<'_>>, InvalidData> {
         // Empty lines are no records.
         while let Some((b'\n' | b'\r', _)) = self.rest.split_first() {
             self.consume(1);
@@ -190,15 +193,18 @@ fn double<T: Clone + Default>(buffer: &mut Vec<T>, most: usize) -> Result<(), us
 }
 
 impl Record<'_> {
-    fn len(&self) -> usize {
+    /// How many fields it has.
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    fn place(&self) -> Place {
+    /// Where it is.
+    pub(crate) fn place(&self) -> Place {
         Place::file(self.file).row(self.line)
     }
 
-    fn text(&self, at: usize, label: &str) -> Result<&str, InvalidData> {
+    /// The text of a field.
+    pub(crate) fn text(&self, at: usize, label: &str) -> Result<&str, InvalidData> {
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
         std::str::from_utf8(&self.text[start..self.ends[at]]).map_err(|_| {
             self.place()
@@ -207,7 +213,8 @@ impl Record<'_> {
         })
     }
 
-    fn names(&self) -> Result<Vec<String>, InvalidData> {
+    /// The fields of a header.
+    pub(crate) fn names(&self) -> Result<Vec<String>, InvalidData> {
         (0..self.len())
             .map(|at| {
                 let name = self.text(at, &(at + 1).to_string())?;

@@ -11,8 +11,14 @@ const COLUMNS: usize = SIDE * SIDE + 1;
 /// The grey level of a pixel that is all ink.
 const WHITE: u8 = 16;
 
-/// Reads the rows.
+/// Reads the rows as samples.
 pub(crate) fn parse(text: &[u8], classes: usize) -> Result<Set, InvalidData> {
+    let (pixels, labels) = rows(text)?;
+    Set::images([1, SIDE, SIDE], WHITE, pixels, Some(labels), classes)
+}
+
+/// Reads the grey levels and the labels of the rows.
+pub(crate) fn rows(text: &[u8]) -> Result<(Vec<u8>, Vec<u8>), InvalidData> {
     let mut pixels = Vec::new();
     let mut labels = Vec::new();
     let mut reader = csv::ReaderBuilder::new()
@@ -55,7 +61,7 @@ pub(crate) fn parse(text: &[u8], classes: usize) -> Result<Set, InvalidData> {
             }
         }
     }
-    Set::images([1, SIDE, SIDE], WHITE, pixels, Some(labels), classes)
+    Ok((pixels, labels))
 }
 
 /// A header names its columns: none of its fields is a number.

@@ -4,8 +4,8 @@
 //! Each image is decoded by itself, after its header has said how much memory
 //! that takes, and kept as bytes of the model's size.
 
-mod archive;
-mod picture;
+pub(crate) mod archive;
+pub(crate) mod picture;
 
 use embermesh_job::spec::Images;
 
@@ -29,7 +29,7 @@ pub(crate) fn parse<I>(
     let mut pixels = Vec::new();
     let mut classes = Vec::new();
     let mut count = 0;
-    archive::each(bytes, file, room, &mut |path, bytes, room| {
+    archive::each::<InvalidData>(bytes, file, room, &mut |path, bytes, room| {
         let name = format!("{file}: {path}");
         if !images.classes.is_empty() {
             classes.push(class_of(path, &images.classes, &name)?);

@@ -58,7 +58,10 @@ pub(crate) fn parse(
 }
 
 /// The dimensions and the elements of a file.
-fn array<'a>(bytes: &'a [u8], file: &str) -> Result<(Vec<usize>, &'a [u8]), InvalidData> {
+pub(crate) fn array<'a>(
+    bytes: &'a [u8],
+    file: &str,
+) -> Result<(Vec<usize>, &'a [u8]), InvalidData> {
     let wrong = |reason: String| InvalidData::Idx {
         file: file.to_owned(),
         reason,

@@ -36,26 +36,8 @@ pub(crate) fn parse<I>(
         }
     }
     let mut rows = Rows::new(table, file, room);
-    for (line, text) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        let place = || Place::file(file).row(line);
-        if text.len() > MAX_LINE {
-            return Err(place().has(
-                format!("a line of {} bytes", text.len()),
-                format!("at most {MAX_LINE}"),
-            ));
-        }
-        read(text, &mut fields).map_err(|error| {
-            // Its line is always the first; its column is a byte of the line.
-            let said = error.to_string();
-            let said = said.split(" at line ").next().unwrap_or(&said);
-            place().has(
-                format!("{said} (at byte {} of the line)", error.column()),
-                "an object whose features are numbers or arrays of numbers",
-            )
-        })?;
+    for (line, text) in lines(bytes) {
+        read_line(text, line, file, &mut fields)?;
         rows.begin(line);
         for (at, field) in fields.iter().enumerate() {
             let is_target = at >= features;
@@ -80,17 +62,50 @@ pub(crate) fn parse<I>(
     rows.finish()
 }
 
+/// The lines that are not empty, and their numbers from 1.
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    (1..)
+        .zip(bytes.split(|&byte| byte == b'\n'))
+        .filter(|(_, text)| !text.trim_ascii().is_empty())
+}
+
+/// Reads a line into the fields that are wanted, or says what is wrong with it.
+pub(crate) fn read_line(
+    text: &[u8],
+    line: u64,
+    file: &str,
+    fields: &mut [Field],
+) -> Result<(), InvalidData> {
+    let place = || Place::file(file).row(line);
+    if text.len() > MAX_LINE {
+        return Err(place().has(
+            format!("a line of {} bytes", text.len()),
+            format!("at most {MAX_LINE}"),
+        ));
+    }
+    read(text, fields).map_err(|error| {
+        // Its line is always the first; its column is a byte of the line.
+        let said = error.to_string();
+        let said = said.split(" at line ").next().unwrap_or(&said);
+        place().has(
+            format!("{said} (at byte {} of the line)", error.column()),
+            "an object whose features are numbers or arrays of numbers",
+        )
+    })
+}
+
 /// A field that is wanted, and what a line has in it.
-struct Field {
-    name: String,
+pub(crate) struct Field {
+    pub(crate) name: String,
     /// Numbers; what is `null` is none.
-    cells: Vec<f64>,
-    text: Option<String>,
+    pub(crate) cells: Vec<f64>,
+    pub(crate) text: Option<String>,
     seen: bool,
 }
 
 impl Field {
-    fn new(name: String) -> Self {
+    /// A field of this name.
+    pub(crate) fn new(name: String) -> Self {
         Self {
             name,
             cells: Vec::new(),

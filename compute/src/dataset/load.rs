@@ -11,7 +11,7 @@ use super::fit::{self, Fitted};
 use super::room::Room;
 use super::split::{Samples, by_share};
 use super::unpack::unpack;
-use super::{Set, csv, digits, folder, idx, inline, jsonl, npy, npz, parquet};
+use super::{Set, csv, digits, folder, idx, inline, jsonl, npy, npz, parquet, tensors};
 use crate::away::Away;
 use crate::failure::{InvalidData, WorkFailed, at};
 use crate::feed::Feed;
@@ -198,6 +198,15 @@ impl Source<'_> {
                 };
                 Sets { main, holdout }
             }
+            Dataset::Safetensors(arrays) => two(
+                arrays.file,
+                arrays.holdout,
+                "data.safetensors",
+                |file, role| {
+                    let bytes = input(file, self.order)?;
+                    Ok(tensors::parse(&bytes, arrays, role, room)?)
+                },
+            )?,
             Dataset::Npy(arrays) => {
                 let mut pair = |features, targets: Option<Input>, roles: [&str; 2]| {
                     let bytes = self.open(features, roles[0], room)?;

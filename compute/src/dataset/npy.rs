@@ -2,7 +2,7 @@
 //! three entries, and the elements.
 //! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
-mod header;
+pub(crate) mod header;
 
 use embermesh_job::spec::Target;
 
@@ -42,13 +42,27 @@ impl<'a> Array<'a> {
         })
     }
 
+    /// An array of which header and elements are known.
+    pub(crate) fn of(header: Header, elements: &'a [u8], file: &'a str) -> Self {
+        Self {
+            file,
+            header,
+            elements,
+        }
+    }
+
+    /// The whole of it, for messages.
+    pub(crate) fn whole(&self) -> Place {
+        Place::file(self.file)
+    }
+
     /// How many samples: the first axis.
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.header.shape[0]
     }
 
     /// The shape of a sample: the other axes, or one number.
-    fn sample(&self) -> Vec<usize> {
+    pub(crate) fn sample(&self) -> Vec<usize> {
         match &self.header.shape[1..] {
             [] => vec![1],
             axes => axes.to_vec(),
@@ -56,7 +70,7 @@ impl<'a> Array<'a> {
     }
 
     /// The elements in row-major order.
-    fn values(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> + '_ {
         let Header {
             shape,
             size,
@@ -76,7 +90,7 @@ impl<'a> Array<'a> {
     }
 
     /// The place of the element with this number, for messages.
-    fn place(&self, at: usize) -> Place {
+    pub(crate) fn place(&self, at: usize) -> Place {
         let volume: usize = self.header.shape[1..].iter().product();
         let place = Place::file(self.file).row((at / volume.max(1)) as u64 + 1);
         if volume > 1 {
@@ -147,22 +161,33 @@ pub(crate) fn samples(
     target: Target,
     room: &mut Room,
 ) -> Result<Set, InvalidData> {
-    let wanted = match targets {
-        None => Targets::Absent(features.count()),
-        Some(targets) => targets.targets(target, room)?,
-    };
-    if wanted.len() != features.count() {
-        let file = targets.map_or(features.file, |targets| targets.file);
-        return Err(Place::file(file).has(
-            format!("{} targets", wanted.len()),
-            format!("{}, one a sample of {}", features.count(), features.file),
-        ));
-    }
+    let wanted = wanted(targets, target, features.count(), features.file, room)?;
     Set::new(features.sample(), features.features(room)?, wanted)
 }
 
+/// What `count` samples of a file should give.
+pub(crate) fn wanted(
+    targets: Option<&Array<'_>>,
+    target: Target,
+    count: usize,
+    features: &str,
+    room: &mut Room,
+) -> Result<Targets, InvalidData> {
+    let Some(targets) = targets else {
+        return Ok(Targets::Absent(count));
+    };
+    let wanted = targets.targets(target, room)?;
+    if wanted.len() != count {
+        return Err(targets.whole().has(
+            format!("{} targets", wanted.len()),
+            format!("{count}, one a sample of {features}"),
+        ));
+    }
+    Ok(wanted)
+}
+
 /// Where the element with a row-major number is in column-major order.
-fn column_major(mut at: usize, shape: &[usize]) -> usize {
+pub(crate) fn column_major(mut at: usize, shape: &[usize]) -> usize {
     let mut place = 0;
     let mut stride: usize = shape.iter().product();
     for &axis in shape.iter().rev() {

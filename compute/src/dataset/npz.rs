@@ -50,7 +50,7 @@ pub(crate) fn parse<I>(
 }
 
 /// The bytes of an array.
-fn read(
+pub(crate) fn read(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
     name: &str,
     file: &str,

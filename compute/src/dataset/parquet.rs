@@ -7,6 +7,7 @@
 
 mod column;
 mod pages;
+pub(crate) mod rows;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

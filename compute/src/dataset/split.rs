@@ -34,6 +34,11 @@ impl Samples {
         self.numbers.len()
     }
 
+    /// Bytes that the whole set takes, with the numbers of these.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.set.bytes() + (self.numbers.len() as u64) * 4
+    }
+
     /// The order in which a pass over these samples takes them.
     pub(crate) fn order(&self, seed: u32, pass: u32) -> Vec<u32> {
         let mut rng = stream(seed, Purpose::Order, u64::from(pass), 0);

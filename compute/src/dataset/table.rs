@@ -230,14 +230,18 @@ impl<'a> Rows<'a> {
     }
 }
 
-enum Read<'a> {
+/// A cell that was looked at.
+pub(crate) enum Read<'a> {
+    /// Nothing, or a text that stands for it.
     Gap,
+    /// A number, or the text of one.
     Number(f64),
+    /// Another text.
     Text(&'a str),
 }
 
 /// A cell as a number or a gap, where it is one.
-fn read(cell: Cell<'_>) -> Read<'_> {
+pub(crate) fn read(cell: Cell<'_>) -> Read<'_> {
     match cell {
         Cell::Gap => Read::Gap,
         Cell::Number(value) if value.is_nan() => Read::Gap,

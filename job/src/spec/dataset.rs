@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Dataset::DigitsCsv`], [`Dataset::Idx`] | images with labels, as the UCI digits and MNIST have them |
 //! | [`Dataset::Csv`], [`Dataset::Jsonl`], [`Dataset::Parquet`] | tables: columns or fields, some of them the targets |
-//! | [`Dataset::Npy`], [`Dataset::Npz`] | arrays of NumPy |
+//! | [`Dataset::Npy`], [`Dataset::Npz`], [`Dataset::Safetensors`] | arrays |
 //! | [`Dataset::Images`] | an archive of PNG and JPEG files, a folder a class |
 //! | [`Dataset::Inline`] | rows in the spec itself |
 //! | [`Dataset::Client`] | samples that stay with the client |
@@ -18,6 +18,7 @@ mod folder;
 mod inline;
 mod normalise;
 mod table;
+mod tensors;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,7 @@ pub use self::{
     inline::{Inline, InlineTargets},
     normalise::Normalise,
     table::{Column, Dialect, Missing, Table, TargetColumns},
+    tensors::Tensors,
 };
 use super::{
     Input, InvalidSpec,
@@ -81,6 +83,8 @@ pub enum Dataset<I = Input> {
     Npy(Npy<I>),
     /// NumPy arrays by name, in one file.
     Npz(Npz<I>),
+    /// Tensors by name, in one safetensors file.
+    Safetensors(Tensors<I>),
     /// An archive of images, a folder a class.
     Images(Images<I>),
     /// Rows in the spec itself.
@@ -139,6 +143,7 @@ impl<I> Dataset<I> {
             Self::Csv(table) | Self::Jsonl(table) | Self::Parquet(table) => table.target(),
             Self::Npy(arrays) => arrays.target,
             Self::Npz(arrays) => arrays.target,
+            Self::Safetensors(tensors) => tensors.target,
             Self::Images(images) => images.target(),
             Self::Inline(rows) => rows.target(),
             Self::Client(data) => data.target,
@@ -153,6 +158,7 @@ impl<I> Dataset<I> {
             Self::Csv(table) | Self::Jsonl(table) | Self::Parquet(table) => table.normalise,
             Self::Npy(arrays) => arrays.normalise,
             Self::Npz(arrays) => arrays.normalise,
+            Self::Safetensors(tensors) => tensors.normalise,
             Self::Images(images) => images.normalise,
             Self::Inline(rows) => rows.normalise,
             Self::Client(data) => data.normalise,
@@ -207,6 +213,7 @@ impl<I> Dataset<I> {
                 arrays.holdout_targets.as_ref(),
             ],
             Self::Npz(arrays) => vec![Some(&arrays.file), arrays.holdout.as_ref()],
+            Self::Safetensors(tensors) => vec![Some(&tensors.file), tensors.holdout.as_ref()],
             Self::Images(images) => vec![Some(&images.archive), images.holdout.as_ref()],
             Self::Inline(_) | Self::Client(_) => Vec::new(),
         };
@@ -251,6 +258,7 @@ impl<I> Dataset<I> {
             Self::Parquet(table) => Dataset::Parquet(table.try_map(name)?),
             Self::Npy(arrays) => Dataset::Npy(arrays.try_map(name)?),
             Self::Npz(arrays) => Dataset::Npz(arrays.try_map(name)?),
+            Self::Safetensors(tensors) => Dataset::Safetensors(tensors.try_map(name)?),
             Self::Images(images) => Dataset::Images(images.try_map(name)?),
             Self::Inline(rows) => Dataset::Inline(rows),
             Self::Client(data) => Dataset::Client(data),
@@ -283,6 +291,7 @@ impl<I> Dataset<I> {
             Self::Parquet(table) => table.validate(model, "parquet")?,
             Self::Npy(arrays) => arrays.validate()?,
             Self::Npz(arrays) => arrays.validate()?,
+            Self::Safetensors(tensors) => tensors.validate()?,
             Self::Images(images) => images.validate(model)?,
             Self::Inline(rows) => rows.validate(model)?,
             Self::Client(data) => data.validate(model)?,

@@ -62,8 +62,8 @@ impl Evaluate {
             return Ok(());
         };
         super::gives(&plan.output_shape, target, outputs)?;
-        let peak = plan.peak_bytes(self.batch as usize);
-        super::affords(peak, self.batch, limits)
+        let needed = plan.inference_bytes(self.batch as usize);
+        super::affords(needed, self.batch, limits)
     }
 }
 

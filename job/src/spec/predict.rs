@@ -87,8 +87,8 @@ impl Predict {
             return self.is_told(target);
         };
         self.means(target, &plan.output_shape)?;
-        let peak = plan.peak_bytes(self.batch as usize);
-        super::affords(peak, self.batch, limits)
+        let needed = plan.inference_bytes(self.batch as usize);
+        super::affords(needed, self.batch, limits)
     }
 
     /// Whether it is said, once, what outputs mean.

@@ -8,7 +8,7 @@ use embermesh_proto::v1::{self, event::Kind, notice, run_update};
 use super::{InvalidMessage, digest, digest_bytes, epoch, text};
 use crate::event::{
     Artifact, Event, EventKind, FinishReason, Generated, LogStream, MAX_METRIC_NAME, MAX_METRICS,
-    MAX_PIECE, Notice, Outcome, Progress, RunUpdate,
+    MAX_PIECE, MAX_SPLITS, Notice, Outcome, Progress, RunUpdate,
 };
 
 /// The largest receipt on the wire, in bytes; its kind's own bound is lower.
@@ -108,6 +108,10 @@ impl From<EventKind> for Kind {
                     .collect(),
             }),
             EventKind::Generated(generated) => Self::Generated(generated.into()),
+            EventKind::Prepared { rows, columns } => Self::Prepared(v1::event::Prepared {
+                rows: rows.into_iter().collect(),
+                columns,
+            }),
             EventKind::Adjusted {
                 step,
                 learning_rate,
@@ -185,6 +189,10 @@ impl TryFrom<Kind> for EventKind {
                 values: metrics(wire)?,
             },
             Kind::Generated(generated) => Self::Generated(generated.try_into()?),
+            Kind::Prepared(prepared) => Self::Prepared {
+                rows: splits(prepared.rows)?,
+                columns: prepared.columns,
+            },
             Kind::Adjusted(adjusted) => Self::Adjusted {
                 step: adjusted.step,
                 learning_rate: adjusted.learning_rate,
@@ -208,6 +216,22 @@ impl TryFrom<Kind> for EventKind {
             }
         })
     }
+}
+
+fn splits(
+    rows: impl IntoIterator<Item = (String, u64)>,
+) -> Result<BTreeMap<String, u64>, InvalidMessage> {
+    let mut splits = BTreeMap::new();
+    for (name, count) in rows {
+        if splits.len() == MAX_SPLITS || name.is_empty() || name.len() > MAX_METRIC_NAME {
+            return Err(InvalidMessage::new(
+                "prepared.rows",
+                "there are too many, or a name is empty or too long",
+            ));
+        }
+        splits.insert(text("prepared.rows", name)?, count);
+    }
+    Ok(splits)
 }
 
 fn metrics(wire: v1::event::Metrics) -> Result<BTreeMap<String, f64>, InvalidMessage> {

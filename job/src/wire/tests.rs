@@ -105,6 +105,10 @@ fn kinds() -> Vec<EventKind> {
             tokens_per_second: 80.0,
             finish: Some(FinishReason::Stop),
         }),
+        EventKind::Prepared {
+            rows: [("test".to_owned(), 30), ("train".to_owned(), 120)].into(),
+            columns: 5,
+        },
         EventKind::Adjusted {
             step: 3,
             learning_rate: 0.1,

@@ -16,15 +16,15 @@ const ZIP: &[u8] = b"PK";
 const MAX_PATH: usize = 4096;
 
 /// What is done with a file: its path, its bytes, the room beside them.
-type Visit<'a> = &'a mut dyn FnMut(&str, &[u8], &mut Room) -> Result<(), InvalidData>;
+type Visit<'a, E> = &'a mut dyn FnMut(&str, &[u8], &mut Room) -> Result<(), E>;
 
 /// Shows every image of an archive.
-pub(super) fn each(
+pub(crate) fn each<E: From<InvalidData>>(
     bytes: &[u8],
     file: &str,
     room: &mut Room,
-    visit: Visit<'_>,
-) -> Result<(), InvalidData> {
+    visit: Visit<'_, E>,
+) -> Result<(), E> {
     if bytes.starts_with(ZIP) {
         return zipped(bytes, file, room, visit);
     }
@@ -41,12 +41,12 @@ pub(super) fn each(
     tarred(bytes, file, room, visit)
 }
 
-fn tarred(
+fn tarred<E: From<InvalidData>>(
     from: impl Read,
     file: &str,
     room: &mut Room,
-    visit: Visit<'_>,
-) -> Result<(), InvalidData> {
+    visit: Visit<'_, E>,
+) -> Result<(), E> {
     let broken = |error: std::io::Error| {
         Place::file(file).has(
             format!("a tar that cannot be read ({error})"),
@@ -64,10 +64,11 @@ fn tarred(
         let name = format!("{file}: {path}");
         let bytes = slurp(&mut entry, "tar", &name, room)?;
         if bytes.len() as u64 != size {
-            return Err(Place::file(&name).has(
+            let wrong = Place::file(&name).has(
                 format!("{} bytes", bytes.len()),
                 format!("{size}, as the archive says"),
-            ));
+            );
+            return Err(wrong.into());
         }
         visit(&path, &bytes, room)?;
         room.give(bytes.capacity() as u64);
@@ -75,7 +76,12 @@ fn tarred(
     Ok(())
 }
 
-fn zipped(bytes: &[u8], file: &str, room: &mut Room, visit: Visit<'_>) -> Result<(), InvalidData> {
+fn zipped<E: From<InvalidData>>(
+    bytes: &[u8],
+    file: &str,
+    room: &mut Room,
+    visit: Visit<'_, E>,
+) -> Result<(), E> {
     let broken = |error: zip::result::ZipError| {
         Place::file(file).has(
             format!("a zip that cannot be read ({error})"),

@@ -25,6 +25,37 @@ pub(super) fn read(
     to: &mut Vec<u8>,
 ) -> Result<(), InvalidData> {
     let [channels, height, width] = shape;
+    let (picture, needed) = decode(bytes, height as u64, name, room)?;
+    room.reserve(to, channels * height * width, name)?;
+    append(&picture, channels, height as u32, width as u32, to);
+    room.give(needed);
+    Ok(())
+}
+
+/// Appends the planes of an image (red, green, blue) as it is, and gives its
+/// height and width.
+pub(crate) fn planes(
+    bytes: &[u8],
+    name: &str,
+    room: &mut Room,
+    to: &mut Vec<u8>,
+) -> Result<[usize; 2], InvalidData> {
+    let (picture, needed) = decode(bytes, 0, name, room)?;
+    let (width, height) = (picture.width(), picture.height());
+    room.reserve(to, 3 * height as usize * width as usize, name)?;
+    append(&picture, 3, height, width, to);
+    room.give(needed);
+    Ok([height as usize, width as usize])
+}
+
+/// Decodes an image whose size its header has said first, and gives the bytes
+/// that were taken for that and for resizing it to `height`.
+fn decode(
+    bytes: &[u8],
+    height: u64,
+    name: &str,
+    room: &mut Room,
+) -> Result<(DynamicImage, u64), InvalidData> {
     let broken = |error: image::ImageError| {
         Place::file(name).has(
             format!("an image that cannot be read ({error})"),
@@ -59,14 +90,11 @@ pub(super) fn read(
     }
     let pixels = u64::from(found_width) * u64::from(found_height);
     // Resizing goes by columns first, in floats.
-    let between = u64::from(found_width) * height as u64 * 16;
+    let between = u64::from(found_width) * height * 16;
     let needed = pixels * BYTES_PER_PIXEL + between;
     room.take(needed, name)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    room.reserve(to, channels * height * width, name)?;
-    append(&picture, channels, height as u32, width as u32, to);
-    room.give(needed);
-    Ok(())
+    Ok((picture, needed))
 }
 
 /// Appends the planes of a picture of the right size.

@@ -10,25 +10,27 @@ const MAX_HEADER: usize = 10_000;
 const MAX_AXES: usize = 8;
 
 /// Makes a number of an element.
-type Read = fn(&[u8]) -> f64;
+pub(crate) type Read = fn(&[u8]) -> f64;
 
 /// What a header says.
-#[derive(Debug)]
-pub(super) struct Header {
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
     /// The axes, of which the first counts samples.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Bytes of an element.
-    pub(super) size: usize,
+    pub(crate) size: usize,
     /// Makes a number of an element.
-    pub(super) read: Read,
+    pub(crate) read: Read,
     /// Whether the first axis runs fastest.
-    pub(super) fortran: bool,
+    pub(crate) fortran: bool,
     /// Whether elements are unsigned bytes.
-    pub(super) is_bytes: bool,
+    pub(crate) is_bytes: bool,
+    /// Whether they are floats of 32 bits.
+    pub(crate) is_single: bool,
 }
 
 /// The header, and the elements behind it.
-pub(super) fn parse<'a>(bytes: &'a [u8], file: &str) -> Result<(Header, &'a [u8]), InvalidData> {
+pub(crate) fn parse<'a>(bytes: &'a [u8], file: &str) -> Result<(Header, &'a [u8]), InvalidData> {
     let wrong = |found: String, expected: &str| Place::file(file).has(found, expected);
     let Some([major, minor, rest @ ..]) = bytes.strip_prefix(MAGIC) else {
         return Err(wrong(
@@ -109,12 +111,14 @@ pub(super) fn parse<'a>(bytes: &'a [u8], file: &str) -> Result<(Header, &'a [u8]
         ));
     }
     let is_bytes = descr.ends_with("u1");
+    let is_single = descr.ends_with("f4");
     let header = Header {
         shape,
         size,
         read,
         fortran,
         is_bytes,
+        is_single,
     };
     Ok((header, elements))
 }
@@ -129,7 +133,7 @@ fn shape(text: &str) -> Option<Vec<usize>> {
 }
 
 /// Bytes of an element, and what makes a number of them.
-fn element(descr: &str) -> Option<(usize, Read)> {
+pub(crate) fn element(descr: &str) -> Option<(usize, Read)> {
     macro_rules! number {
         ($type:ty, $from:ident) => {
             (size_of::<$type>(), |bytes| {

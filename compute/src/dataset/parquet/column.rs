@@ -11,7 +11,7 @@ use crate::dataset::table::Cell;
 use crate::failure::{InvalidData, Place};
 
 /// A column that is being read.
-pub(super) struct Column {
+pub(crate) struct Column {
     reader: ColumnReader,
     label: String,
     place: Place,
@@ -147,7 +147,7 @@ impl Column {
     }
 
     /// Shows what a row of this turn has; a list of nothing is a gap.
-    pub(super) fn each(
+    pub(crate) fn each(
         &self,
         row: usize,
         mut take: impl FnMut(&str, Cell<'_>) -> Result<(), InvalidData>,

@@ -117,6 +117,17 @@ impl Dialect {
     pub(in crate::spec) fn is_usual(&self) -> bool {
         *self == Self::default()
     }
+
+    pub(in crate::spec) fn validate(&self) -> Result<(), InvalidSpec> {
+        let delimiter = self.delimiter;
+        if !delimiter.is_ascii() || matches!(delimiter, '"' | '\n' | '\r' | '\0') {
+            return Err(field(
+                "data.csv.dialect.delimiter",
+                "give one ASCII character, and no quote or end of line",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Missing {
@@ -176,13 +187,7 @@ impl<I> Table<I> {
     }
 
     pub(super) fn validate(&self, model: &Model, format: &str) -> Result<Target, InvalidSpec> {
-        let delimiter = self.dialect.delimiter;
-        if !delimiter.is_ascii() || matches!(delimiter, '"' | '\n' | '\r' | '\0') {
-            return Err(field(
-                "data.csv.dialect.delimiter",
-                "give one ASCII character, and no quote or end of line",
-            ));
-        }
+        self.dialect.validate()?;
         if format != "csv" && !self.dialect.is_usual() {
             return Err(field("data.dialect", format!("{format} has no dialects")));
         }
