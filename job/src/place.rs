@@ -446,7 +446,15 @@ mod tests {
         full.free_slots = 0;
         let resident = |node: &NodeView| {
             let nodes = std::slice::from_ref(node);
-            place_as(Takes::Residence, &any, &Limits::default(), nodes, &[], 0)
+            place_as(
+                Takes::Residence,
+                &any,
+                &Limits::default(),
+                None,
+                nodes,
+                &[],
+                0,
+            )
         };
         // A resident model takes no slot, and has places of its own.
         assert_eq!(resident(&full).ranked.len(), 1);
