@@ -11,9 +11,9 @@ pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
 pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
-use crate::script::ScriptFailed;
 use crate::onnx::InvalidOnnx;
 use crate::program::StepFailed;
+use crate::script::ScriptFailed;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.

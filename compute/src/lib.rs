@@ -69,5 +69,5 @@ pub use failure::{
     FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
 };
 pub use job::run_in_process;
-pub use script::ScriptFailed;
 pub use program::StepFailed;
+pub use script::ScriptFailed;

@@ -18,7 +18,8 @@ use embermesh_job::ask::{Ask, Part};
 use embermesh_job::event::{EventKind, FinishReason};
 use embermesh_job::file::{Format, JobFile};
 use embermesh_job::spec::{
-    Generate, Normalise, Outputs, Predict, Request, Serve, Served, ServedNetwork, TableFormat, Work,
+    Generate, Network, Normalise, Outputs, Predict, Request, Serve, Served, ServedNetwork,
+    TableFormat, Work,
 };
 use embermesh_job::units::Millis;
 use support::{Bench, small_training};
@@ -351,8 +352,8 @@ fn digits(bench: &mut Bench) -> (ServedNetwork, Vec<Vec<f64>>, Vec<serde_json::V
     let weights = bench.input(&bytes);
     // What a prediction says of the same digits.
     let order = bench.order(Work::Predict(Predict {
-        model: train.model.clone(),
-        weights,
+        model: Network::Layers(train.model.clone()),
+        weights: Some(weights),
         data,
         outputs: None,
         out: TableFormat::Jsonl,

@@ -34,8 +34,8 @@ pub(crate) enum Standing {
     Works,
 }
 
-/// How every runtime stands, in the order of [`Runtime::ALL`].
-#[derive(Clone, Debug)]
+/// How every runtime stands, in the order of [`Runtime::ALL`]; by default they are off.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RuntimeStandings {
     standings: Vec<(Runtime, Standing)>,
 }

@@ -21,7 +21,7 @@ pub(crate) fn row(node: &NodeView, now: UnixMillis) -> Vec<String> {
     vec![
         node.address.peer.to_string(),
         state(node).to_owned(),
-        advert.map_or_else(dash, devices),
+        advert.map_or_else(dash, |advert| devices(advert)),
         advert.map_or_else(dash, |advert| {
             format!("{}/{}", advert.free_slots, advert.slots)
         }),

@@ -82,7 +82,11 @@ impl Progressing {
     }
 
     /// What a script has written, where it wrote it.
-    fn logged(&self, stream: LogStream, text: &str) -> io::Result<()> {
+    fn logged(&mut self, stream: LogStream, text: &str) -> io::Result<()> {
+        // A bar would be drawn into lines that are not at their end.
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
         let text = answer::printable(text);
         match stream {
             LogStream::Stdout => self.output.piece(&text),

@@ -27,9 +27,10 @@ async fn files_that_cannot_be_run_are_refused_by_the_name_of_the_node() {
     unknown[at..at + 4].copy_from_slice(b"Lure");
     std::fs::write(folder.path().join("unknown.onnx"), unknown).unwrap();
     std::fs::write(folder.path().join("cut.onnx"), &file[..file.len() / 2]).unwrap();
-    let text = std::fs::read_to_string(example)
-        .unwrap()
-        .replace("../../data/digits.csv", data.join("digits.csv").to_str().unwrap());
+    let text = std::fs::read_to_string(example).unwrap().replace(
+        "../../data/digits.csv",
+        data.join("digits.csv").to_str().unwrap(),
+    );
     for (name, words) in [
         ("unknown.onnx", ["node 2 \"relu1\" (Lure)", "not one of"]),
         ("cut.onnx", ["not a whole ONNX file", "fit together"]),

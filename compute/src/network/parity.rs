@@ -189,35 +189,58 @@ fn trained(model: &str, samples: usize, device: &Device, half: Option<FloatDType
     found
 }
 
+/// Prints a row and remembers the names of what is off.
+#[derive(Default)]
+struct Table {
+    off: Vec<String>,
+}
+
+impl Table {
+    fn begin(title: &str) -> Self {
+        println!("{title} beside the CPU");
+        println!(
+            "{:26} {:>5} {:>10} {:>10} {:>10}",
+            "operation", "cases", "absolute", "relative", "tolerance"
+        );
+        Self::default()
+    }
+
+    fn row(&mut self, name: &str, compared: Compared, tolerance: f64) {
+        let holds = compared.cases > 0 && compared.relative <= tolerance;
+        println!(
+            "{name:26} {:>5} {:>10.1e} {:>10.1e} {tolerance:>10.1e} {}",
+            compared.cases,
+            compared.absolute,
+            compared.relative,
+            if holds { "holds" } else { "OFF" }
+        );
+        if !holds {
+            self.off.push(name.to_owned());
+        }
+    }
+}
+
 /// The table, and the names of what is off.
 fn compare(device: &Device, title: &str) -> Vec<String> {
     let tolerances: BTreeMap<&str, f64> = TOLERANCES.iter().copied().collect();
-    let mut rows: BTreeMap<&str, Compared> = BTreeMap::new();
-    for (name, case) in cases() {
-        let Some(word) = subject(&name, tolerances.keys().copied()) else {
-            continue;
-        };
-        let here = case.found(&Device::flex(), Entry::Leaf);
-        let there = case.found(device, Entry::Leaf);
-        rows.entry(word).or_default().add(&here, &there);
+    let cases = cases();
+    let mut table = Table::begin(title);
+    for word in Op::WORDS {
+        let mut compared = Compared::default();
+        for (name, case) in &cases {
+            if subject(name, Op::WORDS.iter().copied()) == Some(word) {
+                let here = case.found(&Device::flex(), Entry::Leaf);
+                compared.add(&here, &case.found(device, Entry::Leaf));
+            }
+        }
+        let tolerance = tolerances.get(word).copied().unwrap_or(-1.0);
+        table.row(word, compared, tolerance);
     }
-    let mut table: Vec<(String, Compared, f64)> = Op::WORDS
-        .iter()
-        .map(|word| {
-            let compared = rows.get(word).copied().unwrap_or_default();
-            let word_of = (*word).to_owned();
-            (
-                word_of,
-                compared,
-                tolerances.get(word).copied().unwrap_or(-1.0),
-            )
-        })
-        .collect();
     for (name, model, samples) in MODELS {
         let mut compared = Compared::default();
         let here = trained(model, *samples, &Device::flex(), None);
         compared.add(&here, &trained(model, *samples, device, None));
-        table.push(((*name).to_owned(), compared, MODEL_TOLERANCE));
+        table.row(name, compared, MODEL_TOLERANCE);
     }
     for (word, half) in [("bf16", FloatDType::BF16), ("f16", FloatDType::F16)] {
         if !device.supports_dtype(half) {
@@ -235,30 +258,10 @@ fn compare(device: &Device, title: &str) -> Vec<String> {
             let here = trained(model, *samples, &Device::flex(), None);
             let there = trained(model, *samples, device, Some(half));
             compared.add(&losses(here), &losses(there));
-            let name = format!("{name}, mixed {word}");
-            table.push((name, compared, MIXED_TOLERANCE));
+            table.row(&format!("{name}, mixed {word}"), compared, MIXED_TOLERANCE);
         }
     }
-    println!("{title} beside the CPU");
-    println!(
-        "{:26} {:>5} {:>10} {:>10} {:>10}",
-        "operation", "cases", "absolute", "relative", "tolerance"
-    );
-    let mut off = Vec::new();
-    for (name, compared, tolerance) in table {
-        let holds = compared.cases > 0 && compared.relative <= tolerance;
-        println!(
-            "{name:26} {:>5} {:>10.1e} {:>10.1e} {tolerance:>10.1e} {}",
-            compared.cases,
-            compared.absolute,
-            compared.relative,
-            if holds { "holds" } else { "OFF" }
-        );
-        if !holds {
-            off.push(name);
-        }
-    }
-    off
+    table.off
 }
 
 #[test]

@@ -146,10 +146,10 @@ fn each(op: &Op, x: &TensorType) -> Result<Effect, String> {
             finite("beta", lines.beta)?;
         }
         Op::ThresholdedRelu(threshold) => finite("threshold", threshold.threshold)?,
-        Op::Clip(bounds) => {
-            if bounds.min.is_some_and(f64::is_nan) || bounds.max.is_some_and(f64::is_nan) {
-                return Err("a bound is no number".to_owned());
-            }
+        Op::Clip(bounds)
+            if bounds.min.is_some_and(f64::is_nan) || bounds.max.is_some_and(f64::is_nan) =>
+        {
+            return Err("a bound is no number".to_owned());
         }
         _ => {}
     }

@@ -267,7 +267,7 @@ impl<I> Onnx<I> {
         let all = shapes
             .iter()
             .try_fold(0_u64, |sum, shape| sum.checked_add(count(shape)?));
-        if shapes.is_empty() || !all.is_some_and(|all| all <= MAX_ELEMENTS) {
+        if shapes.is_empty() || all.is_none_or(|all| all > MAX_ELEMENTS) {
             return Err(field(
                 "model.input",
                 format!(

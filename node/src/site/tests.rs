@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     probe::Probed,
+    runtimes::RuntimeStandings,
     slots::Workers,
     store::tests::open_in,
     worker::{Spawner, WorkerCommand},
@@ -38,7 +39,14 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
     };
     std::fs::create_dir(dir.join("work")).unwrap();
     // The actors that would keep workers ready are dropped.
-    let (slots, _) = Slots::new(vec![cpu], 1, 1, 1 << 30, &workers);
+    let (slots, _) = Slots::new(
+        vec![cpu],
+        1,
+        1,
+        1 << 30,
+        RuntimeStandings::default(),
+        &workers,
+    );
     Arc::new(Site {
         fetcher: Fetcher::new(identity.clone(), None),
         identity,

@@ -52,7 +52,10 @@ fn a_file_is_an_input_and_has_one_canonical_form() {
     assert_eq!(JobSpec::from_canonical(&bytes).unwrap(), spec);
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.contains(r#""onnx":{"digest""#), "{text}");
-    assert!(!text.contains("weights") && !text.contains("layers"), "{text}");
+    assert!(
+        !text.contains("weights") && !text.contains("layers"),
+        "{text}"
+    );
     assert_eq!(spec.plan().unwrap(), None);
 }
 
