@@ -243,6 +243,8 @@ impl Set {
         let features = match &self.features {
             Features::Bytes(bytes) => bytes.len(),
             Features::Floats(floats) => floats.len() * 4,
+            // They stay with the client.
+            Features::Away(_) => 0,
         };
         let targets = match &self.targets {
             Targets::Classes(classes) => classes.len() * 4,

@@ -121,7 +121,7 @@ pub enum InvalidData {
     },
     /// An operation cannot use the numbers that it gets.
     #[error(transparent)]
-    Step(#[from] StepFailed),
+    Operation(#[from] StepFailed),
     /// Something in a file that does not belong there.
     #[error(transparent)]
     Malformed(Box<Malformed>),

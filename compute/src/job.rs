@@ -17,7 +17,9 @@ use crate::feed::{self, Feed};
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
 use crate::serve::{self, inbox::Inbox};
-use crate::{DeviceFault, calculate, embed, evaluate, lm, predict, prepare, script, train, weights};
+use crate::{
+    DeviceFault, calculate, embed, evaluate, lm, predict, prepare, script, train, weights,
+};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {

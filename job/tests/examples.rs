@@ -23,7 +23,11 @@ fn every_example_parses() {
             .iter()
             .chain(&fetched)
             .any(|name| path.ends_with(name));
-        assert!(!file.sources().is_empty() || file.folder().is_some() || bare, "{}", path.display());
+        assert!(
+            !file.sources().is_empty() || file.folder().is_some() || bare,
+            "{}",
+            path.display()
+        );
         parsed.push(path.file_name().unwrap().to_string_lossy().into_owned());
     }
     parsed.sort();

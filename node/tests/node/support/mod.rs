@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 pub(crate) mod index;
-pub(crate) mod web;
 #[path = "../../../../compute/tests/support/tiny.rs"]
 pub(crate) mod tiny;
+pub(crate) mod web;
 #[cfg(unix)]
 pub(crate) mod worker;
 
