@@ -155,7 +155,7 @@ pub enum InvalidData {
     Misfit(String),
     /// A step of a preparation that cannot be done.
     #[error("step {number} ({word}): {source}")]
-    Step {
+    PreparationStep {
         /// Its number, from 1.
         number: usize,
         /// What it is called.
@@ -174,7 +174,7 @@ impl InvalidData {
     pub(crate) fn in_step(self, number: usize, word: &'static str) -> Self {
         match self {
             Self::NoRoom { .. } => self,
-            other => Self::Step {
+            other => Self::PreparationStep {
                 number,
                 word,
                 source: Box::new(other),
