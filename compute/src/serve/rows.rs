@@ -113,7 +113,7 @@ impl Engine for Desk<'_> {
         };
         let end = turn.set.len().min(turn.done + self.slice);
         let numbers: Vec<u32> = (turn.done as u32..end as u32).collect();
-        let batch = turn.set.batch(&numbers);
+        let batch = turn.set.batch(&numbers)?;
         let outputs = match self.network.forward(&self.values, &batch, Mode::Infer) {
             Ok(passed) => floats(passed.outputs)?,
             Err(wrong) => {

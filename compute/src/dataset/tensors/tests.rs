@@ -51,7 +51,7 @@ fn tensors_become_samples_alone_and_side_by_side() {
     let room = &mut Room::new(1 << 20);
     let set = parse(&file(), &spec(&["x"]), FILE, room).unwrap();
     assert_eq!(set.shape(), [2]);
-    let batch = set.batch(&[1, 0]);
+    let batch = set.batch(&[1, 0]).unwrap();
     assert_eq!(batch.pixels, [3.0, 4.0, 1.0, 2.0]);
     assert_eq!(batch.targets, Targets::Classes(vec![0, 1]));
     let set = parse(&file(), &spec(&["z", "x"]), FILE, room).unwrap();
