@@ -55,7 +55,10 @@ fn tensors_become_samples_alone_and_side_by_side() {
     assert_eq!(batch.pixels, [3.0, 4.0, 1.0, 2.0]);
     assert_eq!(batch.targets, Targets::Classes(vec![0, 1]));
     let set = parse(&file(), &spec(&["z", "x"]), FILE, room).unwrap();
-    assert_eq!(set.batch(&[0, 1]).pixels, [5.0, 1.0, 2.0, 6.0, 3.0, 4.0]);
+    assert_eq!(
+        set.batch(&[0, 1]).unwrap().pixels,
+        [5.0, 1.0, 2.0, 6.0, 3.0, 4.0]
+    );
 }
 
 #[test]
