@@ -14,6 +14,7 @@ mod optimizer;
 mod predict;
 mod schedule;
 mod stopping;
+mod subject;
 mod train;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ pub use self::{
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
+    subject::Subject,
     train::Train,
 };
 use crate::{
