@@ -16,6 +16,7 @@
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`lm`] | language models from GGUF files |
+//! | [`software`], [`usage`] | what computes here, and what it has taken |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -44,7 +45,9 @@ pub mod probe;
 mod randomness;
 mod sandbox;
 mod schedule;
+pub mod software;
 mod train;
+pub mod usage;
 mod weights;
 pub mod worker;
 

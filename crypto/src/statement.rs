@@ -7,6 +7,7 @@
 //! as another. A payload is refused unless encoding what was read gives the
 //! very same bytes. The signer's key stands inside the payload.
 
+mod account;
 mod advert;
 mod key_set;
 mod receipt;
@@ -14,6 +15,7 @@ mod revocation;
 
 use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
+pub use account::{ACCOUNT_VERSION, Account};
 pub use advert::{Advert, DeviceAdvert, DeviceKind, MAX_ADVERT_LIFE, Role};
 pub use key_set::{IssuerKey, KeySet, MAX_KEYS};
 pub use receipt::{Outcome, Output, Receipt};

@@ -287,5 +287,6 @@ fn draft(config: &IndexConfig, bound: SocketAddr) -> AdvertDraft {
         free_slots: 0,
         queued: 0,
         draining: false,
+        missing_fences: None,
     }
 }

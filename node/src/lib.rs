@@ -16,6 +16,7 @@
 mod advert;
 mod arriving;
 pub mod config;
+mod fences;
 pub mod folder;
 mod gate;
 mod joined;

@@ -127,6 +127,7 @@ impl Peer {
             free_slots: SLOTS - running,
             queued: 0,
             draining: false,
+            missing_fences: None,
         };
         statement::sign(&advert, &self.keypair)
     }

@@ -55,6 +55,7 @@ pub(crate) fn value(node: &NodeView) -> Value {
             "free_slots": advert.free_slots,
             "queued": advert.queued,
             "draining": advert.draining,
+            "missing_fences": advert.missing_fences,
         })
     });
     json!({

@@ -70,6 +70,10 @@ pub struct Advert {
     /// Whether it takes no new tasks because it is about to stop.
     #[n(15)]
     pub draining: bool,
+    /// Which fences around a job's process its system lacks, in words; nothing when it
+    /// has them all.
+    #[n(16)]
+    pub missing_fences: Option<String>,
 }
 
 /// What kind of peer an advert is of.
@@ -178,6 +182,7 @@ impl Statement for Advert {
                 .into_iter()
                 .chain(devices)
                 .chain(faults)
+                .chain(&self.missing_fences)
                 .chain(addresses),
             MAX_TEXT,
         ) {

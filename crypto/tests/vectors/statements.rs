@@ -166,6 +166,7 @@ fn advert() -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        missing_fences: None,
     }
 }
 
@@ -195,6 +196,7 @@ fn receipt() -> Receipt {
         started_at: UnixMillis(NOW_MS),
         ended_at: UnixMillis(NOW_MS + 4200),
         message: String::new(),
+        account: None,
     }
 }
 

@@ -142,6 +142,7 @@ fn signed_advert(n: u8) -> Signed<Advert> {
         free_slots: 1,
         queued: 0,
         draining: false,
+        missing_fences: None,
     };
     statement::sign(&advert, &key(n)).unwrap()
 }

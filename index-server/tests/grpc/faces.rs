@@ -145,6 +145,7 @@ async fn a_peer_that_joins_through_the_index_is_heard_of() {
         free_slots: 2,
         queued: 0,
         draining: false,
+        missing_fences: None,
     };
     mesh.advertise(draft).await.unwrap();
     let client = world.peer(1).await;

@@ -281,6 +281,7 @@ impl Peer {
             started_at: now,
             ended_at: now,
             message: String::new(),
+            account: None,
         };
         event(
             key,
@@ -398,6 +399,7 @@ pub(crate) fn advert(key: &Keypair, sequence: u64, slots: u32) -> Signed<Advert>
         free_slots: slots,
         queued: 0,
         draining: false,
+        missing_fences: None,
     };
     statement::sign(&advert, key).unwrap()
 }

@@ -31,6 +31,8 @@ pub struct AdvertDraft {
     pub queued: u32,
     /// Nothing more is taken on.
     pub draining: bool,
+    /// Which fences around a job's process its system lacks.
+    pub missing_fences: Option<String>,
 }
 
 impl AdvertDraft {
@@ -58,6 +60,7 @@ impl AdvertDraft {
             free_slots: self.free_slots,
             queued: self.queued,
             draining: self.draining,
+            missing_fences: self.missing_fences.clone(),
         }
     }
 }

@@ -148,6 +148,7 @@ fn advert(peer: PeerId) -> Advert {
         free_slots: 0,
         queued: 0,
         draining: false,
+        missing_fences: None,
     }
 }
 

@@ -22,6 +22,7 @@ fn advert(seed: u8) -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        missing_fences: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use embermesh_compute::{
     FailureClass,
     pipe::{FromWorker, ToWorker, WorkSummary, WorkerEvent, WorkerEventKind},
+    usage::Usage,
 };
 use embermesh_crypto::time::UnixMillis;
 use embermesh_job::{
@@ -18,11 +19,9 @@ use super::{
     Phase, Told,
     output::{self, NotTaken, Workdir},
     run::{Attempt, End},
+    watch,
 };
 use crate::{store::ReportKind, worker::Worker};
-
-/// How often a running job's memory is looked at.
-const MEMORY_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a cancelled worker has before it is killed.
 const CANCEL_GRACE: Duration = Duration::from_millis(300);
@@ -32,6 +31,7 @@ const EXIT_GRACE: Duration = Duration::from_secs(1);
 
 /// The time that a job may run, which stands still while it is paused.
 struct Wall {
+    allowed: Duration,
     left: Duration,
     since: Option<Instant>,
 }
@@ -39,6 +39,7 @@ struct Wall {
 impl Wall {
     fn started(left: Duration) -> Self {
         Self {
+            allowed: left,
             left,
             since: Some(Instant::now()),
         }
@@ -48,6 +49,12 @@ impl Wall {
         if let Some(since) = self.since.take() {
             self.left = self.left.saturating_sub(since.elapsed());
         }
+    }
+
+    /// What of it has been used.
+    fn used(&self) -> Duration {
+        let since = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.allowed.saturating_sub(self.left).saturating_add(since)
     }
 
     fn go_on(&mut self) {
@@ -69,7 +76,12 @@ pub(super) async fn drive(
     mut worker: Worker,
     workdir: &Workdir,
 ) -> Result<WorkSummary, End> {
-    let end = Box::pin(messages(attempt, &mut worker, workdir)).await;
+    let mut wall = Wall::started(Duration::from_millis(attempt.order.spec.limits.wall.0));
+    let end = Box::pin(messages(attempt, &mut worker, workdir, &mut wall)).await;
+    attempt.wall = wall.used();
+    if let Some(used) = worker.usage() {
+        attempt.took(used);
+    }
     let grace = match &end {
         Ok(_) => EXIT_GRACE,
         Err(_) => {
@@ -86,11 +98,11 @@ async fn messages(
     attempt: &mut Attempt,
     worker: &mut Worker,
     workdir: &Workdir,
+    wall: &mut Wall,
 ) -> Result<WorkSummary, End> {
     let limits = attempt.order.spec.limits;
-    let mut wall = Wall::started(Duration::from_millis(limits.wall.0));
-    let mut memory = interval(MEMORY_EVERY);
-    memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = interval(watch::EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut draining = false;
     loop {
         tokio::select! {
@@ -111,13 +123,10 @@ async fn messages(
                     "it ran longer than the {} that it may: raise `limits.wall`", limits.wall
                 )));
             }
-            _ = memory.tick() => if let Some(used) = worker.job_bytes() && used > limits.memory.0 {
-                return Err(End::Gone {
-                    code: "out_of_memory",
-                    message: format!(
-                        "it used {used} bytes of memory and may use {}: raise `limits.memory`", limits.memory.0
-                    ),
-                });
+            _ = look.tick() => if let Some(used) = worker.usage() {
+                attempt.took(used);
+                watch::used(&used, worker.idle_bytes(), &limits)?;
+                watch::made(workdir, &limits)?;
             },
             message = worker.next() => {
                 let Some(message) = message? else {
@@ -135,7 +144,15 @@ async fn messages(
                         attempt.paused(paused);
                     }
                     FromWorker::Replayed { seq, kind } => attempt.replayed(seq, kind).await?,
-                    FromWorker::Sandboxed(report) => tracing::debug!(?report, "the worker is fenced in"),
+                    FromWorker::Sandboxed(report) => {
+                        for (fence, reason) in report.absent() {
+                            tracing::warn!(fence, reason, "a job runs without a fence");
+                        }
+                        tracing::debug!(?report, "the worker is fenced in");
+                    }
+                    FromWorker::Used(used) => {
+                        attempt.took(worker.beside_idle(used));
+                    }
                     FromWorker::Done(summary) => return Ok(summary),
                     FromWorker::Failed { class, message } => return Err(failed(class, message)),
                     FromWorker::Cancelled => return Err(End::Gone {
@@ -197,6 +214,11 @@ impl From<NotTaken> for End {
 }
 
 impl Attempt {
+    /// Hears what the worker has taken until now.
+    fn took(&mut self, used: Usage) {
+        self.usage = Some(self.usage.unwrap_or_default().then(used));
+    }
+
     /// Takes an event of the worker. True when it was a checkpoint.
     async fn heard(&mut self, event: WorkerEvent, workdir: &Workdir) -> Result<bool, End> {
         let seq = event.seq;

@@ -6,6 +6,7 @@
 //! - `run`: the actor: from inputs to receipt.
 //! - `inputs`: brings what the work needs.
 //! - `drive`: the worker at work, under its ceilings.
+//! - `watch`: what it has taken, held against what it may.
 //! - `output`: checkpoints and artifacts made into blobs.
 //! - `end`: receipt, last event, report.
 //! - `log`: what a task says, written and followed.
@@ -20,6 +21,7 @@ mod output;
 mod registry;
 mod reins;
 mod run;
+mod watch;
 
 pub(crate) use handle::{Phase, StopWhy, TaskHandle, Told};
 pub(crate) use log::{Follow, Log};

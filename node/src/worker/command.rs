@@ -75,6 +75,13 @@ impl WorkerCommand {
         command
     }
 
+    /// A look at what fences there are.
+    pub(crate) fn fences(&self) -> Command {
+        let mut command = self.bare();
+        command.arg("--fences").stdin(Stdio::null());
+        command
+    }
+
     fn bare(&self) -> Command {
         let mut command = Command::new(&self.program);
         command

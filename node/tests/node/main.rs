@@ -1,12 +1,14 @@
 //! The node through its public face: one program, so that it is linked once.
 
 mod blobs;
+mod bombs;
 mod ceilings;
 mod control;
 mod disk;
 mod index;
 mod late;
 mod resume;
+mod rogue;
 mod runs;
 mod support;
 mod tokens;

@@ -84,6 +84,7 @@ fn advert(node: &Keypair) -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        missing_fences: None,
     }
 }
 

@@ -163,6 +163,7 @@ impl World {
             free_slots,
             queued: 0,
             draining: false,
+            missing_fences: None,
         };
         statement::sign(&advert, node).unwrap()
     }
@@ -271,6 +272,7 @@ impl World {
             started_at: self.now,
             ended_at: self.now,
             message: String::new(),
+            account: None,
         }
     }
 

@@ -137,6 +137,7 @@ impl From<Draft> for AdvertDraft {
             free_slots: draft.free_slots,
             queued: 0,
             draining: false,
+            missing_fences: None,
         }
     }
 }
