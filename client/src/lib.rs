@@ -5,7 +5,8 @@
 //! - `index`, `node`: one connection each, with the calls on it. Wire types stay
 //!   in these two and in `view`.
 //! - [`view`]: jobs and nodes as an index shows them.
-//! - [`source`]: the bytes of a job's inputs, on this side.
+//! - [`source`]: the bytes of a job's inputs, on this side; [`folder`]: the files
+//!   of a model's folder.
 //! - `upload`: brings inputs to the node of an assignment.
 //! - [`follow`](mod@follow): one stream of a job's updates across lost connections,
 //!   restarts of the index and changes of node. `sequence` is its pure core.
@@ -17,6 +18,7 @@ pub mod bounds;
 pub mod client;
 pub mod error;
 pub mod fetch;
+pub mod folder;
 pub mod follow;
 mod index;
 mod node;
@@ -31,6 +33,7 @@ pub mod view;
 pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
 pub use error::ClientError;
 pub use fetch::Download;
+pub use folder::files_of;
 pub use follow::{Ended, Follow, Side, Start, Update};
 pub use node::NodeStatus;
 pub use source::{Source, Sources};

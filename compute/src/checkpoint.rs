@@ -14,6 +14,7 @@ use crate::failure::{InvalidWeights, WorkFailed};
 use crate::metrics::Tally;
 use crate::network::Network;
 use crate::optimizer::Optimizer;
+use crate::precision::Scaling;
 use crate::train::patience::Patience;
 use crate::weights::{self, METADATA_KEY, Named};
 
@@ -53,6 +54,9 @@ pub(crate) struct Standing {
     pub(crate) best: Tally,
     /// What early stopping remembers.
     pub(crate) patience: Patience,
+    /// What scales the loss, in half precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scaling: Option<Scaling>,
     /// Learning rate and weight decay, as bits, once they were adjusted.
     adjusted: Option<(u64, u64)>,
 }

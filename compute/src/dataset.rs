@@ -16,7 +16,7 @@
 use crate::failure::{InvalidData, Place};
 
 mod columns;
-mod csv;
+pub(crate) mod csv;
 pub(crate) mod digits;
 pub(crate) mod fit;
 mod folder;

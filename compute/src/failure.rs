@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
+pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
@@ -213,6 +214,9 @@ pub enum WorkFailed {
     /// run.
     #[error("the model's file is not valid: {0}")]
     LanguageModel(#[from] InvalidGguf),
+    /// A file of a model's folder does not parse, or is of a kind that is not run.
+    #[error("the model's folder is not valid: {0}")]
+    ModelFolder(#[from] InvalidFolder),
     /// A request cannot be answered.
     #[error("request {number}: {reason}")]
     Request {
@@ -230,6 +234,14 @@ pub enum WorkFailed {
         needed: u64,
         /// Bytes allowed.
         ceiling: u64,
+    },
+    /// Mixed precision on a device without 16-bit floats.
+    #[error(
+        "{device} does not compute in 16-bit floats; leave precision out, or ask for another device"
+    )]
+    NoHalf {
+        /// What the device calls itself.
+        device: String,
     },
     /// The loss left the numbers.
     #[error(
@@ -298,6 +310,7 @@ impl WorkFailed {
             | Self::Data(_)
             | Self::Weights(_)
             | Self::LanguageModel(_)
+            | Self::ModelFolder(_)
             | Self::Request { .. }
             | Self::NotFinite { .. } => Some(FailureClass::Invalid),
             Self::Memory { .. } | Self::Context { .. } | Self::Output { .. } => {
@@ -309,7 +322,7 @@ impl WorkFailed {
                 | std::io::ErrorKind::FileTooLarge => FailureClass::Resource,
                 _ => FailureClass::Internal,
             }),
-            Self::Device(_) => Some(FailureClass::Device),
+            Self::Device(_) | Self::NoHalf { .. } => Some(FailureClass::Device),
             // A checkpoint and an input come from a node, not from the job.
             Self::Checkpoint(_)
             | Self::InputAbsent(_)

@@ -13,7 +13,7 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, evaluate, lm, predict, train, weights};
+use crate::{DeviceFault, embed, evaluate, lm, predict, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -118,6 +118,8 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
+        Work::Embed(embed) => embed::run(embed, &mut job),
+        Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
     }
 }
 
@@ -139,9 +141,9 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let plan = predict.model.plan()?;
             (plan.peak_bytes(predict.batch as usize), 0)
         }
-        Work::Generate(_) => (0, 0),
+        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) => (0, 0),
     };
-    let copies = if matches!(spec.work, Work::Generate(_)) {
+    let copies = if spec.language_model().is_some() {
         1
     } else {
         2

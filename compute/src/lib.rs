@@ -12,11 +12,12 @@
 //! | [`device`], [`probe`] | devices compiled in, opened, measured |
 //! | `job`, `events`, `pace` | one order, its numbered events, its speed |
 //! | `train`, `evaluate`, `metrics`, `predict` | the loops |
-//! | `loss`, `optimizer`, `clip`, `schedule` | what a step follows |
+//! | `loss`, `optimizer`, `clip`, `schedule`, `precision` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
-//! | [`lm`] | language models from GGUF files |
 //! | [`software`], [`usage`] | what computes here, and what it has taken |
+//! | [`lm`] | language models from GGUF files and from folders of safetensors |
+//! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
@@ -26,10 +27,12 @@ mod clip;
 mod control;
 mod dataset;
 pub mod device;
+mod embed;
 mod evaluate;
 mod events;
 mod failure;
 pub mod frame;
+mod hub;
 mod job;
 mod kernels;
 pub mod lm;
@@ -40,17 +43,21 @@ mod optimizer;
 mod output;
 mod pace;
 pub mod pipe;
+mod precision;
 mod predict;
 pub mod probe;
 mod randomness;
 mod sandbox;
 mod schedule;
 pub mod software;
+mod texts;
 mod train;
 pub mod usage;
 mod weights;
 pub mod worker;
 
 pub use device::{DeviceChoice, DeviceFault};
-pub use failure::{FailureClass, InvalidData, InvalidWeights, Malformed, Place, WorkFailed};
+pub use failure::{
+    FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
+};
 pub use job::run_in_process;

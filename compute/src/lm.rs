@@ -1,4 +1,5 @@
-//! Language models: the Llama family from a GGUF file, on the processor.
+//! Language models: the Llama family from a GGUF file or from a folder of
+//! safetensors, on the processor.
 //!
 //! The weights stay as they are in the file, quantised, and are unpacked a few
 //! rows at a time inside the product that needs them. Whatever a file says is
@@ -13,7 +14,9 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `gguf` | the file: metadata and where the tensors are |
+//! | `language` | a model from the files that a job names |
+//! | `gguf` | a GGUF file: metadata and where the tensors are |
+//! | `llama` | a folder: its config, and where the tensors are |
 //! | `quant`, `half` | blocks of weights, unpacked |
 //! | `product`, `vectors` | matrices times vectors, on all threads |
 //! | `model`, `forward`, `cache`, `rope`, `attention` | the network |
@@ -21,6 +24,7 @@
 //! | `chat` | messages to text, by the file's template |
 //! | `sample` | the next token |
 //! | `run`, `answer`, `prepare` | the requests of a job, side by side |
+//! | `perplexity` | how well a model foresees texts |
 
 mod answer;
 mod attention;
@@ -28,8 +32,11 @@ mod cache;
 mod chat;
 mod forward;
 mod gguf;
-mod half;
+pub(crate) mod half;
+mod language;
+mod llama;
 mod model;
+mod perplexity;
 mod prepare;
 mod product;
 mod quant;
@@ -37,10 +44,12 @@ mod rope;
 mod run;
 mod sample;
 mod tokens;
-mod vectors;
+pub(crate) mod vectors;
 
 pub use gguf::InvalidGguf;
+pub(crate) use perplexity::run as perplexity;
 pub(crate) use run::run;
+pub(crate) use tokens::bytes as letters;
 
 /// What is built of a file's header and vocabulary takes at most this many
 /// times the file's bytes.
@@ -81,6 +90,9 @@ pub struct Summary {
     /// Whether it can be given messages.
     pub has_chat_template: bool,
 }
+
+#[cfg(test)]
+mod folder_tests;
 
 #[cfg(test)]
 mod tests;

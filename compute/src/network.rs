@@ -12,17 +12,20 @@
 //! |---|---|
 //! | `flow` | what goes from layer to layer: rows, sequences, maps |
 //! | `parameter` | tensors and their first values |
-//! | `pass` | one way through the graph |
+//! | `pass`, `half` | one way through the graph; where it is in 16 bits |
 //! | `activation`, `arrange`, `attention`, `norm`, `recurrent`, `window` | the operations |
 
-mod activation;
+pub(crate) mod activation;
 mod arrange;
 mod attention;
 mod flow;
 #[cfg(test)]
 mod golden;
+mod half;
 mod norm;
 mod parameter;
+#[cfg(test)]
+mod parity;
 mod pass;
 mod recurrent;
 #[cfg(test)]
@@ -31,7 +34,7 @@ mod window;
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use embermesh_job::model::{InvalidModel, Model, Op, Plan, Source};
 
 pub(crate) use self::parameter::Parameter;
@@ -65,6 +68,8 @@ pub(crate) struct Network {
     state: Vec<Parameter>,
     /// Where the input is ids: how many there are.
     entries: Option<usize>,
+    /// The 16-bit floats that training computes products in, if it does.
+    half: Option<FloatDType>,
     device: Device,
 }
 
@@ -105,6 +110,7 @@ impl Network {
             parameters: Vec::new(),
             state: Vec::new(),
             entries: entries(model, &plan),
+            half: None,
             device: device.clone(),
         };
         for (index, (layer, plan)) in model.layers.iter().zip(&plan.layers).enumerate() {
@@ -166,11 +172,29 @@ impl Network {
         }
     }
 
+    /// Replaces all that is learnt by what `next` makes of it, which has it alone.
+    pub(crate) fn update(&mut self, next: impl FnOnce(Vec<Tensor<1>>) -> Vec<Tensor<1>>) {
+        let nothing = Tensor::zeros([1], &self.device);
+        let values = self
+            .parameters
+            .iter_mut()
+            .map(|parameter| std::mem::replace(&mut parameter.value, nothing.clone()))
+            .collect();
+        for (parameter, value) in self.parameters.iter_mut().zip(next(values)) {
+            parameter.value = value;
+        }
+    }
+
     /// Takes the state that a pass of training gave.
     pub(crate) fn keep(&mut self, state: Vec<(usize, Tensor<1>)>) {
         for (index, value) in state {
             self.state[index].value = value;
         }
+    }
+
+    /// Makes training compute its products in 16-bit floats.
+    pub(crate) fn halve(&mut self, half: Option<FloatDType>) {
+        self.half = half;
     }
 
     /// The device that it lives on.

@@ -2,7 +2,10 @@
 //!
 //! The moments are ours rather than a library's so that a checkpoint can hold
 //! them as plain tensors. What depends on the step alone is computed in `f64`
-//! outside the tensors. Moments begin at zero.
+//! outside the tensors. Moments begin at zero. The CPU goes one way over all of it
+//! ([`fused`]); a device takes the tensors as they are.
+
+mod fused;
 
 use burn::tensor::Tensor;
 use embermesh_job::spec::Optimizer as Rule;
@@ -58,6 +61,22 @@ impl Optimizer {
     /// Takes step number `step` (from 1) along the gradients, with the learning
     /// rate times `factor`.
     pub(crate) fn step(
+        &mut self,
+        network: &mut Network,
+        gradients: Vec<Tensor<1>>,
+        step: u64,
+        factor: f64,
+    ) {
+        if fused::takes(&gradients) {
+            let course = fused::Course::new(self.rule, step, factor);
+            let moments = &mut self.moments;
+            network.update(|values| fused::step(course, values, gradients, moments));
+            return;
+        }
+        self.step_by_tensors(network, gradients, step, factor);
+    }
+
+    fn step_by_tensors(
         &mut self,
         network: &mut Network,
         gradients: Vec<Tensor<1>>,

@@ -33,7 +33,7 @@ pub enum ToWorker {
     /// them.
     Adjust(Adjustment),
     /// End after this step with what there is, as a success, where the work has
-    /// something to show: a training, its weights.
+    /// something to show: a training, its weights; a language model, its texts.
     Finish,
     /// End after this step. The daemon kills whoever does not.
     Cancel,

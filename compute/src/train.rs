@@ -7,7 +7,7 @@ pub(crate) mod patience;
 mod step;
 mod tell;
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use embermesh_job::crypto::Digest;
 use embermesh_job::event::EventKind;
 use embermesh_job::spec::Train;
@@ -24,6 +24,7 @@ use crate::network::Network;
 use crate::optimizer::Optimizer;
 use crate::pace::Pace;
 use crate::pipe::{ResumeFrom, WorkSummary};
+use crate::precision::{self, Scaling};
 use crate::schedule::Course;
 use crate::weights;
 
@@ -80,7 +81,9 @@ impl<'a> Training<'a> {
             holdout,
             fitted,
         } = load::for_training(train, &job.source())?;
-        let network = Network::new(&train.model, train.seed, &job.device.device)?;
+        let half = precision::half(train.precision, job.order.device.kind(), &job.device)?;
+        let mut network = Network::new(&train.model, train.seed, &job.device.device)?;
+        network.halve(half);
         let optimizer = Optimizer::new(train.optimizer, network.parameters());
         let step = u64::from(train.batch).max(1) * u64::from(train.accumulate).max(1);
         let steps_per_pass = (samples.len() as u64).div_ceil(step);
@@ -104,6 +107,9 @@ impl<'a> Training<'a> {
             unread: Vec::new(),
             stopped: None,
         };
+        if half == Some(FloatDType::F16) {
+            training.at.scaling = Some(Scaling::default());
+        }
         match &job.order.resume {
             Some(from) => training.resume(from, job)?,
             None => job.log.plain(EventKind::Started {

@@ -1,6 +1,8 @@
 //! The example job files of the repository do what they say.
 #![allow(clippy::unwrap_used, reason = "what cannot be set up must fail")]
 
+#[path = "support/folder.rs"]
+mod folder;
 mod support;
 
 use std::collections::BTreeMap;
@@ -186,4 +188,75 @@ fn weights_predict_what_they_were_trained_for() {
         .filter(|(answer, flower)| answer.split(',').next() == flower.split(',').next_back())
         .count();
     assert!(right >= 135, "{right} of 150");
+}
+
+/// The job of an example of a language model, with these files in place of those
+/// that it names.
+fn with_model(bench: &mut Bench, name: &str, files: &folder::Files) -> JobSpec {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/jobs");
+    let text = std::fs::read_to_string(folder.join(name)).unwrap();
+    let mut file = JobFile::parse(&text, Format::Toml).unwrap();
+    let named = file.folder().unwrap().to_owned();
+    let names: Vec<String> = files.keys().cloned().collect();
+    file.expand(&named, &names).unwrap();
+    let blobs = files
+        .iter()
+        .map(|(name, bytes)| (named.join(name), bench.input(bytes)))
+        .collect();
+    file.resolve(&blobs).unwrap()
+}
+
+#[test]
+fn texts_of_like_meaning_are_close_to_each_other() {
+    let real = folder::fetched("all-MiniLM-L6-v2");
+    let means_something = real.is_some();
+    let files = real.unwrap_or_else(|| folder::committed("tiny-bert"));
+    let mut bench = Bench::new();
+    let spec = with_model(&mut bench, "embed.toml", &files);
+    let order = bench.order(spec.work);
+    run(&order).unwrap();
+    let text = std::fs::read_to_string(order.workdir.join("embeddings.jsonl")).unwrap();
+    let vectors: Vec<Vec<f64>> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|line| serde_json::from_value(line["embedding"].clone()).unwrap())
+        .collect();
+    let cosine = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let alike = cosine(&vectors[0], &vectors[1]);
+    let others = cosine(&vectors[0], &vectors[2]);
+    println!("{alike} {others}");
+    assert!((cosine(&vectors[0], &vectors[0]) - 1.0).abs() < 1e-5);
+    assert!(!means_something || alike > others + 0.2, "{alike} {others}");
+}
+
+#[test]
+fn the_chat_of_a_folder_is_answered() {
+    let mut bench = Bench::new();
+    let files = folder::committed("tiny-llama");
+    let spec = with_model(&mut bench, "chat-folder.toml", &files);
+    let order = bench.order(spec.work);
+    let run = run(&order).unwrap();
+    assert!(run.summary.steps >= 1);
+    let text = std::fs::read_to_string(order.workdir.join("answers.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
+fn the_perplexity_of_english_is_not_that_of_noise() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/jobs");
+    let text = std::fs::read_to_string(folder.join("perplexity.toml")).unwrap();
+    let file = JobFile::parse(&text, Format::Toml).unwrap();
+    let Some(model) = smollm2() else {
+        println!("skipped: the model is not there; run scripts/models");
+        return;
+    };
+    let mut bench = Bench::new();
+    let input = bench.input(&std::fs::read(model).unwrap());
+    let sources = file.sources().into_iter();
+    let blobs = sources.map(|path| (path.to_owned(), input)).collect();
+    let order = bench.order(file.resolve(&blobs).unwrap().work);
+    let run = run(&order).unwrap();
+    let perplexity = run.summary.loss.unwrap().exp();
+    println!("{perplexity}");
+    assert!((1.0..60.0).contains(&perplexity), "{perplexity}");
 }

@@ -13,7 +13,7 @@ use support::Bench;
 use support::runs::{refusal, run};
 
 fn job(bench: &mut Bench, model: &[u8], requests: Vec<Request>) -> WorkOrder {
-    let model = bench.input(model);
+    let model = bench.input(model).into();
     bench.order(Work::Generate(Generate {
         model,
         requests,

@@ -2,6 +2,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "what cannot be set up must fail")]
 
+#[path = "support/folder.rs"]
+mod folder;
 mod support;
 #[path = "support/tiny.rs"]
 mod tiny;
@@ -19,7 +21,7 @@ use embermesh_compute::probe::{WorkerCommand, probe_with};
 use embermesh_compute::{DeviceChoice, DeviceFault, FailureClass, run_in_process};
 use embermesh_job::crypto::statement::DeviceKind;
 use embermesh_job::event::EventKind;
-use embermesh_job::spec::{Generate, Request, Train, Work};
+use embermesh_job::spec::{Embed, Generate, Request, Texts, Train, Work};
 use support::{Bench, model, small_training};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_compute-worker");
@@ -341,7 +343,7 @@ fn cancel_ends_a_text_in_the_middle() {
     let mut bench = Bench::new();
     let model = bench.input(&tiny::endless(60_000).bytes());
     let order = bench.order(Work::Generate(Generate {
-        model,
+        model: model.into(),
         requests: vec![Request {
             max_tokens: 50_000,
             ..Request::prompt("abc")
@@ -557,4 +559,73 @@ fn a_device_that_is_not_there_is_a_fault_in_words() {
     let fault = probe_with(&command, DeviceChoice::Wgpu(99), Duration::from_secs(60)).unwrap_err();
     println!("{fault}");
     assert!(matches!(fault, DeviceFault::Reported(_)), "{fault}");
+}
+
+#[test]
+fn a_generation_that_is_to_finish_gives_the_text_it_has() {
+    let mut bench = Bench::new();
+    let model = bench.input(&tiny::endless(100_000).bytes()).into();
+    let request = Request {
+        max_tokens: 50_000,
+        ..Request::prompt("abc")
+    };
+    // More than there are side by side: some have not begun.
+    let order = bench.order(Work::Generate(Generate {
+        model,
+        requests: vec![request; 18],
+        report_every: 1,
+    }));
+    let path = order.workdir.join("answers.jsonl");
+    let mut worker = Worker::working(order);
+    while !matches!(worker.plain(), EventKind::Generated(_)) {}
+    worker.say(&ToWorker::Finish);
+    let (heard, status) = worker.rest();
+    assert!(status.success(), "{status}");
+    let Some(FromWorker::Done(summary)) = heard.last() else {
+        panic!("{heard:?}");
+    };
+    let stopped = heard.iter().any(|message| match message {
+        FromWorker::Event(event) => matches!(
+            &event.kind,
+            WorkerEventKind::Plain(EventKind::Stopped { step, reason })
+                if *step == summary.steps && reason.starts_with("as asked, after")
+        ),
+        _ => false,
+    });
+    assert!(stopped, "{heard:?}");
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 18);
+    for (number, line) in lines.iter().enumerate() {
+        assert_eq!(line["request"], number);
+        assert_eq!(line["finish"], "stopped");
+        assert_eq!(line["tokens"] == 0, number >= 16, "{line}");
+    }
+}
+
+#[test]
+fn an_embedding_that_is_to_finish_gives_the_vectors_it_has() {
+    let mut bench = Bench::new();
+    let model = folder::model(&mut bench, &folder::committed("tiny-bert"));
+    let mut embed = Embed::new(model, Texts::Inline(vec!["a baby".to_owned(); 5000]));
+    embed.batch = 1;
+    let order = bench.order(Work::Embed(embed));
+    let path = order.workdir.join("embeddings.safetensors");
+    let mut worker = Worker::working(order);
+    while !matches!(worker.plain(), EventKind::Progress(_)) {}
+    worker.say(&ToWorker::Finish);
+    let (heard, status) = worker.rest();
+    assert!(status.success(), "{status}");
+    let Some(FromWorker::Done(summary)) = heard.last() else {
+        panic!("{heard:?}");
+    };
+    assert!((1..5000).contains(&summary.samples), "{summary:?}");
+    let bytes = std::fs::read(path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let count = summary.samples as usize;
+    assert_eq!(file.tensor("embeddings").unwrap().shape(), [count, 32]);
+    assert_eq!(file.tensor("indices").unwrap().shape(), [count]);
 }

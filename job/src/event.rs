@@ -185,6 +185,8 @@ pub enum FinishReason {
     Stop,
     /// It has as many tokens as were asked for, or as the model can read.
     Length,
+    /// That was asked of the job: the text is what there was by then.
+    Stopped,
 }
 
 impl FinishReason {
@@ -194,6 +196,7 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::Stopped => "stopped",
         }
     }
 }

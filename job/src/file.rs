@@ -9,10 +9,13 @@ use std::{
 use embermesh_crypto::Digest;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::spec::{Input, InvalidSpec, JobSpec, MAX_SPEC_LEN};
+use crate::spec::{Input, InvalidSpec, JobSpec, LanguageModel, MAX_SPEC_LEN, model_files};
 
 /// How close a word must be to be suggested (Jaro-Winkler).
 const LIKENESS: f64 = 0.75;
+
+/// What stands for the files of a folder until it is looked into.
+const STAND_IN_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
 
 /// The two ways to write a job file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub enum Source {
     Blob(Input),
     /// A file beside the job file.
     File(FileSource),
+    /// A folder with the files of a language model.
+    Folder(FolderSource),
 }
 
 /// A file, relative to the job file.
@@ -52,32 +57,48 @@ pub struct FileSource {
     pub path: PathBuf,
 }
 
+/// A folder, relative to the job file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FolderSource {
+    /// Where it is.
+    pub folder: PathBuf,
+}
+
 impl<'de> Deserialize<'de> for Source {
     /// By hand, because an untagged enum does not say which field is wrong.
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(
             deny_unknown_fields,
-            expecting = "an input: { path = \"FILE\" }, or { digest = \"HEX\", size = BYTES }"
+            expecting = "an input: { path = \"FILE\" }, { folder = \"FOLDER\" } for a language model, or { digest = \"HEX\", size = BYTES }"
         )]
         struct Form {
             path: Option<PathBuf>,
+            folder: Option<PathBuf>,
             digest: Option<Digest>,
             size: Option<u64>,
         }
         match Form::deserialize(d)? {
             Form {
                 path: Some(path),
+                folder: None,
                 digest: None,
                 size: None,
             } => Ok(Self::File(FileSource { path })),
             Form {
                 path: None,
+                folder: Some(folder),
+                digest: None,
+                size: None,
+            } => Ok(Self::Folder(FolderSource { folder })),
+            Form {
+                path: None,
+                folder: None,
                 digest: Some(digest),
                 size: Some(size),
             } => Ok(Self::Blob(Input { digest, size })),
             _ => Err(de::Error::custom(
-                "an input is either a `path`, or a `digest` and a `size`",
+                "an input is either a `path`, a `folder`, or a `digest` and a `size`",
             )),
         }
     }
@@ -107,6 +128,17 @@ pub enum InvalidJobFile {
     /// A path without its blob.
     #[error("no blob was given for the file {}", .0.display())]
     Unresolved(PathBuf),
+    /// A folder where one file belongs, or one that was not looked into.
+    #[error("the folder {} was given where a file belongs; only the model of a language model is a folder", .0.display())]
+    Folder(PathBuf),
+    /// A folder that holds no model.
+    #[error("the folder {}: {reason}", folder.display())]
+    NoModel {
+        /// Which.
+        folder: PathBuf,
+        /// What it lacks.
+        reason: InvalidSpec,
+    },
 }
 
 impl JobFile {
@@ -132,9 +164,48 @@ impl JobFile {
             digest: Digest::from_bytes([0; 32]),
             size: 1,
         };
-        file.with_inputs(|_| Ok::<_, InvalidJobFile>(stand_in))?
+        let mut whole = file.clone();
+        if let Some(folder) = whole.folder().map(Path::to_owned) {
+            whole.expand(&folder, &STAND_IN_FILES.map(str::to_owned))?;
+        }
+        whole
+            .with_inputs(|source| match source {
+                Source::Folder(FolderSource { folder }) => Err(InvalidJobFile::Folder(folder)),
+                _ => Ok(stand_in),
+            })?
             .validate()?;
         Ok(file)
+    }
+
+    /// The folder of a language model that has not been [expanded](Self::expand).
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match self.0.language_model()? {
+            LanguageModel::File(Source::Folder(folder)) => Some(&folder.folder),
+            _ => None,
+        }
+    }
+
+    /// Puts the files of a folder in its place: of `names`, their paths in the
+    /// folder with `/`, those that a language model is made of.
+    ///
+    /// # Errors
+    /// When they are no model.
+    pub fn expand(&mut self, folder: &Path, names: &[String]) -> Result<(), InvalidJobFile> {
+        let files = model_files(names).map_err(|reason| InvalidJobFile::NoModel {
+            folder: folder.to_owned(),
+            reason,
+        })?;
+        let file = |name: String| {
+            let path = folder.join(&name);
+            (name, Source::File(FileSource { path }))
+        };
+        if self.folder() == Some(folder)
+            && let Some(model) = self.0.language_model_mut()
+        {
+            *model = LanguageModel::Files(files.into_iter().map(file).collect());
+        }
+        Ok(())
     }
 
     /// The paths that it names, each once.
@@ -146,7 +217,7 @@ impl JobFile {
             .into_iter()
             .filter_map(|source| match source {
                 Source::File(file) => Some(file.path.as_path()),
-                Source::Blob(_) => None,
+                Source::Blob(_) | Source::Folder(_) => None,
             })
             .collect();
         paths.sort_unstable();
@@ -165,6 +236,7 @@ impl JobFile {
                 .get(&file.path)
                 .copied()
                 .ok_or(InvalidJobFile::Unresolved(file.path)),
+            Source::Folder(folder) => Err(InvalidJobFile::Folder(folder.folder)),
         })?;
         spec.validate()?;
         Ok(spec)
@@ -306,6 +378,52 @@ wall = "2m"
                 .to_string()
                 .contains("line 1")
         );
+    }
+
+    #[test]
+    fn a_folder_is_its_files() {
+        let text = r#"
+name = "vectors"
+
+[work.embed]
+model = { folder = "models/minilm" }
+texts = { inline = ["one", "two"] }
+"#;
+        let mut file = JobFile::parse(text, Format::Toml).unwrap();
+        assert!(file.sources().is_empty());
+        assert!(matches!(
+            file.resolve(&BTreeMap::new()),
+            Err(InvalidJobFile::Folder(_))
+        ));
+        let folder = file.folder().unwrap().to_owned();
+        let names = [
+            "a.txt",
+            "config.json",
+            "tokenizer.json",
+            "model.safetensors",
+        ];
+        let names = names.map(str::to_owned);
+        let incomplete = file.expand(&folder, &names[..2]).unwrap_err().to_string();
+        assert!(incomplete.contains("tokenizer.json is missing"), "{incomplete}");
+        file.expand(&folder, &names).unwrap();
+        assert_eq!(file.folder(), None);
+        let blobs: BTreeMap<_, _> = file
+            .sources()
+            .into_iter()
+            .map(|path| {
+                let digest = Digest::of(path.as_os_str().as_encoded_bytes());
+                (path.to_owned(), Input { digest, size: 4 })
+            })
+            .collect();
+        assert_eq!(blobs.len(), 3);
+        let spec = file.resolve(&blobs).unwrap();
+        assert_eq!(JobSpec::from_canonical(&spec.canonical()).unwrap(), spec);
+        let batch = refused(&text.replace("[work.embed]", "[work.embed]\nbatch = 0"));
+        assert!(batch.contains("`batch`"), "{batch}");
+        let gguf = text.replace("{ folder = \"models/minilm\" }", "{ path = \"x.gguf\" }");
+        assert!(refused(&gguf).contains("folder"));
+        let data = GOOD.replace("{ path = \"digits.csv\" }", "{ folder = \"digits\" }");
+        assert!(refused(&data).contains("where a file belongs"));
     }
 
     #[test]

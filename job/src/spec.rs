@@ -5,16 +5,21 @@
 //! so that a digest names one spec and a spec has one digest.
 
 mod dataset;
+mod embed;
 mod evaluate;
 mod generate;
 mod invalid;
+mod language;
 mod limits;
 mod loss;
 mod optimizer;
+mod perplexity;
+mod precision;
 mod predict;
 mod schedule;
 mod stopping;
 mod subject;
+mod texts;
 mod train;
 
 use std::collections::BTreeSet;
@@ -23,24 +28,29 @@ use embermesh_crypto::Digest;
 use serde::{Deserialize, Serialize};
 
 use self::invalid::{field, within};
+pub use self::precision::Precision;
 pub use self::{
     dataset::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
         Table, Target, TargetColumns,
     },
+    embed::{Embed, Pooling},
     evaluate::{Evaluate, Split},
     generate::{
         Generate, MAX_MESSAGES, MAX_NEW_TOKENS, MAX_REQUESTS, MAX_STOP, MAX_STOPS,
         MAX_TOTAL_TOKENS, Message, Request, Role,
     },
     invalid::InvalidSpec,
+    language::{LanguageModel, MAX_MODEL_FILES, model_files},
     limits::{Limits, Requirements},
     loss::Loss,
     optimizer::Optimizer,
+    perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
     stopping::{Clip, EarlyStopping, Watch},
     subject::Subject,
+    texts::{MAX_TEXTS, Texts},
     train::Train,
 };
 use crate::{
@@ -99,6 +109,22 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Make vectors of texts with an encoder.
+    Embed(Embed<I>),
+    /// Judge a language model by texts.
+    Perplexity(Perplexity<I>),
+}
+
+impl<I> Work<I> {
+    /// Whether it can be ended before its last step and have something to show:
+    /// weights, texts, vectors, a measure.
+    #[must_use]
+    pub fn ends_early(&self) -> bool {
+        matches!(
+            self,
+            Self::Train(_) | Self::Generate(_) | Self::Embed(_) | Self::Perplexity(_)
+        )
+    }
 }
 
 fn default_attempts() -> u32 {
@@ -155,10 +181,12 @@ impl JobSpec {
             within("size", input.size, 1, MAX_EXACT)?;
         }
         match &self.work {
-            Work::Train(train) => train.validate(&self.limits),
+            Work::Train(train) => train.validate(&self.requires, &self.limits),
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Embed(embed) => embed.validate(&self.limits),
+            Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
         }
     }
 
@@ -191,6 +219,28 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Some(&evaluate.model),
             Work::Predict(predict) => Some(&predict.model),
             Work::Generate(_) => None,
+            Work::Embed(_) | Work::Perplexity(_) => None,
+        }
+    }
+
+    /// The language model that it names, where it names one.
+    #[must_use]
+    pub fn language_model(&self) -> Option<&LanguageModel<I>> {
+        match &self.work {
+            Work::Generate(generate) => Some(&generate.model),
+            Work::Embed(embed) => Some(&embed.model),
+            Work::Perplexity(judge) => Some(&judge.model),
+            _ => None,
+        }
+    }
+
+    /// The same, to be named otherwise.
+    pub(crate) fn language_model_mut(&mut self) -> Option<&mut LanguageModel<I>> {
+        match &mut self.work {
+            Work::Generate(generate) => Some(&mut generate.model),
+            Work::Embed(embed) => Some(&mut embed.model),
+            Work::Perplexity(judge) => Some(&mut judge.model),
+            _ => None,
         }
     }
 
@@ -202,6 +252,8 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Embed(embed) => embed.input_refs(),
+            Work::Perplexity(judge) => judge.input_refs(),
         }
     }
 
@@ -218,6 +270,8 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
+            Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,

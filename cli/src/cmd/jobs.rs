@@ -74,7 +74,7 @@ pub(crate) enum Jobs {
         #[command(flatten)]
         one: One,
     },
-    /// End a training now and keep the weights it has
+    /// End a training, a generation or an embedding now and keep what it has
     #[command(after_help = "Example:\n  embermesh jobs stop 0197a3c2-...")]
     Stop(One),
 }

@@ -101,7 +101,11 @@ pub(crate) fn resolve(
     format: Format,
     folder: &Path,
 ) -> anyhow::Result<(JobSpec, Sources)> {
-    let file = JobFile::parse(text, format)?;
+    let mut file = JobFile::parse(text, format)?;
+    if let Some(model) = file.folder().map(Path::to_owned) {
+        let names = embermesh_client::files_of(&folder.join(&model))?;
+        file.expand(&model, &names)?;
+    }
     let mut sources = Sources::default();
     let mut blobs = BTreeMap::new();
     for path in file.sources() {

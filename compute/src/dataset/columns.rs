@@ -64,7 +64,8 @@ impl Columns<'_> {
         column(at, name.map(String::as_str))
     }
 
-    fn find(&self, column: &Column) -> Result<usize, InvalidData> {
+    /// The place of a column.
+    pub(crate) fn find(&self, column: &Column) -> Result<usize, InvalidData> {
         let missing = |found: String| Place::file(self.file).has(found, column.to_string());
         match column {
             Column::Number(number) => {

@@ -4,7 +4,7 @@
 //! ends with an error and not with a gigabyte.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use embermesh_job::spec::Table;
+use embermesh_job::spec::{Column, Dialect, Table};
 
 use super::Set;
 use super::columns::Columns;
@@ -63,6 +63,45 @@ pub(crate) fn parse<I>(
         rows.end()?;
     }
     rows.finish()
+}
+
+/// The texts of one column.
+pub(crate) fn texts(
+    bytes: &[u8],
+    column: &Column,
+    dialect: &Dialect,
+    file: &str,
+    keep: &mut dyn FnMut(&str) -> Result<(), InvalidData>,
+) -> Result<(), InvalidData> {
+    let mut records = Records::new(bytes, dialect.delimiter, file);
+    let mut names = None;
+    if dialect.header {
+        let header = records
+            .next()?
+            .ok_or_else(|| Place::file(file).has("nothing", "a header that names the columns"))?;
+        names = Some(header.names()?);
+    }
+    let mut chosen = None;
+    while let Some(record) = records.next()? {
+        let columns = Columns {
+            file,
+            names: names.as_deref(),
+            count: names.as_ref().map_or(record.len(), Vec::len),
+        };
+        let (at, label) = match &chosen {
+            Some(chosen) => chosen,
+            None => {
+                let at = columns.find(column)?;
+                chosen.insert((at, columns.label(at)))
+            }
+        };
+        if *at >= record.len() {
+            let found = format!("{} fields", record.len());
+            return Err(record.place().column(label).has(found, "a text"));
+        }
+        keep(record.text(*at, label)?)?;
+    }
+    Ok(())
 }
 
 /// The records of a text, one after another.

@@ -226,7 +226,12 @@ impl Source<'_> {
     }
 
     /// The bytes of an input, unpacked when they are compressed by gzip.
-    fn open(&self, file: Input, role: &str, room: &mut Room) -> Result<Vec<u8>, WorkFailed> {
+    pub(crate) fn open(
+        &self,
+        file: Input,
+        role: &str,
+        room: &mut Room,
+    ) -> Result<Vec<u8>, WorkFailed> {
         let bytes = input(file, self.order)?;
         if let std::borrow::Cow::Owned(unpacked) = unpack(&bytes, role, room)? {
             return Ok(unpacked);

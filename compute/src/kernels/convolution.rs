@@ -2,7 +2,8 @@
 //!
 //! burn's gradients of a convolution are convolutions again: that of the weights
 //! has a kernel as large as the image, which on the CPU costs several times the
-//! forward pass. Here all three are matrix products over the unrolled windows
+//! forward pass. Here filters that move one place at a time are computed straight from
+//! the samples ([`slide`]); the others are matrix products over the unrolled windows
 //! ([`columns`]), a few samples at a time so that what is unrolled stays in the
 //! caches (Chellapilla, Puri and Simard 2006, "High Performance Convolutional Neural
 //! Networks for Document Processing").
@@ -13,6 +14,7 @@
 mod columns;
 mod gradient;
 mod product;
+mod slide;
 #[cfg(test)]
 mod tests;
 

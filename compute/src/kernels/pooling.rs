@@ -13,9 +13,11 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::Tensor;
 use burn::tensor::ops::MaxPoolOptions;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Tracked, is_tracked, plain, tensor, tracked};
+use crate::lm::vectors::widest;
 
 /// The largest of each window of `x` (samples, channels, height, width); of equals the
 /// first, and a value that is no number is larger than any.
@@ -96,33 +98,16 @@ impl Windows {
             .par_chunks_exact_mut(self.places())
             .zip(at.par_chunks_exact_mut(self.places()))
             .zip(x.storage::<f32>().par_chunks_exact(self.plane_len()))
-            .for_each(|((values, at), plane)| self.pool(plane, values, at));
+            .for_each(|((values, at), plane)| {
+                widest(Pool {
+                    windows: *self,
+                    plane,
+                    values,
+                    at,
+                });
+            });
         let shape = [self.samples, self.channels, self.output[0], self.output[1]];
         (tensor(values, shape), Arc::new(at))
-    }
-
-    fn pool(&self, plane: &[f32], values: &mut [f32], at: &mut [u32]) {
-        let width = self.input[1];
-        let lines = values
-            .chunks_exact_mut(self.output[1])
-            .zip(at.chunks_exact_mut(self.output[1]));
-        for (y, (values, at)) in lines.enumerate() {
-            for (x, (value, at)) in values.iter_mut().zip(at).enumerate() {
-                let corner = y * self.stride[0] * width + x * self.stride[1];
-                let (mut largest, mut place) = (plane[corner], corner);
-                for row in 0..self.kernel[0] {
-                    let start = corner + row * width;
-                    for (column, &value) in plane[start..][..self.kernel[1]].iter().enumerate() {
-                        if value > largest || (value.is_nan() && !largest.is_nan()) {
-                            (largest, place) = (value, start + column);
-                        }
-                    }
-                }
-                *value = largest;
-                // A plane has fewer places than a u32 has values.
-                *at = place as u32;
-            }
-        }
     }
 
     /// Adds each gradient to the place that it came from.
@@ -139,6 +124,115 @@ impl Windows {
             });
         let shape = [self.samples, self.channels, self.input[0], self.input[1]];
         tensor(out, shape)
+    }
+}
+
+/// One plane: tap by tap, so that no branch depends on the values.
+struct Pool<'a> {
+    windows: Windows,
+    plane: &'a [f32],
+    values: &'a mut [f32],
+    /// Where each value was.
+    at: &'a mut [u32],
+}
+
+impl WithSimd for Pool<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Windows {
+            input: [_, width],
+            output: [_, places],
+            kernel,
+            stride,
+            ..
+        } = self.windows;
+        let lines = self
+            .values
+            .chunks_exact_mut(places)
+            .zip(self.at.chunks_exact_mut(places));
+        for (y, (values, at)) in lines.enumerate() {
+            for row in 0..kernel[0] {
+                let line = (y * stride[0] + row) * width;
+                for column in 0..kernel[1] {
+                    let mut kept = Kept {
+                        values: &mut *values,
+                        at: &mut *at,
+                        is_first: (row, column) == (0, 0),
+                        // A plane has fewer places than a u32 has values.
+                        start: (line + column) as u32,
+                        step: stride[1] as u32,
+                    };
+                    let seen = &self.plane[line + column..line + width];
+                    match stride[1] {
+                        1 => kept.hear(seen.iter().copied()),
+                        2 => {
+                            let (pairs, last) = seen.as_chunks::<2>();
+                            let (firsts, rest) = kept.split(pairs.len());
+                            firsts.hear(pairs.iter().map(|[first, _]| *first));
+                            rest.hear(last.iter().copied());
+                        }
+                        step => kept.hear(seen.iter().copied().step_by(step)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The largest values so far of a line.
+struct Kept<'a> {
+    values: &'a mut [f32],
+    at: &'a mut [u32],
+    /// Whether nothing was seen before.
+    is_first: bool,
+    /// Where what is seen comes from: its first place, and what lies between two.
+    start: u32,
+    step: u32,
+}
+
+impl Kept<'_> {
+    /// Those of the first `count` places, and the rest.
+    #[inline(always)]
+    fn split(&mut self, count: usize) -> (Kept<'_>, Kept<'_>) {
+        let count = count.min(self.values.len());
+        let (values, other_values) = self.values.split_at_mut(count);
+        let (at, other_at) = self.at.split_at_mut(count);
+        let Self {
+            is_first,
+            start,
+            step,
+            ..
+        } = *self;
+        let first = Kept {
+            values,
+            at,
+            is_first,
+            start,
+            step,
+        };
+        let rest = Kept {
+            values: other_values,
+            at: other_at,
+            is_first,
+            start: start.wrapping_add(step.wrapping_mul(count as u32)),
+            step,
+        };
+        (first, rest)
+    }
+
+    #[inline(always)]
+    fn hear(self, seen: impl Iterator<Item = f32>) {
+        let kept = self.values.iter_mut().zip(self.at);
+        let mut place = self.start;
+        for ((value, at), seen) in kept.zip(seen) {
+            let is_larger = seen > *value || (seen.is_nan() && !value.is_nan());
+            let takes = self.is_first | is_larger;
+            *value = if takes { seen } else { *value };
+            *at = if takes { place } else { *at };
+            place = place.wrapping_add(self.step);
+        }
     }
 }
 

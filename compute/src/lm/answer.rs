@@ -4,9 +4,10 @@ use embermesh_job::event::{EventKind, FinishReason, Generated, MAX_PIECE};
 use serde::Serialize;
 
 use super::forward::Row;
+use super::language::Words;
 use super::prepare::Prompt;
 use super::sample::{NotFinite, Sampler};
-use super::tokens::{Stream, Tokenizer};
+use super::tokens::Stream;
 
 /// A request that is being answered.
 #[derive(Debug)]
@@ -83,19 +84,15 @@ impl Answer {
     }
 
     /// Goes on by a token, from what the network says of each.
-    pub(crate) fn go_on(
-        &mut self,
-        logits: &[f32],
-        tokenizer: &Tokenizer<'_>,
-    ) -> Result<(), NotFinite> {
+    pub(crate) fn go_on(&mut self, logits: &[f32], words: &Words<'_>) -> Result<(), NotFinite> {
         let made = self.made();
         let token = self.sampler.next(logits, made as u32)?;
-        if tokenizer.is_end(token) {
+        if words.is_end(token) {
             return self.end(FinishReason::Stop);
         }
         self.tokens.push(token);
         let mut bytes = Vec::new();
-        tokenizer.bytes(token, &mut bytes);
+        words.bytes(token, &mut bytes);
         if self.stream.push(&bytes, &mut self.text).is_err() {
             return self.end(FinishReason::Stop);
         }
@@ -103,6 +100,12 @@ impl Answer {
             return self.end(FinishReason::Length);
         }
         Ok(())
+    }
+
+    /// Ends it where it is, because that was asked.
+    pub(crate) fn stop(&mut self) {
+        self.stream.finish(&mut self.text);
+        self.finish = Some(FinishReason::Stopped);
     }
 
     fn end(&mut self, reason: FinishReason) -> Result<(), NotFinite> {

@@ -1,5 +1,7 @@
 //! One pass through the network, for any number of tokens of any requests.
 
+use rayon::prelude::*;
+
 use super::attention::attend;
 use super::cache::Cache;
 use super::model::{Layer, Model};
@@ -8,6 +10,9 @@ use crate::failure::WorkFailed;
 
 /// The most tokens that go through the network together.
 pub(crate) const MAX_ROWS: usize = 64;
+
+/// Gates that a thread opens at a time.
+const GATES: usize = 4096;
 
 /// A token on its way through the network.
 #[derive(Clone, Copy, Debug)]
@@ -131,9 +136,14 @@ impl Model<'_> {
             &buffers.normed,
             &mut [&mut buffers.gate, &mut buffers.up],
         );
-        for (gate, up) in buffers.gate.iter_mut().zip(&buffers.up) {
-            *gate = *gate / (1.0 + (-*gate).exp()) * up;
-        }
+        let gates = buffers.gate.par_chunks_mut(GATES);
+        gates
+            .zip(buffers.up.par_chunks(GATES))
+            .for_each(|(gates, ups)| {
+                for (gate, up) in gates.iter_mut().zip(ups) {
+                    *gate = *gate / (1.0 + (-*gate).exp()) * up;
+                }
+            });
         add_product(
             layer.down,
             &buffers.gate,

@@ -3,13 +3,10 @@
 
 use embermesh_job::spec::{Generate, Request};
 
-use super::MAX_GROWTH;
 use super::cache::Cache;
 use super::chat;
 use super::forward::Buffers;
-use super::gguf::Gguf;
-use super::model::Model;
-use super::tokens::Tokenizer;
+use super::language::Language;
 use crate::failure::WorkFailed;
 
 /// A request in tokens.
@@ -28,29 +25,24 @@ pub(crate) struct Prompt<'r> {
 /// The prompts of all requests, in their order.
 pub(crate) fn prompts<'r>(
     generate: &'r Generate,
-    file: &Gguf<'_>,
-    model: &Model<'_>,
-    tokenizer: &Tokenizer<'_>,
+    language: &Language<'_>,
 ) -> Result<Vec<Prompt<'r>>, WorkFailed> {
-    let template = file.text(chat::TEMPLATE)?;
+    let Language { model, words, .. } = language;
     let mut prompts = Vec::with_capacity(generate.requests.len());
     for (number, request) in (0..).zip(&generate.requests) {
         let refuse = |reason| WorkFailed::Request { number, reason };
-        let rendered = match (&request.prompt, template) {
-            (Some(_), _) => None,
+        let tokens = match (&request.prompt, language.template.as_deref()) {
+            (Some(text), _) => words.encode(text)?,
             (None, None) => {
-                let reason = "the model's file has no chat template: give a `prompt`";
+                let reason = "the model has no chat template: give a `prompt`";
                 return Err(refuse(reason.to_owned()));
             }
             (None, Some(template)) => {
-                let text = chat::render(template, &request.messages, tokenizer.names());
-                Some(text.map_err(|error| refuse(format!("the chat template failed: {error}")))?)
+                let text = chat::render(template, &request.messages, words.names());
+                let failed = |error| refuse(format!("the chat template failed: {error}"));
+                words.encode_chat(&text.map_err(failed)?)?
             }
         };
-        let text = rendered
-            .or_else(|| request.prompt.clone())
-            .unwrap_or_default();
-        let tokens = tokenizer.encode(&text);
         let context = model.shape.context;
         if tokens.is_empty() || tokens.len() >= context {
             let reason = format!(
@@ -73,20 +65,16 @@ pub(crate) fn prompts<'r>(
     Ok(prompts)
 }
 
-/// Bytes that the job may take for caches, once the file, what is built of it,
-/// and the buffers have theirs: enough for the largest request.
+/// Bytes that the job may take for caches, once the files, what is built of
+/// them, and the buffers have theirs: enough for the largest request.
 pub(crate) fn budget(
     ceiling: u64,
-    file: &Gguf<'_>,
-    size: u64,
-    model: &Model<'_>,
+    language: &Language<'_>,
     prompts: &[Prompt<'_>],
 ) -> Result<u64, WorkFailed> {
-    let weights: u64 = file.tensors().iter().map(|at| at.bytes.len() as u64).sum();
-    let header = size.saturating_sub(weights);
-    let fixed = size
-        .saturating_add(header.saturating_mul(MAX_GROWTH))
-        .saturating_add(Buffers::bytes(model));
+    let fixed = language
+        .held
+        .saturating_add(Buffers::bytes(&language.model));
     let largest = prompts.iter().map(|prompt| prompt.bytes).max();
     let needed = fixed.saturating_add(largest.unwrap_or(0));
     if needed > ceiling {

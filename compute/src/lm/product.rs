@@ -130,25 +130,41 @@ impl WithSimd for Task<'_> {
     }
 }
 
-/// Some rows times all vectors, two at a time.
+/// Some rows times all vectors, as many at a time as there are registers for the
+/// sums: the order within a sum does not depend on it.
 #[inline(always)]
 fn many<S: Simd, const R: usize>(simd: S, rows: [&[f32]; R], vectors: &[f32], output: &mut [f32]) {
+    let mut done = 0;
+    // Processors of so wide vectors have 32 of them.
+    if S::F32_LANES >= 16 {
+        done = some::<S, R, 4>(simd, rows, vectors, done, output);
+    }
+    done = some::<S, R, 2>(simd, rows, vectors, done, output);
+    some::<S, R, 1>(simd, rows, vectors, done, output);
+}
+
+/// The same for `C` vectors at a time, from the one numbered `done`, as long as
+/// there are as many; how many are done then.
+#[inline(always)]
+fn some<S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    rows: [&[f32]; R],
+    vectors: &[f32],
+    mut done: usize,
+    output: &mut [f32],
+) -> usize {
     let columns = rows[0].len();
     let count = vectors.len() / columns;
-    let mut pairs = vectors.chunks_exact(2 * columns);
-    for (pair, both) in pairs.by_ref().enumerate() {
-        let (first, second) = both.split_at(columns);
-        let sums = dots(simd, rows, [first, second]);
+    while done + C <= count {
+        let group: [&[f32]; C] =
+            std::array::from_fn(|at| &vectors[(done + at) * columns..][..columns]);
+        let sums = dots(simd, rows, group);
         for (row, sums) in sums.iter().enumerate() {
-            output[row * count + 2 * pair..][..2].copy_from_slice(sums);
+            output[row * count + done..][..C].copy_from_slice(sums);
         }
+        done += C;
     }
-    if !pairs.remainder().is_empty() {
-        let sums = dots(simd, rows, [pairs.remainder()]);
-        for (row, [sum]) in sums.iter().enumerate() {
-            output[row * count + count - 1] = *sum;
-        }
-    }
+    done
 }
 
 /// Each of some rows times each of some vectors.

@@ -1,12 +1,22 @@
 //! Rotary positions: pairs of numbers turned by an angle that grows with the
-//! token's place (Su et al., 2021), in the interleaved form that GGUF files of
-//! the Llama family are written for.
+//! token's place (Su et al., 2021).
 
 /// How fast each pair turns.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
     /// Radians a token, for each pair of a head that turns.
     rates: Vec<f64>,
+    pairs: Pairs,
+}
+
+/// Which numbers of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pairs {
+    /// Each with the next, as GGUF files are written for.
+    Neighbours,
+    /// Those of the first half with those of the second, as the `transformers`
+    /// library has it.
+    Halves,
 }
 
 impl Rope {
@@ -21,7 +31,13 @@ impl Rope {
         };
         Self {
             rates: (0..pairs).map(rate).collect(),
+            pairs: Pairs::Neighbours,
         }
+    }
+
+    /// The same for other pairs.
+    pub(crate) fn with(self, pairs: Pairs) -> Self {
+        Self { pairs, ..self }
     }
 
     /// Turns every head of a token at `position`.
@@ -32,7 +48,15 @@ impl Rope {
             .map(|rate| (rate * position as f64).sin_cos())
             .map(|(sin, cos)| (sin as f32, cos as f32))
             .collect();
+        let halves = self.pairs == Pairs::Halves;
         for head in heads.chunks_exact_mut(width) {
+            if halves {
+                let (first, rest) = head.split_at_mut(turns.len());
+                for ((a, b), (sin, cos)) in first.iter_mut().zip(rest).zip(&turns) {
+                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                }
+                continue;
+            }
             for (pair, (sin, cos)) in head.as_chunks_mut::<2>().0.iter_mut().zip(&turns) {
                 let [a, b] = *pair;
                 *pair = [a * cos - b * sin, a * sin + b * cos];

@@ -13,11 +13,10 @@ use embermesh_job::spec::Generate;
 use super::answer::{Answer, Line};
 use super::cache::Cache;
 use super::forward::{Buffers, MAX_ROWS};
-use super::gguf::Gguf;
+use super::language::{Files, Words};
 use super::model::Model;
 use super::prepare::{self, Prompt};
-use super::tokens::Tokenizer;
-use crate::dataset::load;
+use crate::dataset::room::Room;
 use crate::device::{DeviceChoice, open};
 use crate::failure::WorkFailed;
 use crate::job::Job;
@@ -32,14 +31,13 @@ const MAX_LIVE: usize = 16;
 
 /// Answers the requests of an order.
 pub(crate) fn run(generate: &Generate, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
-    let bytes = load::input(generate.model, job.order)?;
-    let file = Gguf::parse(&bytes)?;
-    let model = Model::read(&file)?;
-    let tokenizer = Tokenizer::read(&file, model.shape.vocabulary)?;
-    let prompts = prepare::prompts(generate, &file, &model, &tokenizer)?;
+    let files = Files::read(&generate.model, job.order)?;
+    let mut room = Room::new(job.source().room);
+    let language = files.open(&mut room)?;
+    let model = &language.model;
+    let prompts = prepare::prompts(generate, &language)?;
     let ceiling = job.order.ceilings.memory_bytes;
-    let size = bytes.len() as u64;
-    let budget = prepare::budget(ceiling, &file, size, &model, &prompts)?;
+    let budget = prepare::budget(ceiling, &language, &prompts)?;
     job.log.plain(EventKind::Started {
         device: device(job)?,
         parameters: model.parameters,
@@ -47,8 +45,8 @@ pub(crate) fn run(generate: &Generate, job: &mut Job<'_>) -> Result<WorkSummary,
         samples: prompts.len() as u64,
     });
     let mut desk = Desk {
-        model: &model,
-        tokenizer: &tokenizer,
+        model,
+        words: &language.words,
         report_every: generate.report_every,
         waiting: prompts.into(),
         live: Vec::new(),
@@ -60,12 +58,15 @@ pub(crate) fn run(generate: &Generate, job: &mut Job<'_>) -> Result<WorkSummary,
     };
     while desk.admit() {
         desk.step(job)?;
+        if job.asked().finish && desk.is_open() {
+            desk.stop(generate.report_every, job);
+        }
     }
     finish(desk.lines, job)
 }
 
 /// The processor, whatever the worker holds: nothing else runs these yet.
-fn device(job: &Job<'_>) -> Result<String, WorkFailed> {
+pub(super) fn device(job: &Job<'_>) -> Result<String, WorkFailed> {
     match job.order.device {
         DeviceChoice::Cpu => Ok(job.device.name.clone()),
         _ => Ok(open(DeviceChoice::Cpu)?.name),
@@ -75,7 +76,7 @@ fn device(job: &Job<'_>) -> Result<String, WorkFailed> {
 /// The requests under way.
 struct Desk<'m, 'a, 'r> {
     model: &'m Model<'a>,
-    tokenizer: &'m Tokenizer<'a>,
+    words: &'m Words<'a>,
     report_every: u32,
     waiting: VecDeque<Prompt<'r>>,
     live: Vec<Answer>,
@@ -121,7 +122,7 @@ impl Desk<'_, '_, '_> {
         for (row, logits) in lasts.zip(logits.chunks_exact(self.model.shape.vocabulary)) {
             let answer = &mut self.live[row.cache];
             let number = answer.number();
-            let gone_on = answer.go_on(logits, self.tokenizer);
+            let gone_on = answer.go_on(logits, self.words);
             gone_on.map_err(|_| WorkFailed::Request {
                 number,
                 reason: "the network gave no numbers: its weights are damaged".to_owned(),
@@ -137,6 +138,32 @@ impl Desk<'_, '_, '_> {
         }
         self.dismiss();
         Ok(())
+    }
+
+    /// Whether anything is unanswered.
+    fn is_open(&self) -> bool {
+        !self.live.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// Ends all requests where they are, because that was asked. Those that had
+    /// not begun have no text.
+    fn stop(&mut self, report_every: u32, job: &mut Job<'_>) {
+        let speed = self.pace.overall();
+        self.live.extend(self.waiting.drain(..).map(Answer::new));
+        for answer in &mut self.live {
+            answer.stop();
+            for event in answer.told(report_every, speed) {
+                job.log.plain(event);
+            }
+        }
+        let finished = self.live.drain(..).map(Answer::line);
+        self.lines.extend(finished);
+        self.caches.clear();
+        let step = self.pace.samples();
+        job.log.plain(EventKind::Stopped {
+            step,
+            reason: format!("as asked, after {step} tokens"),
+        });
     }
 
     /// Takes away what has ended; the others stay in their order.

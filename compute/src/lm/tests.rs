@@ -72,7 +72,7 @@ fn cache(model: &Model<'_>) -> Cache {
 }
 
 /// What follows some tokens, read in bites of `bite`.
-fn logits(model: &Model<'_>, tokens: &[u32], bite: usize) -> Vec<f32> {
+pub(super) fn logits(model: &Model<'_>, tokens: &[u32], bite: usize) -> Vec<f32> {
     let mut caches = [cache(model)];
     let mut buffers = Buffers::default();
     let mut logits = Vec::new();

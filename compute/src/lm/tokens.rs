@@ -10,7 +10,7 @@ use super::gguf::{Gguf, InvalidGguf, key};
 use vocabulary::Vocabulary;
 
 mod bpe;
-mod bytes;
+pub(crate) mod bytes;
 mod merge;
 mod pieces;
 mod spm;

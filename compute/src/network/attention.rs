@@ -1,13 +1,15 @@
 //! Attention, the block of a transformer, and what tells steps apart.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::{gelu, relu, softmax};
+use burn::tensor::activation::softmax;
 use embermesh_job::model::{Attention, Encoder, FeedForward, Position, Positions};
 
-use super::Stage;
+use super::{Mode, Stage};
 use super::flow::Flow;
-use super::norm;
-use super::pass::Pass;
+use super::half::Half;
+use super::pass::{Pass, linear};
+use super::{activation, norm};
+use crate::kernels::{self, Hidden};
 
 /// What hides a step from those before it: as good as minus infinity, and a
 /// number all the same.
@@ -50,12 +52,12 @@ pub(super) fn encoder(pass: &Pass<'_>, stage: &Stage, options: &Encoder, flow: F
     let drop = |place, x| pass.dropped(stage, place, options.dropout, x);
     let attend = |x| drop(2, heads.attend(pass, stage, x, None, None));
     let feed = |x: Tensor<3>| {
-        let inner = linear(pass, stage, 4, x);
+        let inner = affine(pass, stage, 4, x);
         let bent = match options.activation {
-            FeedForward::Relu => relu(inner),
-            FeedForward::Gelu => gelu(inner),
+            FeedForward::Relu => activation::relu(inner),
+            FeedForward::Gelu => activation::gelu(inner),
         };
-        drop(4, linear(pass, stage, 6, drop(3, bent)))
+        drop(4, affine(pass, stage, 6, drop(3, bent)))
     };
     let norm = |first: usize, x| {
         let (weight, bias) = (pass.value(stage, first), pass.value(stage, first + 1));
@@ -83,33 +85,8 @@ impl Heads {
         key: Option<Tensor<3>>,
         value: Option<Tensor<3>>,
     ) -> Tensor<3> {
-        let [samples, steps, features] = query.dims();
-        let width = features / self.heads;
-        let (q, k, v) = self.project(pass, stage, query, key, value);
-        let split = |x: Tensor<3>| {
-            let [_, length, _] = x.dims();
-            x.reshape([samples, length, self.heads, width])
-                .swap_dims(1, 2)
-        };
-        let (q, k, v) = (split(q), split(k), split(v));
-        let seen = k.dims()[2];
-        let mut scores = q
-            .mul_scalar(1.0 / (width as f64).sqrt())
-            .matmul(k.swap_dims(2, 3));
-        if self.causal {
-            let mask = (0..steps)
-                .flat_map(|step| {
-                    (0..seen).map(move |other| if other > step { HIDDEN } else { 0.0 })
-                })
-                .collect();
-            scores = scores.add(pass.constant(mask).reshape([1, 1, steps, seen]));
-        }
-        let shares = pass.dropped(stage, 1, self.dropout, softmax(scores, 3));
-        let mixed = shares
-            .matmul(v)
-            .swap_dims(1, 2)
-            .reshape([samples, steps, features]);
-        linear_with(
+        let mixed = self.mix(pass, stage, query, key, value);
+        affine_with(
             pass,
             stage,
             if self.has_bias { 2 } else { 1 },
@@ -118,27 +95,106 @@ impl Heads {
         )
     }
 
-    fn project(
+    /// The means, before they are projected.
+    fn mix(
         &self,
         pass: &Pass<'_>,
         stage: &Stage,
         query: Tensor<3>,
         key: Option<Tensor<3>>,
         value: Option<Tensor<3>>,
+    ) -> Tensor<3> {
+        let [samples, steps, features] = query.dims();
+        let width = features / self.heads;
+        let (q, k, v) = match key {
+            Some(key) => self.project(pass, stage, query, key, value),
+            None => {
+                let weight = pass.value(stage, 0);
+                let bias = self.has_bias.then(|| pass.value(stage, 1));
+                let all = product(pass.half(), query, weight, bias);
+                let all = match self.at_once(pass, all) {
+                    Ok(mixed) => return mixed,
+                    Err(all) => all,
+                };
+                let part = |index: usize| all.clone().narrow(2, index * features, features);
+                (part(0), part(1), part(2))
+            }
+        };
+        let split = |x: Tensor<3>| {
+            let [_, length, _] = x.dims();
+            x.reshape([samples, length, self.heads, width])
+                .swap_dims(1, 2)
+        };
+        let (q, k, v) = (split(q), split(k), split(v));
+        let seen = k.dims()[2];
+        let scale = 1.0 / (width as f64).sqrt();
+        let scores = pass.half().product(q, k.swap_dims(2, 3));
+        let shares = self.shares(pass, scores, scale, [steps, seen]);
+        let shares = pass.dropped(stage, 1, self.dropout, shares);
+        pass.half()
+            .product(shares, v)
+            .swap_dims(1, 2)
+            .reshape([samples, steps, features])
+    }
+
+    /// The means of a sequence that looks at itself, where they come in one step: on the
+    /// CPU, when nothing is dropped.
+    fn at_once(&self, pass: &Pass<'_>, projected: Tensor<3>) -> Result<Tensor<3>, Tensor<3>> {
+        let drops = self.dropout > 0.0 && matches!(pass.mode, Mode::Train { .. });
+        if drops || pass.half().is_on() {
+            return Err(projected);
+        }
+        kernels::attend(projected, self.heads, self.causal)
+    }
+
+    /// How much each step is looked at, by how like it is.
+    fn shares(
+        &self,
+        pass: &Pass<'_>,
+        scores: Tensor<4>,
+        scale: f64,
+        [steps, seen]: [usize; 2],
+    ) -> Tensor<4> {
+        let hidden = if self.causal {
+            Hidden::StepsToCome { rows: steps }
+        } else {
+            Hidden::Nothing
+        };
+        let scores = match kernels::shares(scores, scale as f32, hidden) {
+            Ok(shares) => return shares,
+            Err(scores) => scores,
+        };
+        let mut scores = scores.mul_scalar(scale);
+        if self.causal {
+            let mask = (0..steps)
+                .flat_map(|step| {
+                    (0..seen).map(move |other| if other > step { HIDDEN } else { 0.0 })
+                })
+                .collect();
+            scores = scores.add(pass.constant(mask).reshape([1, 1, steps, seen]));
+        }
+        softmax(scores, 3)
+    }
+
+    /// Queries, keys and values, each of a sequence of its own.
+    fn project(
+        &self,
+        pass: &Pass<'_>,
+        stage: &Stage,
+        query: Tensor<3>,
+        key: Tensor<3>,
+        value: Option<Tensor<3>>,
     ) -> (Tensor<3>, Tensor<3>, Tensor<3>) {
         let features = query.dims()[2];
-        let weight = pass.matrix(stage, 0);
+        let weight = pass.value(stage, 0);
         let bias = self.has_bias.then(|| pass.value(stage, 1));
-        let Some(key) = key else {
-            let all = product(query, weight, bias);
-            let part = |index: usize| all.clone().narrow(2, index * features, features);
-            return (part(0), part(1), part(2));
-        };
         let part = |index: usize, x: Tensor<3>| {
             let start = index * features;
-            let weight = weight.clone().narrow(0, start, features);
+            let weight = weight
+                .clone()
+                .narrow(0, start * features, features * features);
             let bias = bias.clone().map(|bias| bias.narrow(0, start, features));
-            product(x, weight, bias)
+            product(pass.half(), x, weight, bias)
         };
         let value = value.unwrap_or_else(|| key.clone());
         (part(0, query), part(1, key), part(2, value))
@@ -146,11 +202,11 @@ impl Heads {
 }
 
 /// A matrix product of each step with the parameter `first`, and the next added.
-fn linear(pass: &Pass<'_>, stage: &Stage, first: usize, x: Tensor<3>) -> Tensor<3> {
-    linear_with(pass, stage, first, true, x)
+fn affine(pass: &Pass<'_>, stage: &Stage, first: usize, x: Tensor<3>) -> Tensor<3> {
+    affine_with(pass, stage, first, true, x)
 }
 
-fn linear_with(
+fn affine_with(
     pass: &Pass<'_>,
     stage: &Stage,
     first: usize,
@@ -158,18 +214,13 @@ fn linear_with(
     x: Tensor<3>,
 ) -> Tensor<3> {
     let bias = has_bias.then(|| pass.value(stage, first + 1));
-    product(x, pass.matrix(stage, first), bias)
+    product(pass.half(), x, pass.value(stage, first), bias)
 }
 
-fn product(x: Tensor<3>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+fn product(half: Half, x: Tensor<3>, weight: Tensor<1>, bias: Option<Tensor<1>>) -> Tensor<3> {
     let [samples, steps, features] = x.dims();
-    let units = weight.dims()[0];
-    let mut rows: Tensor<2> = x
-        .reshape([samples * steps, features])
-        .matmul(weight.transpose());
-    if let Some(bias) = bias {
-        rows = rows.add(bias.reshape([1, units]));
-    }
+    let rows = linear(half, x.reshape([samples * steps, features]), weight, bias);
+    let units = rows.dims()[1];
     rows.reshape([samples, steps, units])
 }
 

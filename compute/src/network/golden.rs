@@ -1,11 +1,12 @@
 //! Every operation beside PyTorch 2.15, forwards and backwards: the values are in
-//! `tests/golden`, with the script that makes them.
+//! `tests/golden`, with the script that makes them. The same cases are what a device
+//! is compared by ([`parity`](super::parity)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use embermesh_job::model::Model;
+use embermesh_job::model::{Model, Op};
 use serde::Deserialize;
 
 use super::flow::Flow;
@@ -18,9 +19,9 @@ const TOLERANCE: f64 = 2e-5;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Case {
+pub(super) struct Case {
     mode: String,
-    model: Model,
+    pub(super) model: Model,
     tensors: BTreeMap<String, Vec<f64>>,
     state: BTreeMap<String, Vec<f64>>,
     input: Vec<f64>,
@@ -31,7 +32,22 @@ struct Case {
     state_after: BTreeMap<String, Vec<f64>>,
 }
 
-fn cases() -> Vec<(String, Case)> {
+/// How the input enters the graph of gradients, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// As a leaf.
+    Leaf,
+    /// As a constant.
+    Constant,
+    /// There is no graph.
+    Outside,
+}
+
+/// What a case comes to, by name: outputs, gradients, the next state.
+pub(super) type Found = BTreeMap<String, Vec<f32>>;
+
+/// All cases, by name.
+pub(super) fn cases() -> Vec<(String, Case)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut cases: Vec<(String, Case)> = std::fs::read_dir(folder)
         .unwrap()
@@ -49,15 +65,115 @@ fn cases() -> Vec<(String, Case)> {
     cases
 }
 
-fn tensor(values: &[f64]) -> Tensor<1> {
+fn read(tensor: Tensor<1>) -> Vec<f32> {
+    tensor.try_into_vec_as::<f32>().unwrap()
+}
+
+impl Case {
+    /// The network, with the tensors of the case.
+    fn network(&self, device: &Device) -> Network {
+        let mut network = Network::new(&self.model, 0, device).unwrap();
+        let names: Vec<String> = network
+            .tensors()
+            .map(|tensor| tensor.name.clone())
+            .collect();
+        for (index, name) in names.iter().enumerate() {
+            let values = self.tensors.get(name).or_else(|| self.state.get(name));
+            let values = values.unwrap_or_else(|| panic!("PyTorch has no {name}"));
+            network.set(index, tensor(values, device));
+        }
+        assert_eq!(
+            names.len(),
+            self.tensors.len() + self.state.len(),
+            "{names:?}"
+        );
+        network
+    }
+
+    /// What it comes to on a device.
+    pub(super) fn found(&self, device: &Device, entry: Entry) -> Found {
+        let network = self.network(device);
+        let mode = match self.mode.as_str() {
+            "train" => Mode::Train { seed: 1, step: 1 },
+            _ => Mode::Infer,
+        };
+        let size: usize = self.model.input.iter().product();
+        let samples = self.input.len() / size;
+        let is_leaf = entry == Entry::Leaf;
+        let mut leaf = tensor(&self.input, device);
+        if is_leaf && self.gradients.contains_key("input") {
+            leaf = leaf.autodiff().require_grad();
+        }
+        let values = if entry == Entry::Outside {
+            network.constants()
+        } else {
+            network.leaves()
+        };
+        let mut pass = Pass::new(&network, &values, mode);
+        let outputs = pass.run(Flow::of(leaf.clone(), samples, &self.model.input));
+        let outputs = flat(outputs);
+        let mut found = Found::new();
+        found.insert("outputs".to_owned(), read(outputs.clone().inner()));
+        if matches!(mode, Mode::Train { .. }) {
+            for (place, value) in &pass.state {
+                let name = network.state[*place].name.clone();
+                found.insert(name, read(value.clone()));
+            }
+        }
+        if entry == Entry::Outside || (!is_leaf && network.parameters().is_empty()) {
+            return found;
+        }
+        let weighed = outputs.mul(tensor(&self.cotangent, device)).sum();
+        let mut gradients = weighed.backward();
+        for (parameter, leaf) in network.parameters().iter().zip(&values) {
+            let of = leaf.grad_remove(&mut gradients);
+            let of = of.unwrap_or_else(|| leaf.clone().inner().zeros_like());
+            found.insert(format!("gradient of {}", parameter.name), read(of));
+        }
+        if is_leaf && self.gradients.contains_key("input") {
+            let of = leaf.grad_remove(&mut gradients).unwrap();
+            found.insert("gradient of input".to_owned(), read(of));
+        }
+        found
+    }
+
+    /// What PyTorch came to.
+    fn expected(&self, what: &str) -> &[f64] {
+        match what.strip_prefix("gradient of ") {
+            Some(name) => &self.gradients[name],
+            None if what == "outputs" => &self.outputs,
+            None => &self.state_after[what],
+        }
+    }
+
+    /// Everything that is off on the CPU.
+    fn wrong(&self) -> Vec<String> {
+        let size: usize = self.model.input.iter().product();
+        let volume = self.shape.iter().product::<usize>() * (self.input.len() / size);
+        let mut wrong = Vec::new();
+        for entry in [Entry::Leaf, Entry::Constant, Entry::Outside] {
+            let found = self.found(&Device::flex(), entry);
+            assert_eq!(found["outputs"].len(), volume);
+            if self.mode == "train" {
+                let state = self.state_after.keys();
+                assert!(state.clone().all(|name| found.contains_key(name)));
+            }
+            for (what, found) in &found {
+                wrong.extend(off(what, found, self.expected(what)));
+            }
+        }
+        wrong
+    }
+}
+
+fn tensor(values: &[f64], device: &Device) -> Tensor<1> {
     let values: Vec<f32> = values.iter().map(|value| *value as f32).collect();
     let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count]), &Device::flex())
+    Tensor::from_data(TensorData::new(values, [count]), device)
 }
 
 /// What is off, if anything is.
-fn off(what: &str, found: Tensor<1>, expected: &[f64]) -> Option<String> {
-    let found = found.try_into_vec_as::<f32>().unwrap();
+fn off(what: &str, found: &[f32], expected: &[f64]) -> Option<String> {
     if found.len() != expected.len() {
         return Some(format!(
             "{what}: {} values, not {}",
@@ -88,105 +204,16 @@ fn flat(flow: Flow) -> Tensor<1> {
     rows.reshape([count])
 }
 
-/// The network of a case, with its tensors.
-fn network(case: &Case) -> Network {
-    let mut network = Network::new(&case.model, 0, &Device::flex()).unwrap();
-    let names: Vec<String> = network
-        .tensors()
-        .map(|tensor| tensor.name.clone())
-        .collect();
-    for (index, name) in names.iter().enumerate() {
-        let values = case.tensors.get(name).or_else(|| case.state.get(name));
-        let values = values.unwrap_or_else(|| panic!("PyTorch has no {name}"));
-        network.set(index, tensor(values));
-    }
-    assert_eq!(
-        names.len(),
-        case.tensors.len() + case.state.len(),
-        "{names:?}"
-    );
-    network
-}
-
-/// Everything that is off in a case.
-fn wrong(case: &Case) -> Vec<String> {
-    let network = network(case);
-    let mode = match case.mode.as_str() {
-        "train" => Mode::Train { seed: 1, step: 1 },
-        _ => Mode::Infer,
-    };
-    let size: usize = case.model.input.iter().product();
-    let samples = case.input.len() / size;
-    let input = |tracked: bool| {
-        let values = tensor(&case.input);
-        if tracked {
-            values.autodiff().require_grad()
-        } else {
-            values
-        }
-    };
-    let mut wrong = Vec::new();
-    // The input is a leaf of the graph, a constant in it, and outside any.
-    for (has_leaves, is_leaf) in [(true, true), (true, false), (false, false)] {
-        let leaf = input(is_leaf && case.gradients.contains_key("input"));
-        let values = if has_leaves {
-            network.leaves()
-        } else {
-            network.constants()
-        };
-        let mut pass = Pass::new(&network, &values, mode);
-        let outputs = pass.run(Flow::of(leaf.clone(), samples, &case.model.input));
-        let outputs = flat(outputs);
-        wrong.extend(off("outputs", outputs.clone().inner(), &case.outputs));
-        let expected: usize = case.shape.iter().product::<usize>() * samples;
-        assert_eq!(outputs.dims(), [expected]);
-        if mode_is_train(mode) {
-            for (place, value) in &pass.state {
-                let name = &network.state[*place].name;
-                wrong.extend(off(name, value.clone(), &case.state_after[name]));
-            }
-            assert_eq!(pass.state.len(), case.state_after.len());
-        }
-        if !has_leaves || (!is_leaf && network.parameters().is_empty()) {
-            continue;
-        }
-        let weighed = outputs.mul(tensor(&case.cotangent)).sum();
-        let mut gradients = weighed.backward();
-        for (parameter, leaf) in network.parameters().iter().zip(&values) {
-            let expected = &case.gradients[&parameter.name];
-            let found = leaf.grad_remove(&mut gradients);
-            let found = found.unwrap_or_else(|| leaf.clone().inner().zeros_like());
-            wrong.extend(off(
-                &format!("gradient of {}", parameter.name),
-                found,
-                expected,
-            ));
-        }
-        if let (true, Some(expected)) = (is_leaf, case.gradients.get("input")) {
-            let found = leaf.grad_remove(&mut gradients).unwrap();
-            wrong.extend(off("gradient of the input", found, expected));
-        }
-    }
-    wrong
-}
-
-fn mode_is_train(mode: Mode) -> bool {
-    matches!(mode, Mode::Train { .. })
-}
-
 #[test]
 fn every_operation_computes_what_pytorch_computes() {
     let mut faults = Vec::new();
     let mut words = BTreeSet::new();
     for (name, case) in cases() {
-        faults.extend(
-            wrong(&case)
-                .into_iter()
-                .map(|wrong| format!("{name}: {wrong}")),
-        );
+        let wrong = case.wrong();
+        faults.extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
         words.extend(case.model.layers.iter().map(|layer| layer.op.word()));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    // As many as there are in the closed list.
-    assert_eq!(words.len(), 38, "{words:?}");
+    let all: BTreeSet<&str> = Op::WORDS.iter().copied().collect();
+    assert_eq!(words, all, "an operation has no case");
 }

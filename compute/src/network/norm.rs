@@ -7,6 +7,7 @@ use embermesh_job::model::{BatchNorm, GroupNorm};
 use super::flow::{Flow, each};
 use super::pass::Pass;
 use super::{Mode, Stage};
+use crate::kernels;
 
 /// Over the batch: by its own statistics in training, by the running ones else.
 pub(super) fn batch(pass: &mut Pass<'_>, stage: &Stage, norm: &BatchNorm, flow: Flow) -> Flow {
@@ -48,7 +49,8 @@ pub(super) fn layer<const D: usize>(
     bias: Tensor<1>,
     epsilon: f64,
 ) -> Tensor<D> {
-    module::layer_norm(x, weight, Some(bias), epsilon)
+    kernels::layer_norm(&x, &weight, &bias, epsilon)
+        .unwrap_or_else(|| module::layer_norm(x, weight, Some(bias), epsilon))
 }
 
 /// Over each group of channels.

@@ -4,7 +4,9 @@ use burn::tensor::Tensor;
 use embermesh_job::model::{Op, Source};
 
 use super::flow::{Flow, each};
+use super::half::Half;
 use super::{Mode, Network, Stage, activation, arrange, attention, norm, recurrent, window};
+use crate::kernels;
 use crate::randomness::{Purpose, stream, unit};
 
 /// A pass under way.
@@ -25,6 +27,10 @@ impl<'a> Pass<'a> {
             mode,
             state: Vec::new(),
         }
+    }
+
+    pub(super) fn network(&self) -> &'a Network {
+        self.network
     }
 
     /// What the last layer makes of an input.
@@ -136,24 +142,17 @@ impl<'a> Pass<'a> {
     }
 
     fn dense(&self, stage: &Stage, flow: Flow) -> Flow {
-        let matrix = self.matrix(stage, 0).transpose();
-        let units = matrix.dims()[1];
-        let has_bias = stage.parameters.len() > 1;
-        let product = |rows: Tensor<2>| {
-            let product = rows.matmul(matrix);
-            if has_bias {
-                product.add(self.value(stage, 1).reshape([1, units]))
-            } else {
-                product
-            }
-        };
+        let weight = self.value(stage, 0);
+        let bias = (stage.parameters.len() > 1).then(|| self.value(stage, 1));
         match flow {
             Flow::Lines(lines) => {
                 let [samples, steps, features] = lines.dims();
                 let rows = lines.reshape([samples * steps, features]);
-                Flow::Lines(product(rows).reshape([samples, steps, units]))
+                let rows = linear(self.half(), rows, weight, bias);
+                let units = rows.dims()[1];
+                Flow::Lines(rows.reshape([samples, steps, units]))
             }
-            other => Flow::Rows(product(other.rows())),
+            other => Flow::Rows(linear(self.half(), other.rows(), weight, bias)),
         }
     }
 
@@ -185,6 +184,28 @@ impl<'a> Pass<'a> {
             }
             _ => x,
         }
+    }
+}
+
+/// Rows times the transpose of a flat matrix, and a bias for each row.
+pub(super) fn linear(
+    half: Half,
+    rows: Tensor<2>,
+    weight: Tensor<1>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<2> {
+    if !half.is_on()
+        && let Some(out) = kernels::linear(&rows, &weight, bias.as_ref())
+    {
+        return out;
+    }
+    let features = rows.dims()[1];
+    let units = weight.dims()[0] / features;
+    let matrix: Tensor<2> = weight.reshape([units, features]);
+    let product = half.product(rows, matrix.transpose());
+    match bias {
+        Some(bias) => product.add(bias.reshape([1, units])),
+        None => product,
     }
 }
 

@@ -35,17 +35,19 @@ pub(super) fn conv2d(pass: &Pass<'_>, stage: &Stage, conv: &Conv<Pair>, flow: Fl
     } else {
         pass.zeros([conv.channels])
     };
-    Flow::Maps(kernels::conv2d(
-        maps,
-        weight,
-        bias,
+    let half = pass.half();
+    let out = kernels::conv2d(
+        half.down(maps),
+        half.down(weight),
+        half.down(bias),
         ConvOptions::new(
             conv.stride.sides(),
             conv.padding.sides(),
             conv.dilation.sides(),
             conv.groups,
         ),
-    ))
+    );
+    Flow::Maps(half.up(out))
 }
 
 /// A pooling of lines as one of maps.

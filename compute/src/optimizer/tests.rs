@@ -15,7 +15,16 @@ const GRADIENTS: [[f32; 3]; 4] = [
     [0.02, -0.7, 0.1],
 ];
 
+type Step = fn(&mut Optimizer, &mut Network, Vec<Tensor<1>>, u64, f64);
+
+/// The CPU's way and that of other devices, which come to the same bits.
 fn check(rule: &str, expected: [f32; 3]) {
+    let fused = check_by(Optimizer::step, rule, expected);
+    let by_tensors = check_by(Optimizer::step_by_tensors, rule, expected);
+    assert_eq!(fused, by_tensors, "{rule}");
+}
+
+fn check_by(take: Step, rule: &str, expected: [f32; 3]) -> Vec<f32> {
     let rule: Rule = serde_json::from_str(rule).unwrap();
     let device = Device::flex();
     let model = Model {
@@ -31,7 +40,7 @@ fn check(rule: &str, expected: [f32; 3]) {
             Tensor::zeros([1], &device),
         ];
         // The learning rate is halved and its factor doubled: the same.
-        optimizer.step(&mut network, gradients, step, 2.0);
+        take(&mut optimizer, &mut network, gradients, step, 2.0);
     }
     let found = network.parameters()[0]
         .value
@@ -44,6 +53,7 @@ fn check(rule: &str, expected: [f32; 3]) {
             "{rule:?}: {found} {expected}"
         );
     }
+    found
 }
 
 #[test]
@@ -88,4 +98,31 @@ fn rmsprop_and_adagrad_are_those_of_pytorch() {
         r#"{"adagrad":{"lr":0.05,"lr_decay":0.05,"weight_decay":0.01}}"#,
         [0.356_515_8, -0.915_861_84, 1.958_537_6],
     );
+}
+
+/// More than one task, and a value that something else holds too.
+#[test]
+fn a_large_parameter_is_changed_as_a_whole_and_alone() {
+    let device = Device::flex();
+    let model = Model {
+        input: vec![300],
+        layers: vec![Layer::new(Op::dense(200))],
+    };
+    let rule: Rule = serde_json::from_str(r#"{"adam":{"lr":0.05}}"#).unwrap();
+    let after = |take: Step| {
+        let mut network = Network::new(&model, 0, &device).unwrap();
+        let before = network.snapshot();
+        let mut optimizer = Optimizer::new(rule, network.parameters());
+        for step in 1..=3 {
+            let gradients = before.iter().map(|value| value.clone().sin()).collect();
+            take(&mut optimizer, &mut network, gradients, step, 1.0);
+        }
+        let held = before[0].clone().try_into_vec_as::<f32>().unwrap();
+        let fresh = Network::new(&model, 0, &device).unwrap().parameters()[0].value.clone();
+        assert_eq!(held, fresh.try_into_vec_as::<f32>().unwrap());
+        let moment = optimizer.moments(1)[0].clone().try_into_vec_as::<f32>().unwrap();
+        let value = network.parameters()[0].value.clone();
+        (value.try_into_vec_as::<f32>().unwrap(), moment)
+    };
+    assert_eq!(after(Optimizer::step), after(Optimizer::step_by_tensors));
 }

@@ -8,6 +8,7 @@ use crate::dataset::Batch;
 use crate::failure::WorkFailed;
 use crate::metrics::Outcome;
 use crate::network::Mode;
+use crate::precision::all_finite;
 
 /// What a batch left on the device.
 pub(super) struct Unread {
@@ -55,13 +56,37 @@ impl Training<'_> {
             });
         }
         let mut gradients = sums.unwrap_or_default();
+        let Some(taken) = self.unscale(&mut gradients)? else {
+            return Ok(());
+        };
         if let Some(rule) = self.train.clip {
             gradients = clip(rule, gradients);
         }
         let factor = self.course.factor(step);
         self.optimizer
-            .step(&mut self.network, gradients, step, factor);
+            .step(&mut self.network, gradients, taken, factor);
         Ok(())
+    }
+
+    /// Undoes what the loss was multiplied by, and gives the number of the optimiser's
+    /// step; none where a gradient overflowed and no step is taken.
+    fn unscale(&mut self, gradients: &mut [Tensor<1>]) -> Result<Option<u64>, WorkFailed> {
+        let step = self.at.step;
+        let Some(scaling) = &mut self.at.scaling else {
+            return Ok(Some(step));
+        };
+        let factor = 1.0 / scaling.factor();
+        for gradient in gradients.iter_mut() {
+            *gradient = gradient.clone().mul_scalar(factor);
+        }
+        match scaling.hear(all_finite(gradients)?) {
+            Some(true) => Ok(Some(step - scaling.skipped)),
+            Some(false) => Ok(None),
+            None => Err(WorkFailed::NotFinite {
+                step,
+                loss: f32::NAN,
+            }),
+        }
     }
 
     /// The gradients of one batch of a step, whose samples weigh `weight` in
@@ -87,7 +112,11 @@ impl Training<'_> {
         let outputs = passed.outputs;
         let correct = answers.correct(outputs.clone().inner());
         let loss = answers.loss(outputs, weight);
-        let mut gradients = loss.backward();
+        let scaled = match &self.at.scaling {
+            Some(scaling) => loss.clone().mul_scalar(scaling.factor()),
+            None => loss.clone(),
+        };
+        let mut gradients = scaled.backward();
         let gradients = leaves
             .iter()
             .map(|leaf| {

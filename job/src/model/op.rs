@@ -26,6 +26,9 @@ macro_rules! operations {
         }
 
         impl Op {
+            /// The words for all of them.
+            pub const WORDS: &[&str] = &[$($word),*];
+
             /// The word for it, as in files.
             #[must_use]
             pub const fn word(&self) -> &'static str {

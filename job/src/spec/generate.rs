@@ -4,10 +4,9 @@ use embermesh_crypto::statement::DeviceKind;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Input, InvalidSpec, Limits, Requirements,
+    Input, InvalidSpec, LanguageModel, Limits, Requirements,
     invalid::{field, within},
 };
-use crate::units::Bytes;
 
 /// The most requests of one job.
 pub const MAX_REQUESTS: usize = 64;
@@ -27,8 +26,8 @@ pub const MAX_STOP: usize = 256;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generate<I = Input> {
-    /// The model with its tokenizer, as GGUF.
-    pub model: I,
+    /// The model with its tokenizer: a GGUF file, or the files of a folder.
+    pub model: LanguageModel<I>,
     /// What to go on from; they are computed together.
     pub requests: Vec<Request>,
     /// Tokens between two events of a request, from 1: an event holds the text
@@ -261,17 +260,7 @@ impl Generate {
                 format!("together they ask for {total} tokens, of {MAX_TOTAL_TOKENS} allowed"),
             ));
         }
-        if self.model.size > limits.memory.0 {
-            return Err(field(
-                "limits.memory",
-                format!(
-                    "the model's file has {}, and the limit is {}",
-                    Bytes(self.model.size),
-                    limits.memory
-                ),
-            ));
-        }
-        Ok(())
+        self.model.validate(limits)
     }
 }
 
@@ -286,7 +275,7 @@ impl<I> Generate<I> {
     }
 
     pub(super) fn input_refs(&self) -> Vec<&I> {
-        vec![&self.model]
+        self.model.input_refs()
     }
 
     pub(super) fn try_map<J, E>(
@@ -294,7 +283,7 @@ impl<I> Generate<I> {
         name: &mut impl FnMut(I) -> Result<J, E>,
     ) -> Result<Generate<J>, E> {
         Ok(Generate {
-            model: name(self.model)?,
+            model: self.model.try_map(name)?,
             requests: self.requests,
             report_every: self.report_every,
         })
@@ -312,10 +301,10 @@ mod tests {
         JobSpec {
             name: "chat".to_owned(),
             work: Work::Generate(Generate {
-                model: Input {
+                model: LanguageModel::File(Input {
                     digest: Digest::of(b"model"),
                     size: 5,
-                },
+                }),
                 requests: vec![request],
                 report_every: 1,
             }),
@@ -392,7 +381,10 @@ mod tests {
         );
         let mut spec = job(Request::prompt("Once"));
         if let Work::Generate(generate) = &mut spec.work {
-            generate.model.size = spec.limits.memory.0 + 1;
+            generate.model = LanguageModel::File(Input {
+                digest: Digest::of(b"model"),
+                size: spec.limits.memory.0 + 1,
+            });
         }
         assert!(
             spec.validate()

@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(subject.model, Some(Digest::of(&canonical)));
 
         let generate = Generate {
-            model: file,
+            model: file.into(),
             requests: vec![Request::prompt("a")],
             report_every: 1,
         };

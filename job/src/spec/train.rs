@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Clip, Dataset, EarlyStopping, Input, InvalidSpec, Limits, Loss, Optimizer, Schedule, Span,
-    Watch,
+    Clip, Dataset, EarlyStopping, Input, InvalidSpec, Limits, Loss, Optimizer, Precision,
+    Requirements, Schedule, Span, Watch,
     invalid::{field, share, within},
 };
 use crate::model::{Model, Plan};
@@ -36,6 +36,9 @@ pub struct Train<I = Input> {
     /// A bound on the gradients of a step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<Clip>,
+    /// In which numbers it computes.
+    #[serde(default, skip_serializing_if = "Precision::is_full")]
+    pub precision: Precision,
     /// How often each sample is seen.
     pub passes: u32,
     /// Samples computed at a time.
@@ -83,13 +86,18 @@ fn is_yes(value: &bool) -> bool {
 }
 
 impl Train {
-    pub(super) fn validate(&self, limits: &Limits) -> Result<(), InvalidSpec> {
+    pub(super) fn validate(
+        &self,
+        requires: &Requirements,
+        limits: &Limits,
+    ) -> Result<(), InvalidSpec> {
         within("passes", self.passes.into(), 1, 1_000_000)?;
         within("batch", self.batch.into(), 1, 65_536)?;
         let most = MAX_STEP / u64::from(self.batch);
         within("accumulate", self.accumulate.into(), 1, most)?;
         share("holdout", self.holdout, 0.0, 0.9)?;
         self.optimizer.validate()?;
+        self.precision.validate(requires)?;
         if let Some(warmup) = self.warmup {
             warmup.validate("warmup")?;
         }
@@ -128,6 +136,7 @@ impl<I> Train<I> {
             warmup: None,
             schedule: None,
             clip: None,
+            precision: Precision::Full,
             passes: 1,
             batch: 32,
             accumulate: 1,
@@ -175,6 +184,7 @@ impl<I> Train<I> {
             warmup: self.warmup,
             schedule: self.schedule,
             clip: self.clip,
+            precision: self.precision,
             passes: self.passes,
             batch: self.batch,
             accumulate: self.accumulate,

@@ -247,6 +247,7 @@ impl From<Generated> for v1::event::Generated {
             None => v1::FinishReason::Unspecified,
             Some(FinishReason::Stop) => v1::FinishReason::Stop,
             Some(FinishReason::Length) => v1::FinishReason::Length,
+            Some(FinishReason::Stopped) => v1::FinishReason::Stopped,
         };
         Self {
             request: generated.request,
@@ -273,6 +274,7 @@ impl TryFrom<v1::event::Generated> for Generated {
             v1::FinishReason::Unspecified => None,
             v1::FinishReason::Stop => Some(FinishReason::Stop),
             v1::FinishReason::Length => Some(FinishReason::Length),
+            v1::FinishReason::Stopped => Some(FinishReason::Stopped),
         };
         Ok(Self {
             request: wire.request,

@@ -132,7 +132,11 @@ impl node_server::Node for NodeService {
     ) -> Result<Response<v1::ControlResponse>, Status> {
         let found = self.control(request, Method::Cancel).await?;
         if let Some(handle) = &found.running {
-            trains(handle)?;
+            if !handle.ends_early() {
+                return Err(Status::failed_precondition(
+                    "this work has nothing to show before its end: cancel it instead",
+                ));
+            }
             handle.tell(Told::Finish).await;
         }
         self.state(&found).await
@@ -349,11 +353,9 @@ impl NodeService {
 /// How a running training learns.
 #[allow(clippy::result_large_err)]
 fn trains(handle: &TaskHandle) -> Result<Optimizer, Status> {
-    handle.rule().ok_or_else(|| {
-        Status::failed_precondition(
-            "only a training can be adjusted or finished: cancel it instead",
-        )
-    })
+    handle
+        .rule()
+        .ok_or_else(|| Status::failed_precondition("only a training can be adjusted"))
 }
 
 /// What is asked of a training, within the bounds that its spec has, too.

@@ -82,6 +82,8 @@ pub(super) struct Inner {
     pub(super) spec: Digest,
     /// How it learns, where it is a training.
     pub(super) rule: Option<Optimizer>,
+    /// Whether it has something to show when it is ended early.
+    pub(super) ends_early: bool,
     pub(super) device: DeviceChoice,
     pub(super) log: Arc<Log>,
     pub(super) told: mpsc::Sender<Told>,
@@ -108,6 +110,11 @@ impl TaskHandle {
     /// How it learns, as its spec says, where it is a training.
     pub(crate) fn rule(&self) -> Option<Optimizer> {
         self.inner.rule
+    }
+
+    /// Whether it has something to show when it is ended early.
+    pub(crate) fn ends_early(&self) -> bool {
+        self.inner.ends_early
     }
 
     pub(crate) fn device(&self) -> DeviceChoice {

@@ -142,6 +142,7 @@ impl Tasks {
                     Work::Train(train) => Some(train.optimizer),
                     _ => None,
                 },
+                ends_early: order.spec.work.ends_early(),
                 device: slot.device(),
                 log: Arc::clone(&log),
                 told,

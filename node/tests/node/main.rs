@@ -6,6 +6,7 @@ mod ceilings;
 mod control;
 mod disk;
 mod index;
+mod language;
 mod late;
 mod resume;
 mod rogue;

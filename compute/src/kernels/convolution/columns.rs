@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use burn::tensor::ops::ConvOptions;
 
+use super::slide::Slide;
+
 /// Bytes of unrolled windows that are held at once, if a few samples need no more.
 const CHUNK_BYTES: usize = 4 << 20;
 /// Samples that are unrolled at once, at least: fewer would leave cores idle.
@@ -48,6 +50,20 @@ impl Windows {
             padding,
             dilation: options.dilation,
         })
+    }
+
+    /// The same where nothing needs to be unrolled.
+    pub(super) fn slide(&self) -> Option<Slide> {
+        let slide = Slide {
+            channels: self.channels,
+            filters: self.filters,
+            input: self.input,
+            kernel: self.kernel,
+            output: self.output,
+            padding: self.padding,
+            dilation: self.dilation,
+        };
+        (self.stride == [1; 2] && slide.is_worth_it()).then_some(slide)
     }
 
     /// Values that a filter sees.

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::super::tensor;
 use super::columns::Windows;
+use super::slide;
 
 /// Strands of a sum.
 const LANES: usize = 16;
@@ -23,6 +24,11 @@ pub(super) fn forward(
     let (rows, places, filters) = (windows.rows(), windows.places(), windows.filters);
     let x = x.to_contiguous();
     let bias = bias.to_contiguous();
+    if let Some(shapes) = windows.slide() {
+        let weight = weight.to_contiguous();
+        let out = slide::forward(x.storage(), weight.storage(), Some(bias.storage()), &shapes);
+        return tensor(out, windows.output_shape());
+    }
     let weight = weight
         .to_contiguous()
         .reshape(Shape::new([1, filters, rows]));
@@ -53,6 +59,11 @@ pub(super) fn input_gradient(
     windows: &Windows,
 ) -> FlexTensor {
     let (rows, places, filters) = (windows.rows(), windows.places(), windows.filters);
+    if let Some(back) = windows.slide().and_then(|shapes| shapes.backwards()) {
+        let (gradient, weight) = (gradient.to_contiguous(), weight.to_contiguous());
+        let out = slide::input_gradient(gradient.storage(), weight.storage(), &back);
+        return tensor(out, windows.input_shape());
+    }
     let weight = weight
         .to_contiguous()
         .reshape(Shape::new([1, filters, rows]))
@@ -80,6 +91,11 @@ pub(super) fn weight_gradient(
 ) -> FlexTensor {
     let (rows, places, filters) = (windows.rows(), windows.places(), windows.filters);
     let x = x.to_contiguous();
+    if let Some(shapes) = windows.slide() {
+        let gradient = gradient.to_contiguous();
+        let sum = slide::weight_gradient(gradient.storage(), x.storage(), &shapes);
+        return tensor(sum, windows.weight_shape());
+    }
     let gradient = gradient
         .to_contiguous()
         .reshape(Shape::new([windows.samples, filters, places]));

@@ -1,9 +1,10 @@
 //! Beside burn's own convolution, values and gradients, over shapes of all sorts.
 
-use burn::tensor::{Device, TensorData, Tolerance};
+use burn::tensor::{TensorData, Tolerance};
 use proptest::prelude::*;
 
 use super::*;
+use crate::kernels::sampled;
 
 /// A convolution: samples, channels, filters, input, kernel, and the options.
 #[derive(Clone, Debug)]
@@ -38,29 +39,16 @@ fn cases() -> impl Strategy<Value = Case> {
         })
 }
 
-/// Values between -1 and 1 that differ from place to place.
-fn values<const D: usize>(shape: [usize; D], seed: u32) -> Tensor<D> {
-    let count: usize = shape.iter().product();
-    let mut state = seed;
-    let values: Vec<f32> = (0..count)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
-}
-
 type Way = fn(Tensor<4>, Tensor<4>, Tensor<1>, ConvOptions<2>) -> Tensor<4>;
 
 /// What comes out, and the gradients of a sum that weighs every value differently.
 fn outcome(case: &Case, way: Way) -> [TensorData; 4] {
-    let x = values(case.x, 1).autodiff().require_grad();
-    let weight = values(case.weight, 2).autodiff().require_grad();
-    let bias = values([case.weight[0]], 3).autodiff().require_grad();
+    let x = sampled(case.x, 1).autodiff().require_grad();
+    let weight = sampled(case.weight, 2).autodiff().require_grad();
+    let bias = sampled([case.weight[0]], 3).autodiff().require_grad();
     let options = ConvOptions::new(case.stride, case.padding, case.dilation, 1);
     let out = way(x.clone(), weight.clone(), bias.clone(), options);
-    let weighed = out.clone().mul(values(out.dims(), 4).autodiff());
+    let weighed = out.clone().mul(sampled(out.dims(), 4).autodiff());
     let gradients = weighed.sum().backward();
     [
         out.into_data(),
@@ -88,9 +76,9 @@ fn it_is_taken_for_what_a_network_does() {
     // Without this the tests would compare burn with burn.
     let options = ConvOptions::new([1; 2], [1; 2], [1; 2], 1);
     let (x, weight, bias) = (
-        values([2, 3, 5, 5], 1),
-        values([4, 3, 3, 3], 2),
-        values([4], 3),
+        sampled([2, 3, 5, 5], 1),
+        sampled([4, 3, 3, 3], 2),
+        sampled([4], 3),
     );
     let windows = Windows::new(x.dims(), weight.dims(), &options).unwrap();
     assert!(on_the_cpu(&x, &weight, &bias, windows).is_some());
@@ -105,9 +93,9 @@ fn groups_and_lopsided_padding_are_left_to_burn() {
     let lopsided = ConvOptions::new_with_padding([1; 2], [(1, 0), (0, 0)], [1; 2], 1);
     assert_eq!(Windows::new([1, 4, 5, 5], [4, 4, 3, 3], &lopsided), None);
     let out = conv2d(
-        values([2, 4, 5, 5], 1),
-        values([4, 2, 3, 3], 2),
-        values([4], 3),
+        sampled([2, 4, 5, 5], 1),
+        sampled([4, 2, 3, 3], 2),
+        sampled([4], 3),
         grouped,
     );
     assert_eq!(out.dims(), [2, 4, 3, 3]);

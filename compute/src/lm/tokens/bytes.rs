@@ -13,7 +13,7 @@ pub(super) fn letter(byte: u8) -> char {
 }
 
 /// The byte that a letter is written for.
-pub(super) fn byte(letter: char) -> Option<u8> {
+pub(crate) fn byte(letter: char) -> Option<u8> {
     let number = u32::from(letter);
     let byte = match number {
         0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => number,

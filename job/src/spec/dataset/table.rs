@@ -114,7 +114,7 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    fn is_usual(&self) -> bool {
+    pub(in crate::spec) fn is_usual(&self) -> bool {
         *self == Self::default()
     }
 }
