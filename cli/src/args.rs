@@ -95,6 +95,15 @@ pub(crate) enum Command {
     /// Look at jobs and steer them
     #[command(subcommand)]
     Jobs(cmd::jobs::Jobs),
+    /// Load a model on a node, where it stays and can be asked
+    Deploy(cmd::deploy::Flags),
+    /// Ask a deployed model
+    Ask(cmd::ask::Flags),
+    /// Look at deployed models
+    #[command(subcommand)]
+    Models(cmd::models::Models),
+    /// Unload a deployed model
+    Undeploy(cmd::deploy::Undeploy),
     /// Bring bytes to a node, and fetch them by hash
     #[command(subcommand)]
     Blob(cmd::blob::Blob),

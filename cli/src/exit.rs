@@ -111,6 +111,9 @@ fn of_client(error: &ClientError) -> Exit {
         | ClientError::Invalid { .. }
         | ClientError::NotFound { .. }
         | ClientError::Spec(_)
+        | ClientError::Ask(_)
+        | ClientError::NoModel(_)
+        | ClientError::SeveralModels { .. }
         | ClientError::InputChanged(_)
         | ClientError::Io { .. } => Exit::Input,
         ClientError::NotAnIndex { .. }

@@ -37,3 +37,11 @@ pub const UPLOAD_STALL: Duration = Duration::from_secs(60);
 pub const PAGE: u32 = 200;
 /// Bytes of blobs that the client's cache keeps.
 pub const CACHE_QUOTA: u64 = 8 << 30;
+/// The most resident models that are taken from one node.
+pub const MAX_MODELS: usize = 256;
+/// The most deployments that are taken from an index.
+pub const MAX_DEPLOYMENTS: usize = 1000;
+/// How long an answer may take, where the caller does not say.
+pub const ANSWER_TIME: Duration = Duration::from_secs(300);
+/// How much later than its node this side notices that an answer takes too long.
+pub const ANSWER_SLACK: Duration = Duration::from_secs(5);

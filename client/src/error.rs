@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use embermesh_crypto::ids::{JobId, PeerId};
-use embermesh_job::spec::InvalidSpec;
+use embermesh_job::{ask::InvalidAsk, spec::InvalidSpec};
 use embermesh_mesh::{
     blob::{FetchError, StoreError},
     road::RoadError,
@@ -122,6 +122,34 @@ pub enum ClientError {
     /// The job cannot be submitted as it is.
     #[error(transparent)]
     Spec(#[from] InvalidSpec),
+    /// The ask cannot be answered by any model.
+    #[error(transparent)]
+    Ask(#[from] InvalidAsk),
+    /// No deployment has the name or the id.
+    #[error(
+        "no model {0:?} is deployed that this key may ask: `embermesh models ls` shows those there are"
+    )]
+    NoModel(String),
+    /// Several deployments have the name.
+    #[error("{name:?} is the name of several deployments: give an id: {}", ids.join(", "))]
+    SeveralModels {
+        /// The name.
+        name: String,
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// The deployment cannot be asked now.
+    #[error(
+        "the model {name:?} is not loaded now ({state}): try again in a moment, or see `embermesh jobs get {job}`"
+    )]
+    NotLoaded {
+        /// Its name.
+        name: String,
+        /// Its job.
+        job: JobId,
+        /// Where that stands.
+        state: String,
+    },
     /// A local input is not what the spec says.
     #[error("the input {} is not what was hashed for the job: it was changed meanwhile; submit again", .0.display())]
     InputChanged(PathBuf),
@@ -177,6 +205,7 @@ impl ClientError {
                     | "busy"
                     | "draining"
                     | "no_device"
+                    | "no_runtime"
                     | "too_little_memory"
             ),
             Self::NotFound { .. }

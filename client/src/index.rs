@@ -11,7 +11,7 @@ use embermesh_crypto::{
     ids::{Epoch, JobId, PeerId},
     statement::{KeySet, Signed},
 };
-use embermesh_job::{assignment::NodeAssignment, lifecycle::JobState};
+use embermesh_job::{assignment::NodeAssignment, lifecycle::JobState, wire::Deployment};
 use embermesh_mesh::road::{self, Identity, RoadChoice, RoadError, bounds::MAX_MESSAGE_BYTES};
 use embermesh_proto::v1::{self, index_client::IndexClient};
 use tokio::{
@@ -22,7 +22,7 @@ use tonic::{Code, Response, Status, Streaming, transport::Channel};
 
 use crate::{
     ClientError, IndexTarget, NodeView,
-    bounds::{CALL_TIMEOUT, FIRST_WAIT, LONGEST_WAIT, PAGE, RETRY_FOR},
+    bounds::{CALL_TIMEOUT, FIRST_WAIT, LONGEST_WAIT, MAX_DEPLOYMENTS, PAGE, RETRY_FOR},
     status,
     view::{self, JobView, convert, present},
 };
@@ -146,6 +146,21 @@ impl IndexLink {
                 reason: error.to_string(),
             },
         }
+    }
+
+    /// The deployments that the caller may ask.
+    pub(crate) async fn deployments(&self) -> Result<Vec<Deployment>, ClientError> {
+        let found =
+            self.again(|mut stub| async move {
+                stub.list_deployments(v1::ListDeploymentsRequest {}).await
+            })
+            .await?
+            .deployments;
+        found
+            .into_iter()
+            .take(MAX_DEPLOYMENTS)
+            .map(|deployment| convert(&self.name, deployment))
+            .collect()
     }
 
     /// One call, bounded. A connection that was lost is forgotten.

@@ -12,8 +12,10 @@
 //!   restarts of the index and changes of node. `sequence` is its pure core.
 //! - [`receipt`]: checks what a node signed against what was asked.
 //! - [`fetch`]: an artifact, verified as it arrives.
+//! - [`ask`]: resident models: found, listed, asked.
 //! - [`error`], [`bounds`]: what can go wrong, and every limit by name.
 
+pub mod ask;
 pub mod bounds;
 pub mod client;
 pub mod error;
@@ -30,6 +32,7 @@ pub mod target;
 mod upload;
 pub mod view;
 
+pub use ask::{Answer, Found, ask_at, models_at};
 pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
 pub use error::ClientError;
 pub use fetch::Download;

@@ -5,7 +5,8 @@ use std::{future::Future, time::Duration};
 use bytes::Bytes;
 use embermesh_crypto::digest::Digest;
 use embermesh_job::{
-    address::BlobRef, assignment::NodeAssignment, event::RunUpdate, lifecycle::JobState,
+    address::BlobRef, ask::Ask, assignment::NodeAssignment, event::RunUpdate, lifecycle::JobState,
+    wire::ResidentModel,
 };
 use embermesh_mesh::{
     Mesh,
@@ -18,7 +19,8 @@ use tonic::{Response, Status, Streaming, transport::Channel};
 
 use crate::{
     ClientError,
-    bounds::{CALL_TIMEOUT, NODE_SILENCE},
+    ask::Answer,
+    bounds::{CALL_TIMEOUT, MAX_MODELS, NODE_SILENCE},
     status,
     view::{convert, present},
 };
@@ -193,6 +195,35 @@ impl NodeLink {
             running: status.running.len(),
             blob_bytes: status.blob_bytes,
         })
+    }
+
+    /// The resident models that the caller may ask.
+    pub(crate) async fn models(&self) -> Result<Vec<ResidentModel>, ClientError> {
+        let mut stub = self.stub.clone();
+        let asked = stub.list_models(v1::ListModelsRequest {});
+        let models = self.call(CALL_TIMEOUT, asked).await?.models;
+        models
+            .into_iter()
+            .take(MAX_MODELS)
+            .map(|model| convert(&self.name, model))
+            .collect()
+    }
+
+    /// Asks a resident model.
+    pub(crate) async fn infer(
+        &self,
+        model: &str,
+        ask: &Ask,
+        within: Duration,
+    ) -> Result<Answer, ClientError> {
+        let request = v1::InferRequest {
+            model: model.to_owned(),
+            within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+            ask: ask.to_json()?.into(),
+        };
+        let mut stub = self.stub.clone();
+        let stream = self.call(CALL_TIMEOUT, stub.infer(request)).await?;
+        Ok(Answer::new(stream, self.clone(), within))
     }
 
     /// Which of the blobs the node has.

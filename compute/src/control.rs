@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::pipe::Adjustment;
+use crate::serve::inbox::Inbox;
 
 /// What the daemon wants of the job now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Control {
     wish: Mutex<Wish>,
     changed: Condvar,
     asked: Mutex<Asked>,
+    /// Asks of a resident model.
+    inbox: Inbox,
 }
 
 impl Default for Control {
@@ -42,11 +45,17 @@ impl Default for Control {
             wish: Mutex::new(Wish::Run),
             changed: Condvar::new(),
             asked: Mutex::default(),
+            inbox: Inbox::default(),
         }
     }
 }
 
 impl Control {
+    /// Asks of a resident model.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
     /// Asks the job to stop after the step it is in, and to wait.
     pub(crate) fn pause(&self) {
         self.set(Wish::Pause);
@@ -118,12 +127,29 @@ impl Control {
         Ok(since.elapsed())
     }
 
+    /// Whether the job is to wait.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.wish() == Wish::Pause
+    }
+
+    /// Whether the job is to end.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.wish() == Wish::Cancel
+    }
+
+    fn wish(&self) -> Wish {
+        *self.wish.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, wish: Wish) {
         let mut now = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
         if *now != Wish::Cancel {
             *now = wish;
             self.changed.notify_all();
         }
+        drop(now);
+        // Whoever waits for asks has something else to look at.
+        self.inbox.ring();
     }
 }
 

@@ -8,13 +8,13 @@ use crate::dataset::split::Samples;
 use crate::dataset::{Batch, load};
 use crate::failure::WorkFailed;
 use crate::job::Job;
+use crate::judged::{Ready, ready};
 use crate::loss::Objective;
 use crate::metrics::measures::Measures;
 use crate::metrics::{Outcome, Tally};
 use crate::network::{Mode, Network};
 use crate::pace::Pace;
 use crate::pipe::WorkSummary;
-use crate::weights;
 
 /// The name of the full result, within the job and as a file.
 const ARTIFACT: &str = "metrics.json";
@@ -27,12 +27,15 @@ const REPORTS: u64 = 10;
 
 /// Judges the weights of an order.
 pub(crate) fn run(evaluate: &Evaluate, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
-    let bytes = load::input(evaluate.weights, job.order)?;
-    let fitted = weights::record(&bytes).and_then(|record| record.fitted);
+    let Ready {
+        network,
+        fitted,
+        output_shape,
+    } = ready(&evaluate.model, evaluate.weights, evaluate.batch, job)?;
+    evaluate
+        .fits(&output_shape)
+        .map_err(|error| WorkFailed::Spec(error.to_string()))?;
     let samples = load::for_evaluation(evaluate, &job.source(), fitted.as_ref())?;
-    let mut network = Network::new(&evaluate.model, 0, &job.device.device)?;
-    weights::load(&mut network, &bytes).map_err(WorkFailed::Weights)?;
-    drop(bytes);
 
     let batch = evaluate.batch as usize;
     let total_steps = samples.len().div_ceil(batch.max(1)) as u64;

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
+use embermesh_job::ask::Part;
 use embermesh_job::crypto::Digest;
 use embermesh_job::event::EventKind;
 
@@ -71,6 +72,12 @@ impl<'a> EventLog<'a> {
         self.say_next(WorkerEventKind::Plain(kind));
     }
 
+    /// Says what needs no file, of work that has no checkpoints: nothing of it is
+    /// remembered.
+    pub(crate) fn fleeting(&mut self, kind: EventKind) {
+        self.say_next(WorkerEventKind::Plain(kind));
+    }
+
     /// Says that a checkpoint was written, which must carry the number after
     /// this one. `digest` and `size` are the file's.
     pub(crate) fn checkpoint(&mut self, step: u64, path: PathBuf, digest: Digest, size: u64) {
@@ -95,6 +102,11 @@ impl<'a> EventLog<'a> {
     /// Says that the job waits, or goes on.
     pub(crate) fn paused(&mut self, paused: bool) {
         (self.say)(FromWorker::Paused(paused));
+    }
+
+    /// Says a part of an answer, which is no event: nobody hears it but who asked.
+    pub(crate) fn answer(&mut self, id: u32, part: Part) {
+        (self.say)(FromWorker::Answer { id, part });
     }
 
     fn remember(&mut self, kind: EventKind) {

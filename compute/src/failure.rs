@@ -11,6 +11,9 @@ pub use self::malformed::{Malformed, Place};
 use crate::device::DeviceFault;
 pub use crate::hub::InvalidFolder;
 use crate::lm::InvalidGguf;
+use crate::onnx::InvalidOnnx;
+use crate::program::StepFailed;
+use crate::script::ScriptFailed;
 
 /// Whose fault a failure is. It decides whether another node may try: what is
 /// wrong with the job is wrong everywhere.
@@ -110,6 +113,15 @@ pub enum InvalidData {
         /// How many entries the embedding has.
         entries: usize,
     },
+    /// A number where the model takes whole ones.
+    #[error("a sample holds {value} where the model takes whole numbers within 2^24")]
+    NotWhole {
+        /// The number.
+        value: f32,
+    },
+    /// An operation cannot use the numbers that it gets.
+    #[error(transparent)]
+    Step(#[from] StepFailed),
     /// Something in a file that does not belong there.
     #[error(transparent)]
     Malformed(Box<Malformed>),
@@ -214,6 +226,20 @@ pub enum WorkFailed {
     /// run.
     #[error("the model's file is not valid: {0}")]
     LanguageModel(#[from] InvalidGguf),
+    /// A script did not get to its end.
+    #[error(transparent)]
+    Script(#[from] ScriptFailed),
+    /// An ONNX file cannot be run as the job asks.
+    #[error("the ONNX file is not valid: {0}")]
+    Onnx(#[from] InvalidOnnx),
+    /// A tensor of a computation is not what the spec says of it.
+    #[error("tensor {name:?}: {reason}")]
+    Tensor {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A file of a model's folder does not parse, or is of a kind that is not run.
     #[error("the model's folder is not valid: {0}")]
     ModelFolder(#[from] InvalidFolder),
@@ -310,6 +336,8 @@ impl WorkFailed {
             | Self::Data(_)
             | Self::Weights(_)
             | Self::LanguageModel(_)
+            | Self::Onnx(_)
+            | Self::Tensor { .. }
             | Self::ModelFolder(_)
             | Self::Request { .. }
             | Self::NotFinite { .. } => Some(FailureClass::Invalid),
@@ -322,6 +350,7 @@ impl WorkFailed {
                 | std::io::ErrorKind::FileTooLarge => FailureClass::Resource,
                 _ => FailureClass::Internal,
             }),
+            Self::Script(failed) => Some(failed.class()),
             Self::Device(_) | Self::NoHalf { .. } => Some(FailureClass::Device),
             // A checkpoint and an input come from a node, not from the job.
             Self::Checkpoint(_)

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use embermesh_job::crypto::Digest;
-use embermesh_job::spec::{JobSpec, Work};
+use embermesh_job::spec::{JobSpec, Work, output_bytes};
 
 use crate::control::{Asked, Control};
 use crate::dataset::load::Source;
@@ -13,7 +13,8 @@ use crate::events::{EventLog, Say};
 use crate::failure::WorkFailed;
 use crate::pace::Pace;
 use crate::pipe::{FromWorker, WorkOrder, WorkSummary, WorkerEvent};
-use crate::{DeviceFault, embed, evaluate, lm, predict, train, weights};
+use crate::serve::{self, inbox::Inbox};
+use crate::{DeviceFault, calculate, embed, evaluate, lm, predict, script, train, weights};
 
 /// What every kind of work needs.
 pub(crate) struct Job<'a> {
@@ -36,9 +37,34 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// Whether the job is to wait: for work that has no steps.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.control.is_paused()
+    }
+
+    /// Waits while the job is paused.
+    pub(crate) fn wait(&mut self) -> Result<(), WorkFailed> {
+        let log = &mut self.log;
+        self.control.pass(&mut |paused| log.paused(paused))?;
+        Ok(())
+    }
+
+    /// An error when the job is cancelled, without waiting.
+    pub(crate) fn check_cancelled(&self) -> Result<(), WorkFailed> {
+        if self.control.is_cancelled() {
+            return Err(WorkFailed::Cancelled);
+        }
+        Ok(())
+    }
+
     /// What was asked of the work since this was last called.
     pub(crate) fn asked(&self) -> Asked {
         self.control.asked()
+    }
+
+    /// What a resident model is asked.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        self.control.inbox()
     }
 
     /// The inputs, and the memory that there is for what is read of them.
@@ -46,6 +72,21 @@ impl Job<'_> {
         Source {
             order: self.order,
             room: self.room,
+        }
+    }
+
+    /// Takes memory for a model that is known only now, or refuses it before it is
+    /// there.
+    pub(crate) fn reserve(&mut self, bytes: u64) -> Result<(), WorkFailed> {
+        match self.room.checked_sub(bytes) {
+            Some(room) => {
+                self.room = room;
+                Ok(())
+            }
+            None => Err(WorkFailed::Memory {
+                needed: bytes.saturating_add(self.order.ceilings.memory_bytes - self.room),
+                ceiling: self.order.ceilings.memory_bytes,
+            }),
         }
     }
 
@@ -73,18 +114,20 @@ pub fn run_in_process(
     hear: &mut (dyn FnMut(WorkerEvent) + Send),
 ) -> Result<WorkSummary, WorkFailed> {
     let device = open(order.device)?;
-    run(order, device, &Control::default(), &mut |message| {
+    run(order, device, &Control::default(), None, &mut |message| {
         if let FromWorker::Event(event) = message {
             hear(event);
         }
     })
 }
 
-/// Runs an order on an open device. A panic becomes a failure.
+/// Runs an order on an open device; `begun` is what of it was started before. A panic
+/// becomes a failure.
 pub(crate) fn run(
     order: &WorkOrder,
     device: Opened,
     control: &Control,
+    begun: Option<script::Begun>,
     say: Say<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
     let pool = rayon::ThreadPoolBuilder::new()
@@ -92,7 +135,7 @@ pub(crate) fn run(
         .thread_name(|index| format!("compute-{index}"))
         .build()
         .map_err(|error| WorkFailed::Internal(format!("threads cannot be started: {error}")))?;
-    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, say)));
+    let work = AssertUnwindSafe(|| pool.install(|| work(order, device, control, begun, say)));
     catch_unwind(work).unwrap_or_else(|panic| Err(panicked(order.device, panic_text(&*panic))))
 }
 
@@ -100,6 +143,7 @@ fn work(
     order: &WorkOrder,
     device: Opened,
     control: &Control,
+    begun: Option<script::Begun>,
     say: Say<'_>,
 ) -> Result<WorkSummary, WorkFailed> {
     let spec = JobSpec::from_canonical(order.spec.as_bytes())
@@ -118,8 +162,11 @@ fn work(
         Work::Evaluate(evaluate) => evaluate::run(evaluate, &mut job),
         Work::Predict(predict) => predict::run(predict, &mut job),
         Work::Generate(generate) => lm::run(generate, &mut job),
+        Work::Script(script) => script::run(script, begun, &mut job),
+        Work::Compute(compute) => calculate::run(compute, &mut job),
         Work::Embed(embed) => embed::run(embed, &mut job),
         Work::Perplexity(judge) => lm::perplexity(judge, &mut job),
+        Work::Serve(serve) => serve::run(serve, &mut job),
     }
 }
 
@@ -133,20 +180,34 @@ fn check_ceilings(spec: &JobSpec, order: &WorkOrder) -> Result<u64, WorkFailed> 
             let plan = train.model.plan()?;
             (train.peak_bytes(&plan), plan.weight_bytes())
         }
+        // A model that is a file is measured where it is read.
         Work::Evaluate(evaluate) => {
             let plan = evaluate.model.plan()?;
-            (plan.peak_bytes(evaluate.batch as usize), 0)
+            let peak = plan.map_or(0, |plan| plan.peak_bytes(evaluate.batch as usize));
+            (peak, 0)
         }
         Work::Predict(predict) => {
             let plan = predict.model.plan()?;
-            (plan.peak_bytes(predict.batch as usize), 0)
+            let peak = plan.map_or(0, |plan| plan.peak_bytes(predict.batch as usize));
+            (peak, 0)
         }
-        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) => (0, 0),
+        Work::Generate(_) | Work::Embed(_) | Work::Perplexity(_) | Work::Script(_) => (0, 0),
+        Work::Compute(compute) => {
+            let planned = compute
+                .plan()
+                .map_err(|error| WorkFailed::Spec(error.to_string()))?;
+            (
+                compute.peak_bytes(&planned.program),
+                output_bytes(&planned.program),
+            )
+        }
+        Work::Serve(serve) => (serve::peak_bytes(serve)?, 0),
     };
-    let copies = if spec.language_model().is_some() {
-        1
-    } else {
-        2
+    let copies = match spec.work {
+        // Files on the disk.
+        Work::Script(_) => 0,
+        _ if spec.language_model().is_some() => 1,
+        _ => 2,
     };
     let files = spec
         .inputs()

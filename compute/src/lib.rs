@@ -12,16 +12,22 @@
 //! | [`device`], [`probe`] | devices compiled in, opened, measured |
 //! | `job`, `events`, `pace` | one order, its numbered events, its speed |
 //! | `train`, `evaluate`, `metrics`, `predict` | the loops |
+//! | `judged` | the model of an evaluation or a prediction |
 //! | `loss`, `optimizer`, `clip`, `schedule`, `precision` | what a step follows |
 //! | `network`, `randomness` | a declared model over burn's tensors |
+//! | [`onnx`] | models in the ONNX format, made into programs |
+//! | `program`, `calculate` | programs over burn's tensors, and direct computations |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`software`], [`usage`] | what computes here, and what it has taken |
+//! | [`script`] | programs of clients: WebAssembly and Python |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
+//! | `serve` | models that stay in memory and are asked |
 //! | `weights`, `checkpoint` | safetensors in and out |
 //!
 //! What a job is, and whether it may run, is for others to say.
 
+mod calculate;
 mod checkpoint;
 mod clip;
 mod control;
@@ -34,11 +40,13 @@ mod failure;
 pub mod frame;
 mod hub;
 mod job;
+mod judged;
 mod kernels;
 pub mod lm;
 mod loss;
 mod metrics;
 mod network;
+pub mod onnx;
 mod optimizer;
 mod output;
 mod pace;
@@ -46,9 +54,12 @@ pub mod pipe;
 mod precision;
 mod predict;
 pub mod probe;
+mod program;
 mod randomness;
 mod sandbox;
 mod schedule;
+pub mod script;
+mod serve;
 pub mod software;
 mod texts;
 mod train;
@@ -61,3 +72,5 @@ pub use failure::{
     FailureClass, InvalidData, InvalidFolder, InvalidWeights, Malformed, Place, WorkFailed,
 };
 pub use job::run_in_process;
+pub use program::StepFailed;
+pub use script::ScriptFailed;

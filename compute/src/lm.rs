@@ -25,6 +25,7 @@
 //! | `sample` | the next token |
 //! | `run`, `answer`, `prepare` | the requests of a job, side by side |
 //! | `perplexity` | how well a model foresees texts |
+//! | `resident` | the asks of a deployment, side by side |
 
 mod answer;
 mod attention;
@@ -40,6 +41,7 @@ mod perplexity;
 mod prepare;
 mod product;
 mod quant;
+mod resident;
 mod rope;
 mod run;
 mod sample;
@@ -48,6 +50,7 @@ pub(crate) mod vectors;
 
 pub use gguf::InvalidGguf;
 pub(crate) use perplexity::run as perplexity;
+pub(crate) use resident::run as serve;
 pub(crate) use run::run;
 pub(crate) use tokens::bytes as letters;
 

@@ -10,6 +10,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `file` | a model that is an ONNX file |
 //! | `flow` | what goes from layer to layer: rows, sequences, maps |
 //! | `parameter` | tensors and their first values |
 //! | `pass`, `half` | one way through the graph; where it is in 16 bits |
@@ -18,6 +19,7 @@
 pub(crate) mod activation;
 mod arrange;
 mod attention;
+mod file;
 mod flow;
 #[cfg(test)]
 mod golden;
@@ -38,7 +40,7 @@ use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use embermesh_job::model::{InvalidModel, Model, Op, Plan, Source};
 
 pub(crate) use self::parameter::Parameter;
-use self::{flow::Flow, pass::Pass};
+use self::{file::FileModel, flow::Flow, pass::Pass};
 use crate::dataset::Batch;
 use crate::failure::InvalidData;
 
@@ -68,6 +70,8 @@ pub(crate) struct Network {
     state: Vec<Parameter>,
     /// Where the input is ids: how many there are.
     entries: Option<usize>,
+    /// What is done instead where the model is a file.
+    file: Option<FileModel>,
     /// The 16-bit floats that training computes products in, if it does.
     half: Option<FloatDType>,
     device: Device,
@@ -110,6 +114,7 @@ impl Network {
             parameters: Vec::new(),
             state: Vec::new(),
             entries: entries(model, &plan),
+            file: None,
             half: None,
             device: device.clone(),
         };
@@ -236,6 +241,9 @@ impl Network {
         batch: &Batch,
         mode: Mode,
     ) -> Result<Passed, InvalidData> {
+        if let Some(file) = &self.file {
+            return file.forward(values, batch, &self.device);
+        }
         self.check_ids(&batch.pixels)?;
         let pixels = self.constant(batch.pixels.clone());
         let input = Flow::of(pixels, batch.len(), &self.input);

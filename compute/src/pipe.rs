@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use embermesh_job::ask::{Ask, Part};
 use embermesh_job::crypto::Digest;
 use embermesh_job::event::EventKind;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,19 @@ pub enum ToWorker {
     Finish,
     /// End after this step. The daemon kills whoever does not.
     Cancel,
+    /// Answer this beside what is being answered, where the work is a resident
+    /// model.
+    Ask {
+        /// What its answer is called.
+        id: u32,
+        /// What is asked; judged before.
+        ask: Box<Ask>,
+    },
+    /// Nobody waits for this answer any more.
+    Drop {
+        /// Which.
+        id: u32,
+    },
     /// End without a job; a running one is cancelled.
     Shutdown,
 }
@@ -78,6 +92,13 @@ pub enum FromWorker {
         seq: u64,
         /// What happened.
         kind: EventKind,
+    },
+    /// A part of an answer to [`ToWorker::Ask`].
+    Answer {
+        /// Which.
+        id: u32,
+        /// The part.
+        part: Part,
     },
     /// The job waits, or goes on.
     Paused(bool),

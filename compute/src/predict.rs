@@ -8,16 +8,16 @@ mod sheet;
 use embermesh_job::event::{EventKind, Progress};
 use embermesh_job::spec::Predict;
 
-use self::answer::Meaning;
+pub(crate) use self::answer::Meaning;
 use crate::dataset::load;
 use crate::evaluate::floats;
 use crate::failure::WorkFailed;
 use crate::job::Job;
-use crate::network::{Mode, Network};
+use crate::judged::{Ready, ready};
+use crate::network::Mode;
 use crate::output::Output;
 use crate::pace::Pace;
 use crate::pipe::WorkSummary;
-use crate::weights;
 
 /// The name of the result, within the job and as a file, but for its ending.
 const ARTIFACT: &str = "predictions";
@@ -27,11 +27,14 @@ const REPORTS: u64 = 10;
 
 /// Answers the samples of an order.
 pub(crate) fn run(predict: &Predict, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
-    let mut network = Network::new(&predict.model, 0, &job.device.device)?;
-    let bytes = load::input(predict.weights, job.order)?;
-    weights::load(&mut network, &bytes).map_err(WorkFailed::Weights)?;
-    let fitted = weights::record(&bytes).and_then(|record| record.fitted);
-    drop(bytes);
+    let Ready {
+        network,
+        fitted,
+        output_shape,
+    } = ready(&predict.model, predict.weights, predict.batch, job)?;
+    predict
+        .fits(&output_shape)
+        .map_err(|error| WorkFailed::Spec(error.to_string()))?;
     let samples = load::for_prediction(predict, &job.source(), fitted.as_ref())?;
 
     let batch = predict.batch as usize;
@@ -44,7 +47,7 @@ pub(crate) fn run(predict: &Predict, job: &mut Job<'_>) -> Result<WorkSummary, W
     });
     let every = total_steps.div_ceil(REPORTS);
     let mut pace = Pace::new();
-    let meaning = Meaning::of(predict)?;
+    let meaning = Meaning::of(predict, output_shape.iter().product());
     let name = format!("{ARTIFACT}.{}", predict.out.extension());
     let path = job.order.workdir.join(&name);
     let output = Output::create(&path, job.order.ceilings.output_bytes)?;

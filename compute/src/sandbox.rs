@@ -38,6 +38,9 @@ pub(crate) struct Needs {
     pub(crate) output_bytes: u64,
     /// Whether a driver lives in this process.
     pub(crate) driver: bool,
+    /// The process of a script, in a sandbox of its own, that this one watches and
+    /// may end.
+    pub(crate) watches: Option<u32>,
 }
 
 /// Raises every fence that this system has.
@@ -53,7 +56,7 @@ pub(crate) fn enter(needs: &Needs) -> SandboxReport {
         },
         files: files::restrict(needs),
         // Last: raising the other fences takes calls that this one denies.
-        calls: calls::restrict(needs.driver),
+        calls: calls::restrict(needs.driver, needs.watches),
     }
 }
 

@@ -16,15 +16,19 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use embermesh_job::ask::Part;
+use embermesh_job::spec::Runtime;
+
 use crate::control::Control;
 use crate::device::{DeviceChoice, open};
 use crate::failure::{FailureClass, WorkFailed};
 use crate::frame::{self, FrameError};
 use crate::pipe::{FromWorker, Ready, ToWorker, WorkOrder};
 use crate::sandbox::{self, Needs};
+use crate::serve::inbox::{Mail, TOO_MANY};
 use crate::software::Software;
 use crate::usage::Usage;
-use crate::{job, probe};
+use crate::{job, probe, script};
 
 /// What a worker's environment should hold: glibc's allocator keeps large buffers for
 /// the next step rather than give them back to the system, whose fresh pages cost a
@@ -42,7 +46,7 @@ const CANCEL_GRACE: Duration = Duration::from_millis(100);
 const MAX_MESSAGE: usize = 4096;
 
 const USAGE: &str = "this is the part of a node that runs one job; the node starts it\n\
-    usage: worker [--device cpu|wgpu:N|cuda:N] | worker --probe DEVICE | worker --fences";
+    usage: worker [--device cpu|wgpu:N|cuda:N] | worker --probe DEVICE | worker --probe-runtime wasm|python | worker --fences";
 
 /// Runs the worker. `args` are the words after `worker`.
 pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
@@ -55,6 +59,11 @@ pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
             Ok(()) => show_fences(),
             Err(error) => refuse(&unguarded(&error)),
         },
+        Ok(Task::ProbeRuntime(runtime)) => match raise_guards() {
+            Ok(()) => script::probe::main(runtime),
+            Err(error) => refuse(&unguarded(&error)),
+        },
+        Ok(Task::Confine(order)) => confine(&order),
         Ok(Task::Serve(_)) if stdin().is_terminal() => refuse(USAGE),
         Ok(Task::Serve(choice)) => serve(choice),
         Err(problem) => refuse(&format!("{problem}\n{USAGE}")),
@@ -63,6 +72,9 @@ pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
 
 enum Task {
     Probe(DeviceChoice),
+    ProbeRuntime(Runtime),
+    /// Become another program, as this says.
+    Confine(String),
     Serve(DeviceChoice),
     Fences,
 }
@@ -71,15 +83,15 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
     let mut task = Task::Serve(DeviceChoice::Cpu);
     let mut args = args.into_iter();
     while let Some(flag) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{flag} needs a value"));
         let mut device = || {
-            let value = args
-                .next()
-                .ok_or_else(|| format!("{flag} needs a device"))?;
-            value
+            value()?
                 .parse::<DeviceChoice>()
                 .map_err(|error| error.to_string())
         };
         task = match flag.as_str() {
+            script::probe::FLAG => Task::ProbeRuntime(runtime(&value()?)?),
+            "--confine" => Task::Confine(value()?),
             "--probe" => Task::Probe(device()?),
             "--device" => Task::Serve(device()?),
             "--fences" => Task::Fences,
@@ -87,6 +99,27 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         };
     }
     Ok(task)
+}
+
+fn runtime(word: &str) -> Result<Runtime, String> {
+    Runtime::ALL
+        .into_iter()
+        .find(|runtime| runtime.as_str() == word)
+        .ok_or_else(|| format!("{word:?} is no runtime"))
+}
+
+/// Lowers this process's limits and becomes another program.
+#[cfg(target_os = "linux")]
+fn confine(order: &str) -> ExitCode {
+    match raise_guards() {
+        Ok(()) => refuse(&script::confine::main(order).to_string()),
+        Err(error) => refuse(&unguarded(&error)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn confine(_: &str) -> ExitCode {
+    refuse("programs are confined on Linux only")
 }
 
 fn refuse(message: &str) -> ExitCode {
@@ -119,6 +152,7 @@ fn show_fences() -> ExitCode {
         memory_bytes: 0,
         output_bytes: 0,
         driver: false,
+        watches: None,
     };
     let report = sandbox::enter(&nothing);
     match serde_json::to_string(&report) {
@@ -164,7 +198,14 @@ fn serve(choice: DeviceChoice) -> ExitCode {
         );
         return fail(&daemon, &WorkFailed::Internal(message));
     }
-    daemon.say(&FromWorker::Sandboxed(sandbox::enter(&needs(&order))));
+    let begun = match script::begin(&order) {
+        Ok(begun) => begun,
+        Err(failed) => return fail(&daemon, &failed),
+    };
+    let watches = begun.as_ref().map(script::Begun::pid);
+    daemon.say(&FromWorker::Sandboxed(sandbox::enter(&needs(
+        &order, watches,
+    ))));
 
     let control = Arc::new(Control::default());
     let ended = Arc::new(Ended::default());
@@ -172,7 +213,7 @@ fn serve(choice: DeviceChoice) -> ExitCode {
         let message = format!("the thread that listens cannot be started: {error}");
         return fail(&daemon, &WorkFailed::Internal(message));
     }
-    let outcome = job::run(&order, device, &control, &mut |message| {
+    let outcome = job::run(&order, device, &control, begun, &mut |message| {
         daemon.say(&message)
     });
     if !ended.claim() {
@@ -201,6 +242,8 @@ fn wait_for_order(from: &mut impl Read) -> Result<Option<Box<WorkOrder>>, FrameE
             ToWorker::Start(order) => return Ok(Some(order)),
             ToWorker::Shutdown | ToWorker::Cancel => return Ok(None),
             ToWorker::Pause | ToWorker::Resume | ToWorker::Adjust(_) | ToWorker::Finish => {}
+            // Nothing is resident yet.
+            ToWorker::Ask { .. } | ToWorker::Drop { .. } => {}
         }
     }
 }
@@ -220,7 +263,7 @@ fn fail(daemon: &Daemon, failed: &WorkFailed) -> ExitCode {
     }
 }
 
-fn needs(order: &WorkOrder) -> Needs {
+fn needs(order: &WorkOrder, watches: Option<u32>) -> Needs {
     let resume = order.resume.iter().map(|resume| resume.path.clone());
     Needs {
         read: order.inputs.values().cloned().chain(resume).collect(),
@@ -228,6 +271,7 @@ fn needs(order: &WorkOrder) -> Needs {
         memory_bytes: order.ceilings.memory_bytes,
         output_bytes: order.ceilings.output_bytes,
         driver: order.device != DeviceChoice::Cpu,
+        watches,
     }
 }
 
@@ -269,6 +313,15 @@ fn listen(daemon: &Arc<Daemon>, control: &Arc<Control>, ended: &Arc<Ended>) -> s
                 Ok(ToWorker::Resume) => control.resume(),
                 Ok(ToWorker::Adjust(adjustment)) => control.adjust(adjustment),
                 Ok(ToWorker::Finish) => control.finish(),
+                Ok(ToWorker::Ask { id, ask }) => {
+                    if !control.inbox().push(Mail::Ask { id, ask }) {
+                        daemon.say(&FromWorker::Answer {
+                            id,
+                            part: Part::Refused(TOO_MANY.to_owned()),
+                        });
+                    }
+                }
+                Ok(ToWorker::Drop { id }) => control.inbox().drop_ask(id),
                 Ok(ToWorker::Cancel | ToWorker::Shutdown) => {
                     control.cancel();
                     // A step may be long; nothing of it is wanted any more.

@@ -323,7 +323,7 @@ fn what_needs_more_memory_than_there_is_is_refused() {
     let mut bench = Bench::new();
     let files = committed("tiny-bert");
     let mut order = job_with(&mut bench, &files, |_| ());
-    for bytes in [100_000, 600_000] {
+    for bytes in [50_000, 100_000, 400_000] {
         order.ceilings.memory_bytes = bytes;
         let failed = refusal(&order);
         assert_eq!(failed.class(), Some(FailureClass::Resource), "{failed}");

@@ -169,7 +169,10 @@ fn weights_predict_what_they_were_trained_for() {
     let Work::Predict(predict) = spec.work else {
         panic!("it is a prediction")
     };
-    let predict = Predict { weights, ..predict };
+    let predict = Predict {
+        weights: Some(weights),
+        ..predict
+    };
     let order = bench.order(Work::Predict(predict));
     let predicted = run(&order).unwrap();
     assert_eq!(predicted.summary.samples, 150);

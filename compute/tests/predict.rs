@@ -54,8 +54,8 @@ fn csv(bench: &mut Bench, text: &str) -> Dataset {
 
 fn predict(weights: Input, data: Dataset, out: TableFormat) -> Predict {
     Predict {
-        model: model(1),
-        weights,
+        model: model(1).into(),
+        weights: Some(weights),
         data,
         outputs: Some(Outputs::Numbers),
         out,

@@ -12,14 +12,19 @@ mod advert;
 mod key_set;
 mod receipt;
 mod revocation;
+mod runtime;
 
 use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 pub use account::{ACCOUNT_VERSION, Account};
-pub use advert::{Advert, DeviceAdvert, DeviceKind, MAX_ADVERT_LIFE, Role};
+pub use advert::{
+    Advert, DeviceAdvert, DeviceKind, MAX_ADVERT_LIFE, MAX_MODEL_NAME, MAX_MODELS, MODEL_DIGEST,
+    ModelAdvert, Role,
+};
 pub use key_set::{IssuerKey, KeySet, MAX_KEYS};
 pub use receipt::{Outcome, Output, Receipt};
 pub use revocation::{MAX_REVOKED, Revocation};
+pub use runtime::{Runtime, Runtimes};
 
 use crate::{Keypair, PeerId};
 

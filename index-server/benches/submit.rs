@@ -96,6 +96,7 @@ refuse! {
     get_key_set: GetKeySetRequest -> GetKeySetResponse;
     rotate_issuer_key: RotateIssuerKeyRequest -> RotateIssuerKeyResponse;
     revoke_assignment: RevokeAssignmentRequest -> RevokeAssignmentResponse;
+    list_deployments: ListDeploymentsRequest -> ListDeploymentsResponse;
 }
 
 /// What one turn measured.

@@ -287,6 +287,9 @@ fn draft(config: &IndexConfig, bound: SocketAddr) -> AdvertDraft {
         free_slots: 0,
         queued: 0,
         draining: false,
+        runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     }
 }

@@ -56,6 +56,7 @@ fn nodes(count: usize) -> Vec<NodeView> {
                 devices: vec![cpu, gpu],
                 slots: slots as u32,
                 free_slots: numbers.below(slots + 1) as u32,
+                free_residents: 0,
                 queued: numbers.below(3) as u32,
                 region: REGIONS[numbers.below(2) as usize].to_owned(),
                 price: MicroUnits(numbers.below(500_000)),
@@ -63,6 +64,7 @@ fn nodes(count: usize) -> Vec<NodeView> {
                 reputation: numbers.below(1000) as f64 / 1000.0,
                 live: numbers.below(20) != 0,
                 draining: numbers.below(50) == 0,
+                runtimes: embermesh_crypto::statement::Runtimes::default(),
             }
         })
         .collect()
@@ -119,14 +121,14 @@ fn main() {
     let (requires, limits) = (requires(), Limits::default());
     for size in SIZES {
         let nodes = nodes(size);
-        let placement = place(&requires, &limits, &nodes, &[], 1);
+        let placement = place(&requires, &limits, None, &nodes, &[], 1);
         let (_, highest) = naive(&requires, &limits, &nodes).expect("some node fits");
         assert!((placement.ranked[0].score - highest).abs() < 1e-9);
         println!("{size} nodes: {} fit", placement.ranked.len());
 
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(BenchmarkId::new("place", size), |b| {
-            b.iter(|| place(&requires, &limits, black_box(&nodes), &[], 1));
+            b.iter(|| place(&requires, &limits, None, black_box(&nodes), &[], 1));
         });
         group.bench_function(BenchmarkId::new("naive scan", size), |b| {
             b.iter(|| naive(&requires, &limits, black_box(&nodes)));

@@ -21,7 +21,8 @@ mod json;
 pub const MAX_METRICS: usize = 64;
 /// The longest name of a measure, in bytes.
 pub const MAX_METRIC_NAME: usize = 64;
-/// The longest piece of generated text in one event, in bytes.
+/// The longest piece of text in one event, in bytes: generated, or written by a
+/// script.
 pub const MAX_PIECE: usize = 4096;
 
 /// One numbered word of a task.
@@ -112,6 +113,15 @@ pub enum EventKind {
         #[serde(with = "json::number")]
         weight_decay: f64,
     },
+    /// A script has written something; the pieces of a stream, one after
+    /// another, are what it wrote there.
+    Logged {
+        /// Where.
+        stream: LogStream,
+        /// What, [`MAX_PIECE`] bytes at most: whole characters, with U+FFFD
+        /// where its bytes are none.
+        text: String,
+    },
     /// The work ends before its last step, and not in vain.
     Stopped {
         /// Steps done.
@@ -119,6 +129,8 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// A resident model is in memory and can be asked.
+    Loaded(Loaded),
     /// The task is over. Always the last.
     Finished {
         /// How.
@@ -175,6 +187,29 @@ pub struct Generated {
     /// Why the request ends, with its last event.
     #[serde(default)]
     pub finish: Option<FinishReason>,
+}
+
+/// The two streams that a script writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// The standard output.
+    Stdout,
+    /// The standard error.
+    Stderr,
+}
+
+/// A resident model that can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// The blob of the model, or of its weights.
+    pub model: Digest,
+    /// Memory that it takes in its worker, in bytes, as the node measured it.
+    pub memory_bytes: u64,
+    /// Tokens that prompt and answer may have together; 0 for a network.
+    pub context: u32,
+    /// Asks that are answered side by side.
+    pub concurrency: u32,
 }
 
 /// Why a generated text ends.

@@ -404,7 +404,10 @@ texts = { inline = ["one", "two"] }
         ];
         let names = names.map(str::to_owned);
         let incomplete = file.expand(&folder, &names[..2]).unwrap_err().to_string();
-        assert!(incomplete.contains("tokenizer.json is missing"), "{incomplete}");
+        assert!(
+            incomplete.contains("tokenizer.json is missing"),
+            "{incomplete}"
+        );
         file.expand(&folder, &names).unwrap();
         assert_eq!(file.folder(), None);
         let blobs: BTreeMap<_, _> = file

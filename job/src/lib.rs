@@ -3,9 +3,12 @@
 //!
 //! - [`units`]: sizes, spans and prices that people can write.
 //! - [`model`]: networks as data, with shapes checked and cost known.
+//! - [`program`]: operations over whole tensors, likewise: what ONNX files and
+//!   direct computations become.
 //! - [`spec`]: what is asked, in a canonical form that has one digest.
 //! - [`mod@file`]: the same as people write it, in TOML or JSON.
 //! - [`event`]: what a task says while it runs.
+//! - [`ask`]: what a resident model is asked, and what it answers.
 //! - [`lifecycle`]: how a job's state changes; attempts, leases, epochs.
 //! - [`place`]: which node a job goes to, and why not to the others.
 //! - [`address`], [`assignment`], [`order`]: where peers are, and the permission
@@ -13,6 +16,7 @@
 //! - `wire` (feature `wire`): all of these to and from the protobuf types.
 
 pub mod address;
+pub mod ask;
 pub mod assignment;
 pub mod event;
 pub mod file;
@@ -20,6 +24,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod order;
 pub mod place;
+pub mod program;
 pub mod spec;
 pub mod units;
 #[cfg(feature = "wire")]

@@ -112,25 +112,23 @@ impl TryFrom<Written> for Model {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        match written {
-            Written {
-                definition: Some(text),
-                layers: None,
-                input,
-            } => forms::read(&text, input.as_deref())
-                .map(|definition| definition.model)
-                .map_err(|error| format!("`definition`: {error}")),
-            Written {
-                definition: Some(_),
-                ..
-            } => Err("give `layers` or a `definition`, not both".to_owned()),
-            Written {
-                input: Some(input),
-                layers: Some(layers),
-                ..
-            } => Ok(Self { input, layers }),
-            Written { input: None, .. } => Err("missing field `input`".to_owned()),
-            Written { layers: None, .. } => Err("missing field `layers`".to_owned()),
-        }
+        assemble(written.input, written.layers, written.definition)
+    }
+}
+
+/// A model of what files may have: layers, or another system's definition.
+pub(crate) fn assemble(
+    input: Option<Vec<usize>>,
+    layers: Option<Vec<Layer>>,
+    definition: Option<String>,
+) -> Result<Model, String> {
+    match (definition, layers, input) {
+        (Some(text), None, input) => forms::read(&text, input.as_deref())
+            .map(|definition| definition.model)
+            .map_err(|error| format!("`definition`: {error}")),
+        (Some(_), Some(_), _) => Err("give `layers` or a `definition`, not both".to_owned()),
+        (None, Some(layers), Some(input)) => Ok(Model { input, layers }),
+        (None, _, None) => Err("missing field `input`".to_owned()),
+        (None, None, _) => Err("missing field `layers`".to_owned()),
     }
 }

@@ -3,11 +3,11 @@
 
 use embermesh_crypto::{
     PeerId,
-    statement::{Advert, DeviceKind},
+    statement::{Advert, DeviceKind, Runtime, Runtimes},
 };
 
 use crate::{
-    spec::{Limits, Requirements},
+    spec::{Limits, Requirements, Work},
     units::{Bytes, MicroUnits},
 };
 
@@ -22,6 +22,8 @@ pub struct NodeView {
     pub slots: u32,
     /// How many more it would take.
     pub free_slots: u32,
+    /// How many more resident models it would take.
+    pub free_residents: u32,
     /// How many wait there.
     pub queued: u32,
     /// Where it is.
@@ -36,6 +38,8 @@ pub struct NodeView {
     pub live: bool,
     /// Whether it is about to stop.
     pub draining: bool,
+    /// Which programs of clients it runs.
+    pub runtimes: Runtimes,
 }
 
 /// A device of a node.
@@ -70,6 +74,7 @@ impl NodeView {
                 .collect(),
             slots: advert.slots,
             free_slots: advert.free_slots,
+            free_residents: advert.free_residents,
             queued: advert.queued,
             region: advert.region.clone(),
             price: MicroUnits(advert.price_micros_per_hour),
@@ -77,6 +82,7 @@ impl NodeView {
             reputation: 0.5,
             live: true,
             draining: advert.draining,
+            runtimes: advert.runtimes,
         }
     }
 }
@@ -126,9 +132,20 @@ pub enum Why {
         /// What is needed.
         needs: Bytes,
     },
+    /// It does not run such programs.
+    #[error(
+        "does not run {wants} programs: its owner has not allowed them, or they do not work there"
+    )]
+    NoRuntime {
+        /// The runtime that is asked for.
+        wants: Runtime,
+    },
     /// It has no slot free now.
     #[error("has no slot free now")]
     Busy,
+    /// It keeps as many resident models as it may, or none.
+    #[error("keeps no more resident models: its `residents` are taken, or 0")]
+    NoResidents,
 }
 
 impl Why {
@@ -144,7 +161,9 @@ impl Why {
             Self::TooDear { .. } => "too_dear",
             Self::NoDevice { .. } => "no_device",
             Self::TooLittleMemory { .. } => "too_little_memory",
+            Self::NoRuntime { .. } => "no_runtime",
             Self::Busy => "busy",
+            Self::NoResidents => "no_residents",
         }
     }
 }
@@ -191,20 +210,64 @@ mod weight {
     pub(super) const PRICE: f64 = 0.1;
 }
 
-/// Finds the nodes for a job: filter, then score. `avoid` adds to the nodes
-/// that the job avoids; `tie_break` decides between equals, so that they share
-/// the load. The same arguments give the same answer.
+/// What a job takes of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// One of its slots, until it is done.
+    Slot,
+    /// A place among its resident models, which does not use a slot up.
+    Residence,
+}
+
+impl Takes {
+    /// What a kind of work takes.
+    #[must_use]
+    pub fn of<I>(work: &Work<I>) -> Self {
+        match work {
+            Work::Serve(_) => Self::Residence,
+            _ => Self::Slot,
+        }
+    }
+}
+
+/// Finds the nodes for a job that takes a slot: filter, then score. `runtime` is what
+/// its work needs beside a device ([`JobSpec::runtime`](crate::spec::JobSpec::runtime));
+/// `avoid` adds to the nodes that the job avoids; `tie_break` decides between equals, so
+/// that they share the load. The same arguments give the same answer.
 #[must_use]
 pub fn place(
     requires: &Requirements,
     limits: &Limits,
+    runtime: Option<Runtime>,
+    nodes: &[NodeView],
+    avoid: &[PeerId],
+    tie_break: u64,
+) -> Placement {
+    place_as(
+        Takes::Slot,
+        requires,
+        limits,
+        runtime,
+        nodes,
+        avoid,
+        tie_break,
+    )
+}
+
+/// The same for what a job takes.
+#[must_use]
+pub fn place_as(
+    takes: Takes,
+    requires: &Requirements,
+    limits: &Limits,
+    runtime: Option<Runtime>,
     nodes: &[NodeView],
     avoid: &[PeerId],
     tie_break: u64,
 ) -> Placement {
     let mut placement = Placement::default();
     for node in nodes {
-        match fit(requires, limits, node, avoid) {
+        match fit(takes, requires, limits, runtime, node, avoid) {
             Ok(device) => placement.ranked.push(Ranked {
                 peer: node.peer,
                 score: score(node, device),
@@ -227,8 +290,10 @@ pub fn place(
 
 /// The device that the job would have on this node.
 fn fit<'a>(
+    takes: Takes,
     requires: &Requirements,
     limits: &Limits,
+    runtime: Option<Runtime>,
     node: &'a NodeView,
     avoid: &[PeerId],
 ) -> Result<&'a DeviceView, Why> {
@@ -260,12 +325,18 @@ fn fit<'a>(
             pays,
         });
     }
-    let device = fit_device(requires, limits, node)?;
-    // Last, so that the other reasons are told first: this one passes.
-    if node.free_slots == 0 {
-        return Err(Why::Busy);
+    if let Some(wants) = runtime
+        && !node.runtimes.has(wants)
+    {
+        return Err(Why::NoRuntime { wants });
     }
-    Ok(device)
+    let device = fit_device(requires, limits, node)?;
+    // Last, so that the other reasons are told first: these pass.
+    match takes {
+        Takes::Slot if node.free_slots == 0 => Err(Why::Busy),
+        Takes::Residence if node.free_residents == 0 => Err(Why::NoResidents),
+        _ => Ok(device),
+    }
 }
 
 fn fit_device<'a>(
@@ -338,6 +409,7 @@ mod tests {
             }],
             slots: 2,
             free_slots: 2,
+            free_residents: 1,
             queued: 0,
             region: "eu".into(),
             price: MicroUnits(100),
@@ -345,11 +417,12 @@ mod tests {
             reputation: 0.5,
             live: true,
             draining: false,
+            runtimes: Runtimes::default(),
         }
     }
 
     fn place_on(requires: &Requirements, nodes: &[NodeView]) -> Placement {
-        place(requires, &Limits::default(), nodes, &[], 0)
+        place(requires, &Limits::default(), None, nodes, &[], 0)
     }
 
     fn why(requires: &Requirements, change: impl Fn(&mut NodeView)) -> &'static str {
@@ -369,6 +442,24 @@ mod tests {
         assert_eq!(why(&any, |n| n.live = false), "not_live");
         assert_eq!(why(&any, |n| n.draining = true), "draining");
         assert_eq!(why(&any, |n| n.free_slots = 0), "busy");
+        let mut full = node(1);
+        full.free_slots = 0;
+        let resident = |node: &NodeView| {
+            let nodes = std::slice::from_ref(node);
+            place_as(
+                Takes::Residence,
+                &any,
+                &Limits::default(),
+                None,
+                nodes,
+                &[],
+                0,
+            )
+        };
+        // A resident model takes no slot, and has places of its own.
+        assert_eq!(resident(&full).ranked.len(), 1);
+        full.free_residents = 0;
+        assert_eq!(resident(&full).passed_over[0].why.code(), "no_residents");
         assert_eq!(why(&any, |n| n.devices[0].usable = false), "no_device");
         assert_eq!(
             why(&any, |n| n.devices[0].memory = Bytes(1)),
@@ -403,6 +494,25 @@ mod tests {
             why(&requires(|r| r.min_memory = Bytes(9 << 30)), |_| {}),
             "too_little_memory"
         );
+    }
+
+    #[test]
+    fn a_node_without_the_runtime_is_passed_over() {
+        let mut offers = node(2);
+        offers.runtimes = Runtimes::from_iter([Runtime::Python]);
+        let nodes = [node(1), offers];
+        let on = |runtime| {
+            let (any, limits) = (Requirements::default(), Limits::default());
+            place(&any, &limits, runtime, &nodes, &[], 0)
+        };
+        assert_eq!(on(None).ranked.len(), 2);
+        let python = on(Some(Runtime::Python));
+        assert_eq!(python.ranked[0].peer, peer(2));
+        assert_eq!(python.passed_over[0].why.code(), "no_runtime");
+        let wasm = on(Some(Runtime::Wasm));
+        assert!(wasm.ranked.is_empty());
+        let why = wasm.passed_over[1].why.to_string();
+        assert!(why.contains("wasm programs"), "{why}");
     }
 
     #[test]
@@ -446,8 +556,15 @@ mod tests {
         let mut winners = std::collections::BTreeSet::new();
         for draw in 0..200 {
             let limits = Limits::default();
-            let a = place(&Requirements::default(), &limits, &nodes, &[], draw);
-            let b = place(&Requirements::default(), &limits, &reversed, &[], draw);
+            let a = place(&Requirements::default(), &limits, None, &nodes, &[], draw);
+            let b = place(
+                &Requirements::default(),
+                &limits,
+                None,
+                &reversed,
+                &[],
+                draw,
+            );
             assert_eq!(a.ranked, b.ranked);
             winners.insert(a.ranked[0].peer);
         }

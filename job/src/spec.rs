@@ -4,6 +4,7 @@
 //! what an assignment is bound to. Bytes that are not in that form are refused,
 //! so that a digest names one spec and a spec has one digest.
 
+mod compute;
 mod dataset;
 mod embed;
 mod evaluate;
@@ -12,11 +13,14 @@ mod invalid;
 mod language;
 mod limits;
 mod loss;
+mod network;
 mod optimizer;
 mod perplexity;
 mod precision;
 mod predict;
 mod schedule;
+mod script;
+mod serve;
 mod stopping;
 mod subject;
 mod texts;
@@ -30,6 +34,9 @@ use serde::{Deserialize, Serialize};
 use self::invalid::{field, within};
 pub use self::precision::Precision;
 pub use self::{
+    compute::{
+        Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, Planned, Tensor, output_bytes,
+    },
     dataset::{
         Column, Dataset, Dialect, Images, Inline, InlineTargets, Missing, Normalise, Npy, Npz,
         Table, Target, TargetColumns,
@@ -44,10 +51,19 @@ pub use self::{
     language::{LanguageModel, MAX_MODEL_FILES, model_files},
     limits::{Limits, Requirements},
     loss::Loss,
+    network::{Feed, Feeds, Network, Onnx},
     optimizer::Optimizer,
     perplexity::{Perplexity, USUAL_WINDOW},
     predict::{Outputs, Predict, TableFormat},
     schedule::{Schedule, Span},
+    script::{
+        ARCHIVE, MAX_ARG, MAX_ARGS, MAX_FILE_NAME, MAX_FILES, MAX_OUTPUTS, MAX_PROGRAM, MAX_STDIN,
+        MAX_VARIABLES, MIN_SCRIPT_MEMORY, Runtime, Script,
+    },
+    serve::{
+        Askers, MAX_ASKERS, MAX_CONCURRENCY, MAX_CONTEXT, MAX_QUEUE, SERVED_BATCH, Serve, Served,
+        ServedNetwork,
+    },
     stopping::{Clip, EarlyStopping, Watch},
     subject::Subject,
     texts::{MAX_TEXTS, Texts},
@@ -109,10 +125,16 @@ pub enum Work<I = Input> {
     Predict(Predict<I>),
     /// Go on from texts with a language model.
     Generate(Generate<I>),
+    /// Run a program of the client's.
+    Script(Script<I>),
+    /// Operations over tensors.
+    Compute(Compute<I>),
     /// Make vectors of texts with an encoder.
     Embed(Embed<I>),
     /// Judge a language model by texts.
     Perplexity(Perplexity<I>),
+    /// Keep a model in memory and answer what it is asked.
+    Serve(Serve<I>),
 }
 
 impl<I> Work<I> {
@@ -122,7 +144,11 @@ impl<I> Work<I> {
     pub fn ends_early(&self) -> bool {
         matches!(
             self,
-            Self::Train(_) | Self::Generate(_) | Self::Embed(_) | Self::Perplexity(_)
+            Self::Train(_)
+                | Self::Generate(_)
+                | Self::Embed(_)
+                | Self::Perplexity(_)
+                | Self::Serve(_)
         )
     }
 }
@@ -185,8 +211,11 @@ impl JobSpec {
             Work::Evaluate(evaluate) => evaluate.validate(&self.limits),
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
+            Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
+            Work::Compute(compute) => compute.validate(&self.limits),
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
+            Work::Serve(serve) => serve.validate(&self.requires, &self.limits),
         }
     }
 
@@ -216,10 +245,23 @@ impl<I> JobSpec<I> {
     pub fn model(&self) -> Option<&Model> {
         match &self.work {
             Work::Train(train) => Some(&train.model),
-            Work::Evaluate(evaluate) => Some(&evaluate.model),
-            Work::Predict(predict) => Some(&predict.model),
-            Work::Generate(_) => None,
+            Work::Evaluate(evaluate) => evaluate.model.declared(),
+            Work::Predict(predict) => predict.model.declared(),
+            Work::Generate(_) | Work::Compute(_) | Work::Script(_) => None,
             Work::Embed(_) | Work::Perplexity(_) => None,
+            Work::Serve(serve) => match &serve.model {
+                Served::Language(_) => None,
+                Served::Network(network) => Some(&network.model),
+            },
+        }
+    }
+
+    /// The runtime that a node must offer for it; none for what every node does.
+    #[must_use]
+    pub fn runtime(&self) -> Option<Runtime> {
+        match &self.work {
+            Work::Script(script) => Some(script.runtime),
+            _ => None,
         }
     }
 
@@ -230,6 +272,10 @@ impl<I> JobSpec<I> {
             Work::Generate(generate) => Some(&generate.model),
             Work::Embed(embed) => Some(&embed.model),
             Work::Perplexity(judge) => Some(&judge.model),
+            Work::Serve(serve) => match &serve.model {
+                Served::Language(model) => Some(model),
+                Served::Network(_) => None,
+            },
             _ => None,
         }
     }
@@ -240,6 +286,10 @@ impl<I> JobSpec<I> {
             Work::Generate(generate) => Some(&mut generate.model),
             Work::Embed(embed) => Some(&mut embed.model),
             Work::Perplexity(judge) => Some(&mut judge.model),
+            Work::Serve(serve) => match &mut serve.model {
+                Served::Language(model) => Some(model),
+                Served::Network(_) => None,
+            },
             _ => None,
         }
     }
@@ -252,8 +302,11 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => evaluate.input_refs(),
             Work::Predict(predict) => predict.input_refs(),
             Work::Generate(generate) => generate.input_refs(),
+            Work::Script(script) => script.input_refs(),
+            Work::Compute(compute) => compute.input_refs(),
             Work::Embed(embed) => embed.input_refs(),
             Work::Perplexity(judge) => judge.input_refs(),
+            Work::Serve(serve) => serve.input_refs(),
         }
     }
 
@@ -270,8 +323,11 @@ impl<I> JobSpec<I> {
             Work::Evaluate(evaluate) => Work::Evaluate(evaluate.try_map(&mut name)?),
             Work::Predict(predict) => Work::Predict(predict.try_map(&mut name)?),
             Work::Generate(generate) => Work::Generate(generate.try_map(&mut name)?),
+            Work::Script(script) => Work::Script(script.try_map(&mut name)?),
+            Work::Compute(compute) => Work::Compute(compute.try_map(&mut name)?),
             Work::Embed(embed) => Work::Embed(embed.try_map(&mut name)?),
             Work::Perplexity(judge) => Work::Perplexity(judge.try_map(&mut name)?),
+            Work::Serve(serve) => Work::Serve(serve.try_map(&mut name)?),
         };
         Ok(JobSpec {
             name: self.name,
@@ -283,9 +339,10 @@ impl<I> JobSpec<I> {
     }
 }
 
-/// Whether a model gives as many numbers a sample as its loss takes.
-fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
-    if plan.output_shape == [outputs as usize] {
+/// Whether a model whose outputs have this shape, without the batch, gives as many
+/// numbers a sample as its loss takes.
+fn gives(shape: &[usize], target: Target, outputs: u32) -> Result<(), InvalidSpec> {
+    if shape == [outputs as usize] {
         return Ok(());
     }
     let what = match target {
@@ -297,8 +354,7 @@ fn gives(plan: &Plan, target: Target, outputs: u32) -> Result<(), InvalidSpec> {
     Err(field(
         "model",
         format!(
-            "its output has the shape {:?}, and the data has {what}: end with a dense layer of {outputs} {units}",
-            plan.output_shape
+            "its output has the shape {shape:?}, and the data has {what}: end with a dense layer of {outputs} {units}"
         ),
     ))
 }

@@ -4,6 +4,7 @@
 //! further: everything inward sees domain types. The generated types are named
 //! only by the modules that speak gRPC.
 
+mod ask;
 mod event;
 mod job;
 mod order;
@@ -11,6 +12,7 @@ mod place;
 
 use embermesh_crypto::{Digest, Epoch, JobId, PeerId};
 
+pub use ask::{Deployment, ResidentModel};
 pub use job::JobView;
 
 /// The longest text that is taken from the wire, in bytes, unless its field

@@ -48,6 +48,9 @@ impl Advertiser {
                 free_slots: occupancy.free,
                 queued: 0,
                 draining: occupancy.draining,
+                runtimes: self.site.slots.runtimes(),
+                models: self.site.residents.adverts(),
+                free_residents: occupancy.free_residents,
                 missing_fences: self.missing_fences.clone(),
             })
             .await
@@ -57,8 +60,15 @@ impl Advertiser {
     pub(crate) async fn run(self, cancel: CancellationToken) {
         self.provide_classes();
         let mut occupancy = self.site.slots.occupancy();
+        let mut residents = self.site.residents.changes();
         loop {
-            let changed = cancel.run_until_cancelled(occupancy.changed()).await;
+            let changed = async {
+                tokio::select! {
+                    changed = occupancy.changed() => changed,
+                    changed = residents.changed() => changed,
+                }
+            };
+            let changed = cancel.run_until_cancelled(changed).await;
             if !matches!(changed, Some(Ok(()))) {
                 return;
             }

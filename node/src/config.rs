@@ -10,7 +10,10 @@ use std::{
 };
 
 use embermesh_compute::device::{DeviceChoice, compiled_in};
-use embermesh_crypto::ids::{NetworkName, PeerId};
+use embermesh_crypto::{
+    ids::{NetworkName, PeerId},
+    statement::Runtime,
+};
 use embermesh_job::units::{Bytes, MicroUnits, Millis};
 use embermesh_mesh::{Limits, MeshConfig, road::Target};
 use serde::{Deserialize, Serialize};
@@ -21,6 +24,9 @@ pub const MAX_REPLICAS: u32 = 8;
 
 /// The most tasks that run on one device at once.
 pub const MAX_SLOTS: u32 = 64;
+
+/// The most models that are resident on a node at once.
+pub const MAX_RESIDENTS: u32 = 64;
 
 /// The most indexes that a node registers with.
 pub const MAX_INDEXES: usize = 8;
@@ -71,6 +77,9 @@ pub struct NodeConfig {
     /// The most memory of one task. 0 means three quarters of the machine's,
     /// divided by the number of slots.
     pub memory: Bytes,
+    /// How many models may be resident at once; 0 keeps none. They take no slot, and
+    /// share the memory of all slots with the tasks that run in these.
+    pub residents: u32,
     /// Threads of one task; 0 means one per core.
     pub threads: u32,
     /// Where the node is, as its owner names it.
@@ -92,6 +101,30 @@ pub struct NodeConfig {
     pub keep_ended: Millis,
     /// How much of this process other peers of the mesh can take up.
     pub limits: Limits,
+    /// Which programs of clients may run here, beside the node's own work.
+    pub runtimes: AllowedRuntimes,
+}
+
+/// Which programs of clients the owner lets run. None without the owner's word: a
+/// sandbox is good, and no program is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AllowedRuntimes {
+    /// WebAssembly modules for WASI preview 1.
+    pub wasm: bool,
+    /// Python programs, with the system's Python in a sandbox of bubblewrap.
+    pub python: bool,
+}
+
+impl AllowedRuntimes {
+    /// Whether one is allowed.
+    #[must_use]
+    pub const fn has(self, runtime: Runtime) -> bool {
+        match runtime {
+            Runtime::Wasm => self.wasm,
+            Runtime::Python => self.python,
+        }
+    }
 }
 
 impl Default for NodeConfig {
@@ -112,6 +145,7 @@ impl Default for NodeConfig {
             devices: compiled_in(),
             slots: 1,
             memory: Bytes(0),
+            residents: 1,
             threads: 0,
             region: String::new(),
             price: MicroUnits(0),
@@ -121,6 +155,7 @@ impl Default for NodeConfig {
             worker_command: Vec::new(),
             keep_ended: Millis(7 * 86_400_000),
             limits: mesh.limits,
+            runtimes: AllowedRuntimes::default(),
         }
     }
 }
@@ -166,6 +201,7 @@ impl NodeConfig {
     /// When a value cannot work; the message names its key.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         within("slots", self.slots.into(), 1, MAX_SLOTS.into())?;
+        within("residents", self.residents.into(), 0, MAX_RESIDENTS.into())?;
         let replicas = self.checkpoint_replicas.into();
         within("checkpoint_replicas", replicas, 0, MAX_REPLICAS.into())?;
         let devices = self.devices.len() as u64;
@@ -278,6 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn programs_of_clients_run_where_the_owner_says_so() {
+        let config = NodeConfig::default();
+        assert!(
+            Runtime::ALL
+                .iter()
+                .all(|runtime| !config.runtimes.has(*runtime))
+        );
+        let config: NodeConfig = serde_json::from_str(r#"{"runtimes": {"python": true}}"#).unwrap();
+        assert!(config.runtimes.has(Runtime::Python) && !config.runtimes.has(Runtime::Wasm));
+        let unknown = serde_json::from_str::<NodeConfig>(r#"{"runtimes": {"ruby": true}}"#);
+        assert!(unknown.unwrap_err().to_string().contains("ruby"));
+    }
+
+    #[test]
     fn units_are_written_as_people_write_them() {
         let text = r#"{"memory": "512 MiB", "drain_timeout": "10s", "devices": ["cpu"]}"#;
         let config: NodeConfig = serde_json::from_str(text).unwrap();
@@ -330,6 +380,12 @@ mod tests {
             ..NodeConfig::default()
         };
         assert!(config.validate().unwrap_err().to_string().contains("slots"));
+        let config = NodeConfig {
+            residents: MAX_RESIDENTS + 1,
+            ..NodeConfig::default()
+        };
+        let refused = config.validate().unwrap_err().to_string();
+        assert!(refused.contains("residents"), "{refused}");
     }
 
     #[test]

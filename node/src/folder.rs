@@ -1,11 +1,10 @@
 //! What is where in the node's data folder.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use embermesh_storage::folder::{self, FolderUnusable, make_private};
+
+use crate::remove::remove_tree;
 
 /// Who holds the folder; names its lock and its database.
 const DAEMON: &str = "node";
@@ -57,10 +56,7 @@ impl DataFolder {
     pub fn fresh_work(&self) -> Result<PathBuf, FolderUnusable> {
         let work = self.0.path().join(WORK);
         let unusable = |source| FolderUnusable::io(&work, source);
-        match fs::remove_dir_all(&work) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
-            _ => {}
-        }
+        remove_tree(&work).map_err(unusable)?;
         make_private(&work).map_err(unusable)?;
         Ok(work)
     }

@@ -4,6 +4,9 @@
 //! - `gate`, `trust`: may this key run this here, now?
 //! - `task`: one actor for each attempt, from inputs to receipt.
 //! - `worker`, `slots`, `probe`: the processes that do the work, on which device.
+//! - `runtimes`: which programs of clients may run here, and do; `remove`: of what
+//!   they left.
+//! - `resident`: models that stay in memory, and whoever asks them.
 //! - `arriving`: blobs that clients are sending now.
 //! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
 //!   word to the mesh.
@@ -23,8 +26,11 @@ mod joined;
 mod node;
 mod probe;
 mod receipt;
+mod remove;
 mod replicate;
+mod resident;
 mod running;
+mod runtimes;
 mod service;
 mod site;
 mod slots;
@@ -34,7 +40,7 @@ mod trust;
 mod uplink;
 mod worker;
 
-pub use config::{InvalidConfig, NodeConfig};
+pub use config::{AllowedRuntimes, InvalidConfig, NodeConfig};
 pub use node::{Node, NodeError};
 pub use running::RunningNode;
 pub use store::StoreError;

@@ -23,7 +23,9 @@ use crate::{
     folder::DataFolder,
     gate::Gate,
     probe::probe_all,
+    resident::Residents,
     running::RunningNode,
+    runtimes::RuntimeStandings,
     service,
     site::Site,
     slots::{Slots, Workers},
@@ -138,6 +140,7 @@ impl Node {
             changed: watch::Sender::new(0),
             brought: watch::Sender::new(0),
             arriving: Arriving::default(),
+            residents: Residents::default(),
             tracker,
             keypair,
         });
@@ -217,6 +220,7 @@ async fn devices(
         });
         return Err(NodeError::NoDevice(faults.collect::<Vec<_>>().join("; ")));
     }
+    let runtimes = Box::pin(RuntimeStandings::probe(config.runtimes, &spawner, command)).await;
     let memory = match config.memory.0 {
         0 => share_of_memory(config.slots),
         bytes => bytes,
@@ -226,7 +230,14 @@ async fn devices(
         command: Arc::clone(command),
         cancel: cancel.clone(),
     };
-    let (slots, actors) = Slots::new(probed, config.slots, memory, &workers);
+    let (slots, actors) = Slots::new(
+        probed,
+        config.slots,
+        config.residents,
+        memory,
+        runtimes,
+        &workers,
+    );
     for actor in actors {
         tracker.spawn(actor);
     }

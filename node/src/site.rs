@@ -12,7 +12,7 @@ use embermesh_mesh::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::{arriving::Arriving, joined::joined, slots::Slots, store::Store};
+use crate::{arriving::Arriving, joined::joined, resident::Residents, slots::Slots, store::Store};
 
 /// What tasks work with.
 pub(crate) struct Site {
@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) brought: watch::Sender<u64>,
     /// Blobs that clients are sending here now.
     pub(crate) arriving: Arriving,
+    /// Models that are resident here.
+    pub(crate) residents: Residents,
     /// Owns every task of the node that is not waited for where it was started.
     pub(crate) tracker: TaskTracker,
 }

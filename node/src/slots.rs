@@ -3,65 +3,37 @@
 //! A slot is taken before an attempt is admitted, so that "busy" never uses an
 //! assignment up, and comes back when its [`Slot`] is dropped, however the attempt
 //! ended.
+//!
+//! A resident model takes no slot but a place of its own, of which there are as many
+//! as the owner allows: it stays for long and computes only while it is asked. What
+//! the two share is memory. The node has as much as its slots may use together; what
+//! residents were given is no longer there for tasks, nor the other way round. While
+//! a model is resident the node counts a slot more, taken by it, so that whoever
+//! counts tasks against slots comes out right.
+
+mod refused;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use embermesh_compute::{device::DeviceChoice, probe::DeviceReport};
-use embermesh_crypto::statement::{DeviceAdvert, DeviceKind};
+use embermesh_crypto::statement::{DeviceAdvert, DeviceKind, Runtime, Runtimes};
 use embermesh_job::{
+    place::Takes,
     spec::{Limits, Requirements},
     units::Bytes,
 };
-use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::refused::NoSlot;
 use crate::{
     probe::Probed,
+    runtimes::{RuntimeStandings, Standing},
     worker::{Nursery, Spawner, Warm, Worker, WorkerCommand, WorkerLost},
 };
 
 /// Bytes of a device's name that an advert shows.
 const MAX_NAME: usize = 64;
-
-/// Why no slot can be had.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum NoSlot {
-    /// The node is about to stop.
-    #[error("this node is about to stop and takes no new jobs: ask another")]
-    Draining,
-    /// No device of the kind works.
-    #[error("this node has no working {}: ask a node that has one", wants.map_or("device", DeviceKind::as_str))]
-    NoDevice {
-        /// The kind, where one is asked for.
-        wants: Option<DeviceKind>,
-    },
-    /// The devices are too small.
-    #[error(
-        "this node gives a job {has} of memory at most and this one needs {needs}: ask a larger one, or lower `limits.memory`"
-    )]
-    TooLittleMemory {
-        /// The most it gives.
-        has: Bytes,
-        /// What is needed.
-        needs: Bytes,
-    },
-    /// Every slot is taken.
-    #[error("every slot of this node is taken: try again later, or ask another")]
-    Busy,
-}
-
-impl NoSlot {
-    /// A stable word.
-    pub(crate) const fn code(&self) -> &'static str {
-        match self {
-            Self::Draining => "draining",
-            Self::NoDevice { .. } => "no_device",
-            Self::TooLittleMemory { .. } => "too_little_memory",
-            Self::Busy => "busy",
-        }
-    }
-}
 
 struct Device {
     choice: DeviceChoice,
@@ -83,6 +55,10 @@ pub(crate) struct DeviceState {
 pub(crate) struct Occupancy {
     pub(crate) slots: u32,
     pub(crate) free: u32,
+    /// Resident models that it would take.
+    pub(crate) free_residents: u32,
+    /// Bytes that the next task may have at most.
+    pub(crate) memory: u64,
     pub(crate) draining: bool,
 }
 
@@ -92,11 +68,25 @@ pub(crate) struct Slots {
     inner: Arc<Inner>,
 }
 
+/// What is taken now.
+struct Taken {
+    devices: Vec<Device>,
+    residents: u32,
+    /// Bytes that residents were given.
+    resident_bytes: u64,
+    /// Bytes that tasks in slots were given.
+    task_bytes: u64,
+}
+
 struct Inner {
-    devices: Mutex<Vec<Device>>,
+    taken: Mutex<Taken>,
     per_device: u32,
+    /// Slots of all devices that work.
+    slots: u32,
+    residents: u32,
     /// The most memory of one job, in bytes.
     memory: u64,
+    runtimes: RuntimeStandings,
     occupancy: watch::Sender<Occupancy>,
 }
 
@@ -113,7 +103,9 @@ impl Slots {
     pub(crate) fn new(
         probed: Vec<Probed>,
         per_device: u32,
+        residents: u32,
         memory: u64,
+        runtimes: RuntimeStandings,
         workers: &Workers,
     ) -> (Self, Vec<impl Future<Output = ()> + Send + use<>>) {
         let mut actors = Vec::new();
@@ -140,21 +132,48 @@ impl Slots {
         let (occupancy, _) = watch::channel(Occupancy {
             slots,
             free: slots,
+            free_residents: residents,
+            memory,
             draining: false,
         });
         let inner = Arc::new(Inner {
-            devices: Mutex::new(devices),
+            taken: Mutex::new(Taken {
+                devices,
+                residents: 0,
+                resident_bytes: 0,
+                task_bytes: 0,
+            }),
             per_device,
+            slots,
+            residents,
             memory,
+            runtimes,
             occupancy,
         });
         (Self { inner }, actors)
     }
 
-    /// Takes a slot on the fastest free device that fits.
-    pub(crate) fn take(&self, requires: &Requirements, limits: &Limits) -> Result<Slot, NoSlot> {
+    /// Takes a slot, or a place for a resident model, on the fastest free device that
+    /// fits. `runtime` is what the work needs beside a device.
+    pub(crate) fn take(
+        &self,
+        takes: Takes,
+        requires: &Requirements,
+        limits: &Limits,
+        runtime: Option<Runtime>,
+    ) -> Result<Slot, NoSlot> {
         if self.inner.occupancy.borrow().draining {
             return Err(NoSlot::Draining);
+        }
+        if let Some(wants) = runtime {
+            match self.inner.runtimes.of(wants) {
+                Standing::Works => {}
+                Standing::Off => return Err(NoSlot::RuntimeOff { wants }),
+                Standing::Fault(fault) => {
+                    let fault = fault.clone();
+                    return Err(NoSlot::RuntimeFault { wants, fault });
+                }
+            }
         }
         let needs = Bytes(limits.memory.0.max(requires.min_memory.0));
         if needs.0 > self.inner.memory {
@@ -163,7 +182,10 @@ impl Slots {
                 needs,
             });
         }
-        let mut devices = self.devices();
+        let resident = takes == Takes::Residence;
+        let mut taken = self.taken();
+        let left = Bytes(self.left(&taken));
+        let (most, already) = (self.inner.residents, taken.residents);
         let wants = requires.device;
         let fits = |device: &&mut Device| {
             device
@@ -171,37 +193,63 @@ impl Slots {
                 .as_ref()
                 .is_ok_and(|report| wants.is_none_or(|kind| kind == report.kind))
         };
-        let mut fitting: Vec<&mut Device> = devices.iter_mut().filter(fits).collect();
+        let mut fitting: Vec<&mut Device> = taken.devices.iter_mut().filter(fits).collect();
         if fitting.is_empty() {
             return Err(NoSlot::NoDevice { wants });
         }
-        fitting.retain(|device| device.taken < self.inner.per_device);
+        if resident && most <= already {
+            return Err(NoSlot::NoResidence { most });
+        }
+        if !resident {
+            fitting.retain(|device| device.taken < self.inner.per_device);
+        }
         let speed = |device: &&mut Device| device.report.as_ref().map_or(0, |report| report.mflops);
         let Some(device) = fitting.into_iter().max_by_key(speed) else {
             return Err(NoSlot::Busy);
         };
-        device.taken += 1;
-        device
-            .wanted
-            .send_replace(device.taken < self.inner.per_device);
+        if needs > left {
+            return Err(NoSlot::MemoryTaken { left, needs });
+        }
+        let (choice, warm) = (device.choice, device.warm.clone());
+        if !resident {
+            device.taken += 1;
+            device
+                .wanted
+                .send_replace(device.taken < self.inner.per_device);
+        }
+        let bytes = limits.memory.0;
         let slot = Slot {
-            device: device.choice,
-            kind: device.choice.kind(),
-            warm: device.warm.clone(),
+            device: choice,
+            kind: choice.kind(),
+            warm,
+            takes,
+            bytes,
             slots: self.clone(),
         };
-        self.publish(&devices);
+        if resident {
+            taken.residents += 1;
+            taken.resident_bytes = taken.resident_bytes.saturating_add(bytes);
+        } else {
+            taken.task_bytes = taken.task_bytes.saturating_add(bytes);
+        }
+        self.publish(&taken);
         Ok(slot)
+    }
+
+    /// Which programs of clients run here.
+    pub(crate) fn runtimes(&self) -> Runtimes {
+        self.inner.runtimes.offered()
     }
 
     /// Takes nothing more on.
     pub(crate) fn drain(&self) {
-        for device in self.devices().iter() {
+        for device in &self.taken().devices {
             device.wanted.send_replace(false);
         }
         self.inner.occupancy.send_modify(|now| {
             now.draining = true;
             now.free = 0;
+            now.free_residents = 0;
         });
     }
 
@@ -212,8 +260,11 @@ impl Slots {
 
     /// Every device.
     pub(crate) fn devices_now(&self) -> Vec<DeviceState> {
-        let memory = self.inner.memory;
-        self.devices()
+        let taken = self.taken();
+        // What residents have, no task can have; tasks come and go.
+        let memory = self.most_of_a_task(&taken);
+        taken
+            .devices
             .iter()
             .map(|device| DeviceState {
                 advert: advert(device, memory),
@@ -222,30 +273,54 @@ impl Slots {
             .collect()
     }
 
-    fn give_back(&self, choice: DeviceChoice) {
+    fn give_back(&self, slot: &Slot) {
         let draining = self.inner.occupancy.borrow().draining;
-        let mut devices = self.devices();
-        if let Some(device) = devices.iter_mut().find(|device| device.choice == choice) {
-            device.taken = device.taken.saturating_sub(1);
-            device.wanted.send_replace(!draining);
+        let mut taken = self.taken();
+        if slot.takes == Takes::Residence {
+            taken.residents = taken.residents.saturating_sub(1);
+            taken.resident_bytes = taken.resident_bytes.saturating_sub(slot.bytes);
+        } else {
+            taken.task_bytes = taken.task_bytes.saturating_sub(slot.bytes);
+            let of_slot = |device: &&mut Device| device.choice == slot.device;
+            if let Some(device) = taken.devices.iter_mut().find(of_slot) {
+                device.taken = device.taken.saturating_sub(1);
+                device.wanted.send_replace(!draining);
+            }
         }
-        self.publish(&devices);
+        self.publish(&taken);
     }
 
-    fn publish(&self, devices: &[Device]) {
-        let taken: u32 = devices.iter().map(|device| device.taken).sum();
+    /// Bytes that nobody was given.
+    fn left(&self, taken: &Taken) -> u64 {
+        let all = self.inner.memory.saturating_mul(self.inner.slots.into());
+        all.saturating_sub(taken.resident_bytes)
+            .saturating_sub(taken.task_bytes)
+    }
+
+    /// Bytes that a task may have once no other runs.
+    fn most_of_a_task(&self, taken: &Taken) -> u64 {
+        let all = self.inner.memory.saturating_mul(self.inner.slots.into());
+        let left = all.saturating_sub(taken.resident_bytes);
+        left.min(self.inner.memory)
+    }
+
+    fn publish(&self, taken: &Taken) {
+        let in_slots: u32 = taken.devices.iter().map(|device| device.taken).sum();
+        let memory = self.most_of_a_task(taken);
         self.inner.occupancy.send_modify(|now| {
-            now.free = if now.draining {
-                0
-            } else {
-                now.slots.saturating_sub(taken)
-            };
+            now.slots = self.inner.slots.saturating_add(taken.residents);
+            now.memory = memory;
+            if now.draining {
+                return;
+            }
+            now.free = self.inner.slots.saturating_sub(in_slots);
+            now.free_residents = self.inner.residents.saturating_sub(taken.residents);
         });
     }
 
-    fn devices(&self) -> std::sync::MutexGuard<'_, Vec<Device>> {
+    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
         self.inner
-            .devices
+            .taken
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -281,11 +356,15 @@ fn advert(device: &Device, memory: u64) -> DeviceAdvert {
     }
 }
 
-/// A slot of a device, taken until it is dropped.
+/// A slot of a device, or a place for a resident model on it, taken until it is
+/// dropped.
 pub(crate) struct Slot {
     device: DeviceChoice,
     kind: DeviceKind,
     warm: Warm,
+    takes: Takes,
+    /// Memory that it was given.
+    bytes: u64,
     slots: Slots,
 }
 
@@ -306,6 +385,6 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.give_back(self.device);
+        self.slots.give_back(self);
     }
 }

@@ -127,6 +127,9 @@ impl Peer {
             free_slots: SLOTS - running,
             queued: 0,
             draining: false,
+            runtimes: embermesh_crypto::statement::Runtimes::default(),
+            models: Vec::new(),
+            free_residents: 0,
             missing_fences: None,
         };
         statement::sign(&advert, &self.keypair)

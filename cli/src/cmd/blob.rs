@@ -173,7 +173,7 @@ async fn known_nodes(settings: &Settings) -> anyhow::Result<(Client, Vec<Target>
 }
 
 /// A node's address, which is written as an index's is.
-fn target(text: &str) -> anyhow::Result<Target> {
+pub(crate) fn target(text: &str) -> anyhow::Result<Target> {
     let parsed: IndexTarget = text.parse().map_err(|error| {
         let text = format!("{error}").replace("an index address", "a node's address");
         WrongInput(text)

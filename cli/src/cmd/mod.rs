@@ -1,13 +1,17 @@
 //! The subcommands, one file each.
 
+pub(crate) mod ask;
 pub(crate) mod blob;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod deploy;
 pub(crate) mod index;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod models;
 pub(crate) mod node;
 pub(crate) mod nodes;
+pub(crate) mod onnx;
 pub(crate) mod receipt;
 pub(crate) mod submit;
 pub(crate) mod token;
@@ -35,6 +39,10 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Nodes(nodes) => nodes.run(&global),
         Command::Submit(flags) => flags.run(&global),
         Command::Jobs(jobs) => jobs.run(&global),
+        Command::Deploy(flags) => flags.run(&global),
+        Command::Ask(flags) => flags.run(&global),
+        Command::Models(models) => models.run(&global),
+        Command::Undeploy(flags) => flags.run(&global),
         Command::Blob(blob) => blob.run(&global),
         Command::Token(token) => token.run(&global),
         Command::Receipt(receipt) => receipt.run(&global),

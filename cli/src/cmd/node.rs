@@ -69,6 +69,9 @@ pub(crate) struct Flags {
     /// Client key that may use this node without an index
     #[arg(long, value_name = "PEER")]
     allow: Vec<String>,
+    /// Programs of clients that may run here: wasm, python
+    #[arg(long, value_name = "RUNTIME", value_parser = ["wasm", "python"])]
+    runtime: Vec<String>,
     /// Where the node is
     #[arg(long, value_name = "NAME")]
     region: Option<String>,
@@ -97,6 +100,10 @@ impl Flags {
         put(&mut node, "slots", self.slots);
         put(&mut node, "allow", some(&self.allow));
         put(&mut node, "region", self.region.clone());
+        if !self.runtime.is_empty() {
+            let allowed = self.runtime.iter().map(|name| (name.clone(), true.into()));
+            node.insert("runtimes".to_owned(), allowed.collect::<Dict>().into());
+        }
         Dict::from([("node".to_owned(), node.into())])
     }
 }

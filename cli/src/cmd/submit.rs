@@ -10,14 +10,14 @@ use embermesh_client::{Client, Follow, IdempotencyKey, Sources, Submitted, Updat
 use embermesh_crypto::PeerId;
 use embermesh_job::{
     file::{Format, JobFile},
-    spec::{JobSpec, MAX_SPEC_LEN},
+    spec::{JobSpec, MAX_SPEC_LEN, Work},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{ClientFlags, Global},
-    cmd::connect,
+    cmd::{connect, onnx},
     exit::{Exit, Interrupted, WrongInput},
     output::Output,
     runtime,
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How things stand when a submit is broken off before it is answered.
-const UNANSWERED: &str =
+pub(crate) const UNANSWERED: &str =
     ": the index has not answered; `embermesh jobs ls` shows whether it took the job";
 
 /// Flags of `submit`.
@@ -56,7 +56,7 @@ impl Flags {
         let output = global.output(&settings);
         let (spec, sources) = read(&self.file)?;
         if self.check {
-            return check(output, &spec);
+            return check(output, &spec, &sources);
         }
         let quiet = global.quiet;
         runtime::run(async move {
@@ -113,20 +113,38 @@ pub(crate) fn resolve(
         blobs.insert(path.to_owned(), input);
     }
     let spec = file.resolve(&blobs)?;
+    onnx::check(&spec, &sources)?;
     Ok((spec, sources))
 }
 
-fn check(output: Output, spec: &JobSpec) -> anyhow::Result<Exit> {
+/// The numbers and the operations a sample of the model of a job; of a computation,
+/// those of all its tensors and operations.
+fn costs(spec: &JobSpec, sources: &Sources) -> anyhow::Result<Option<(u64, u64)>> {
+    if let Work::Compute(compute) = &spec.work {
+        let planned = compute
+            .plan()
+            .map_err(|error| WrongInput(error.to_string()))?;
+        let cost = planned.program.cost;
+        return Ok(Some((cost.parameters, cost.flops)));
+    }
+    if let Some(checked) = onnx::check(spec, sources)? {
+        return Ok(Some((checked.parameters, checked.flops_per_sample)));
+    }
     let plan = spec.plan().map_err(|error| WrongInput(error.to_string()))?;
+    Ok(plan.map(|plan| (plan.parameters, plan.flops_per_sample)))
+}
+
+fn check(output: Output, spec: &JobSpec, sources: &Sources) -> anyhow::Result<Exit> {
+    let costs = costs(spec, sources)?;
     let inputs: u64 = spec.inputs().iter().map(|input| input.size).sum();
     let mut fields = vec![
         ("name", spec.name.clone()),
         ("spec", spec.digest().to_string()),
     ];
     // A model that is a file of its own is measured where it is read.
-    if let Some(plan) = &plan {
-        fields.push(("parameters", plan.parameters.to_string()));
-        fields.push(("operations per sample", plan.flops_per_sample.to_string()));
+    if let Some((parameters, flops)) = costs {
+        fields.push(("parameters", parameters.to_string()));
+        fields.push(("operations per sample", flops.to_string()));
     }
     fields.push(("inputs", amount::bytes(inputs)));
     output.one(
@@ -134,8 +152,8 @@ fn check(output: Output, spec: &JobSpec) -> anyhow::Result<Exit> {
         &json!({
             "name": spec.name,
             "spec": spec.digest(),
-            "parameters": plan.as_ref().map(|plan| plan.parameters),
-            "flops_per_sample": plan.as_ref().map(|plan| plan.flops_per_sample),
+            "parameters": costs.map(|(parameters, _)| parameters),
+            "flops_per_sample": costs.map(|(_, flops)| flops),
             "input_bytes": inputs,
         }),
     )?;

@@ -61,8 +61,8 @@ impl Demo {
         let mut spec = JobSpec {
             name: format!("{}-evaluation", self.train.name),
             work: Work::Evaluate(Evaluate {
-                model: train.model.clone(),
-                weights: Input { digest, size },
+                model: train.model.clone().into(),
+                weights: Some(Input { digest, size }),
                 data,
                 loss: train.loss.clone(),
                 split,

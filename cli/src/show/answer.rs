@@ -75,8 +75,9 @@ fn show(piece: &Generated) -> Vec<Shown> {
     vec![Shown::Text(text), Shown::Remark(ended(piece, finish))]
 }
 
-/// What a model makes is shown to a person's terminal, which must not obey it.
-fn printable(text: &str) -> String {
+/// What a model or a program makes is shown to a person's terminal, which must not
+/// obey it.
+pub(crate) fn printable(text: &str) -> String {
     let safe = |letter: char| match letter {
         '\n' | '\t' => letter,
         letter if letter.is_control() => '\u{fffd}',

@@ -7,7 +7,7 @@ use embermesh_crypto::time::UnixMillis;
 use embermesh_job::event::EventKind;
 use serde_json::Value;
 
-use super::{amount, ended::word, update::metrics};
+use super::{amount, answer, ended::word, update::metrics};
 use crate::output::table;
 
 /// The heads of the columns.
@@ -127,8 +127,19 @@ fn progress(job: &JobView) -> String {
         EventKind::Generated(piece) => {
             format!("request {}, {} tokens", piece.request, piece.tokens)
         }
+        EventKind::Logged { text, .. } => {
+            let text = answer::printable(text);
+            text.trim_end()
+                .lines()
+                .next_back()
+                .unwrap_or_default()
+                .to_owned()
+        }
         EventKind::Adjusted { step, .. } => format!("adjusted at step {step}"),
         EventKind::Stopped { step, .. } => format!("stopped at step {step}"),
+        EventKind::Loaded(loaded) => {
+            format!("resident in {}", amount::bytes(loaded.memory_bytes))
+        }
         EventKind::Finished { outcome, .. } => word(*outcome).to_owned(),
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod amount;
 pub(crate) mod answer;
 pub(crate) mod ended;
 pub(crate) mod job;
+pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod progress;
 pub(crate) mod ready;

@@ -1,14 +1,17 @@
 //! A node, as a row and as JSON.
 
 use embermesh_client::NodeView;
-use embermesh_crypto::{statement::DeviceAdvert, time::UnixMillis};
+use embermesh_crypto::{
+    statement::{Advert, DeviceAdvert, ModelAdvert},
+    time::UnixMillis,
+};
 use serde_json::{Value, json};
 
 use super::amount;
 
 /// The heads of the columns.
-pub(crate) const HEADERS: [&str; 9] = [
-    "node", "state", "devices", "free", "running", "region", "price/h", "address", "seen",
+pub(crate) const HEADERS: [&str; 10] = [
+    "node", "state", "devices", "free", "running", "models", "region", "price/h", "address", "seen",
 ];
 
 /// One row of a table.
@@ -18,11 +21,15 @@ pub(crate) fn row(node: &NodeView, now: UnixMillis) -> Vec<String> {
     vec![
         node.address.peer.to_string(),
         state(node).to_owned(),
-        advert.map_or_else(dash, |advert| devices(&advert.devices)),
+        advert.map_or_else(dash, |advert| devices(advert)),
         advert.map_or_else(dash, |advert| {
             format!("{}/{}", advert.free_slots, advert.slots)
         }),
         node.running.to_string(),
+        advert
+            .map(|advert| models(&advert.models))
+            .filter(|models| !models.is_empty())
+            .unwrap_or_else(dash),
         advert
             .map(|advert| advert.region.clone())
             .filter(|region| !region.is_empty())
@@ -55,6 +62,9 @@ pub(crate) fn value(node: &NodeView) -> Value {
             "free_slots": advert.free_slots,
             "queued": advert.queued,
             "draining": advert.draining,
+            "runtimes": advert.runtimes.iter().collect::<Vec<_>>(),
+            "models": advert.models.iter().map(model).collect::<Vec<_>>(),
+            "free_residents": advert.free_residents,
             "missing_fences": advert.missing_fences,
         })
     });
@@ -80,8 +90,10 @@ fn state(node: &NodeView) -> &'static str {
     }
 }
 
-fn devices(devices: &[DeviceAdvert]) -> String {
-    let texts: Vec<String> = devices
+fn devices(advert: &Advert) -> String {
+    let runtimes = advert.runtimes.iter().map(|it| it.as_str().to_owned());
+    let texts: Vec<String> = advert
+        .devices
         .iter()
         .map(|device| {
             let kind = device.kind.as_str();
@@ -90,8 +102,23 @@ fn devices(devices: &[DeviceAdvert]) -> String {
                 None => format!("{kind} {:.1} GFLOP/s", device.mflops as f64 / 1e3),
             }
         })
+        .chain(runtimes)
         .collect();
     texts.join(", ")
+}
+
+fn models(models: &[ModelAdvert]) -> String {
+    let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    names.join(", ")
+}
+
+fn model(model: &ModelAdvert) -> Value {
+    let digest: String = model
+        .digest
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    json!({ "name": model.name, "digest": digest, "memory_mib": model.memory_mib })
 }
 
 fn device(device: &DeviceAdvert) -> Value {

@@ -7,13 +7,13 @@ use std::{
 };
 
 use embermesh_client::Update;
-use embermesh_job::event::{EventKind, Generated, Progress};
+use embermesh_job::event::{EventKind, Generated, LogStream, Progress};
 use embermesh_mesh::blob;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
 
 use super::answer::{Answers, Shown};
-use super::{amount, update};
+use super::{amount, answer, update};
 use crate::output::Output;
 
 /// The least time between two lines of progress where there is no bar.
@@ -57,6 +57,7 @@ impl Progressing {
             Update::Event(event) => match &event.kind {
                 EventKind::Progress(progress) => self.advance(progress, &text),
                 EventKind::Generated(piece) => self.answer(piece)?,
+                EventKind::Logged { stream, text } => self.logged(*stream, text)?,
                 _ => self.on_stdout(&text)?,
             },
             // The last event has said it, unless there was none.
@@ -78,6 +79,22 @@ impl Progressing {
         }
         let shown = self.answers.take(piece);
         self.answers_shown(shown)
+    }
+
+    /// What a script has written, where it wrote it.
+    fn logged(&mut self, stream: LogStream, text: &str) -> io::Result<()> {
+        // A bar would be drawn into lines that are not at their end.
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        let text = answer::printable(text);
+        match stream {
+            LogStream::Stdout => self.output.piece(&text),
+            LogStream::Stderr => {
+                eprint!("{text}");
+                Ok(())
+            }
+        }
     }
 
     fn answers_shown(&self, shown: Vec<Shown>) -> io::Result<()> {

@@ -100,6 +100,13 @@ fn queued(reason: &str, passed_over: usize) -> String {
 
 fn event_text(event: &Event) -> String {
     match &event.kind {
+        // A script: its steps are its own.
+        EventKind::Started {
+            device,
+            parameters: 0,
+            total_steps: 1,
+            ..
+        } => format!("started on {device}"),
         EventKind::Started {
             device,
             parameters,
@@ -153,6 +160,7 @@ fn event_text(event: &Event) -> String {
         ),
         EventKind::Metrics { values } => metrics(values),
         EventKind::Generated(piece) => answer::line(piece),
+        EventKind::Logged { text, .. } => answer::printable(text).trim_end().to_owned(),
         EventKind::Adjusted {
             step,
             learning_rate,
@@ -161,6 +169,11 @@ fn event_text(event: &Event) -> String {
             "adjusted at step {step}: learning rate {learning_rate}, weight decay {weight_decay}"
         ),
         EventKind::Stopped { reason, .. } => format!("stopped {reason}"),
+        EventKind::Loaded(loaded) => format!(
+            "loaded: {} of memory, {} asks side by side",
+            amount::bytes(loaded.memory_bytes),
+            loaded.concurrency
+        ),
         EventKind::Finished {
             outcome, message, ..
         } if message.is_empty() => word(*outcome).to_owned(),

@@ -494,6 +494,13 @@ impl index_server::Index for Shown {
     ) -> Result<Response<v1::RevokeAssignmentResponse>, Status> {
         nothing()
     }
+
+    async fn list_deployments(
+        &self,
+        _: Request<v1::ListDeploymentsRequest>,
+    ) -> Result<Response<v1::ListDeploymentsResponse>, Status> {
+        nothing()
+    }
 }
 
 #[tonic::async_trait]
@@ -598,6 +605,22 @@ impl node_server::Node for Script {
         &self,
         _: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
+        nothing()
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<v1::ListModelsRequest>,
+    ) -> Result<Response<v1::ListModelsResponse>, Status> {
+        nothing()
+    }
+
+    type InferStream = Boxed<v1::InferUpdate>;
+
+    async fn infer(
+        &self,
+        _: Request<v1::InferRequest>,
+    ) -> Result<Response<Self::InferStream>, Status> {
         nothing()
     }
 }

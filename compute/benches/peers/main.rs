@@ -56,10 +56,21 @@ fn main() {
     let only = after("--only");
     let python = std::env::var("EMBERMESH_PYTHON").ok();
     let mut whats = vec!["matmul:1024".to_owned()];
-    whats.extend(CONTESTS.iter().map(|contest| format!("train:{}", contest.name)));
-    whats.extend(CONTESTS[..3].iter().map(|contest| format!("infer:{}", contest.name)));
+    whats.extend(
+        CONTESTS
+            .iter()
+            .map(|contest| format!("train:{}", contest.name)),
+    );
+    whats.extend(
+        CONTESTS[..3]
+            .iter()
+            .map(|contest| format!("infer:{}", contest.name)),
+    );
     for what in whats {
-        if only.as_ref().is_some_and(|only| !what.starts_with(only.as_str())) {
+        if only
+            .as_ref()
+            .is_some_and(|only| !what.starts_with(only.as_str()))
+        {
             continue;
         }
         let mut sides = vec![("embermesh", None)];

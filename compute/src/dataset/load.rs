@@ -70,7 +70,7 @@ pub(crate) fn for_evaluation(
     from: &Source<'_>,
     fitted: Option<&Fitted>,
 ) -> Result<Samples, WorkFailed> {
-    let Sets { main, holdout } = from.read(&evaluate.data, &evaluate.model)?;
+    let Sets { main, holdout } = from.read(&evaluate.data, &evaluate.model.takes())?;
     let (mut set, split) = match (evaluate.split, holdout) {
         (Split::All, _) => (main, None),
         (Split::Holdout { .. }, Some(holdout)) => (holdout, None),
@@ -96,7 +96,7 @@ pub(crate) fn for_prediction(
     from: &Source<'_>,
     fitted: Option<&Fitted>,
 ) -> Result<Samples, WorkFailed> {
-    let mut set = from.read(&predict.data, &predict.model)?.main;
+    let mut set = from.read(&predict.data, &predict.model.takes())?.main;
     fit::scale(&predict.data, &mut set, fitted)?;
     Ok(Samples::all(Arc::new(set)))
 }

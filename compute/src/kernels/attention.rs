@@ -88,12 +88,7 @@ impl Heads {
     /// samples, heads, steps, width.
     fn part(&self, of: &FlexTensor, part: usize, parts: usize) -> FlexTensor {
         let line = (parts * self.features()) as isize;
-        let strides = vec![
-            line * self.steps as isize,
-            self.width as isize,
-            line,
-            1,
-        ];
+        let strides = vec![line * self.steps as isize, self.width as isize, line, 1];
         let shape = Shape::new([self.samples, self.heads, self.steps, self.width]);
         let layout = Layout::new(shape, strides, part * self.features());
         of.clone().with_layout(layout)

@@ -48,7 +48,13 @@ pub(super) fn pairwise(one: FlexTensor, other: &FlexTensor, function: impl Pairw
     one.storage_mut::<f32>()
         .par_chunks_mut(CHUNK)
         .zip(other.par_chunks(CHUNK))
-        .for_each(|(to, other)| widest(Join { to, other, function }));
+        .for_each(|(to, other)| {
+            widest(Join {
+                to,
+                other,
+                function,
+            })
+        });
     one
 }
 

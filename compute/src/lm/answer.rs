@@ -61,6 +61,16 @@ impl Answer {
     }
 
     /// Tokens made so far.
+    pub(crate) fn tokens(&self) -> u64 {
+        self.made() as u64
+    }
+
+    /// Whether its text waits for one token only, and not for a prompt to be read.
+    pub(crate) fn is_speaking(&self) -> bool {
+        self.read + 1 == self.tokens.len() && self.read > 0
+    }
+
+    /// Tokens made so far.
     fn made(&self) -> usize {
         self.tokens.len() - self.prompt
     }

@@ -27,56 +27,64 @@ pub(crate) fn prompts<'r>(
     generate: &'r Generate,
     language: &Language<'_>,
 ) -> Result<Vec<Prompt<'r>>, WorkFailed> {
+    let context = language.model.shape.context;
+    (0..)
+        .zip(&generate.requests)
+        .map(|(number, request)| prompt(number, request, context, language))
+        .collect()
+}
+
+/// The prompt of one request, for a text of `context` tokens at most.
+pub(crate) fn prompt<'r>(
+    number: u32,
+    request: &'r Request,
+    context: usize,
+    language: &Language<'_>,
+) -> Result<Prompt<'r>, WorkFailed> {
     let Language { model, words, .. } = language;
-    let mut prompts = Vec::with_capacity(generate.requests.len());
-    for (number, request) in (0..).zip(&generate.requests) {
-        let refuse = |reason| WorkFailed::Request { number, reason };
-        let tokens = match (&request.prompt, language.template.as_deref()) {
-            (Some(text), _) => words.encode(text)?,
-            (None, None) => {
-                let reason = "the model has no chat template: give a `prompt`";
-                return Err(refuse(reason.to_owned()));
-            }
-            (None, Some(template)) => {
-                let text = chat::render(template, &request.messages, words.names());
-                let failed = |error| refuse(format!("the chat template failed: {error}"));
-                words.encode_chat(&text.map_err(failed)?)?
-            }
-        };
-        let context = model.shape.context;
-        if tokens.is_empty() || tokens.len() >= context {
-            let reason = format!(
-                "its prompt has {} tokens, and the model reads 1 to {}",
-                tokens.len(),
-                context - 1
-            );
-            return Err(refuse(reason));
+    let refuse = |reason| WorkFailed::Request { number, reason };
+    let tokens = match (&request.prompt, language.template.as_deref()) {
+        (Some(text), _) => words.encode(text)?,
+        (None, None) => {
+            let reason = "the model has no chat template: give a `prompt`";
+            return Err(refuse(reason.to_owned()));
         }
-        let room = tokens.len().saturating_add(request.max_tokens as usize);
-        let room = room.min(context);
-        prompts.push(Prompt {
-            number,
-            request,
-            tokens,
-            room,
-            bytes: Cache::bytes(model.layers.len(), model.shape.keys(), room),
-        });
+        (None, Some(template)) => {
+            let text = chat::render(template, &request.messages, words.names());
+            let failed = |error| refuse(format!("the chat template failed: {error}"));
+            words.encode_chat(&text.map_err(failed)?)?
+        }
+    };
+    if tokens.is_empty() || tokens.len() >= context {
+        let reason = format!(
+            "its prompt has {} tokens, and the model reads 1 to {}",
+            tokens.len(),
+            context - 1
+        );
+        return Err(refuse(reason));
     }
-    Ok(prompts)
+    let room = tokens.len().saturating_add(request.max_tokens as usize);
+    let room = room.min(context);
+    Ok(Prompt {
+        number,
+        request,
+        tokens,
+        room,
+        bytes: Cache::bytes(model.layers.len(), model.shape.keys(), room),
+    })
 }
 
 /// Bytes that the job may take for caches, once the files, what is built of
-/// them, and the buffers have theirs: enough for the largest request.
+/// them, and the buffers have theirs: enough for the cache of the largest request.
 pub(crate) fn budget(
     ceiling: u64,
     language: &Language<'_>,
-    prompts: &[Prompt<'_>],
+    largest: u64,
 ) -> Result<u64, WorkFailed> {
     let fixed = language
         .held
         .saturating_add(Buffers::bytes(&language.model));
-    let largest = prompts.iter().map(|prompt| prompt.bytes).max();
-    let needed = fixed.saturating_add(largest.unwrap_or(0));
+    let needed = fixed.saturating_add(largest);
     if needed > ceiling {
         return Err(WorkFailed::Context { needed, ceiling });
     }

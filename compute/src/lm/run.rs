@@ -37,7 +37,8 @@ pub(crate) fn run(generate: &Generate, job: &mut Job<'_>) -> Result<WorkSummary,
     let model = &language.model;
     let prompts = prepare::prompts(generate, &language)?;
     let ceiling = job.order.ceilings.memory_bytes;
-    let budget = prepare::budget(ceiling, &language, &prompts)?;
+    let largest = prompts.iter().map(|prompt| prompt.bytes).max();
+    let budget = prepare::budget(ceiling, &language, largest.unwrap_or(0))?;
     job.log.plain(EventKind::Started {
         device: device(job)?,
         parameters: model.parameters,

@@ -4,10 +4,10 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use embermesh_job::model::{Attention, Encoder, FeedForward, Position, Positions};
 
-use super::{Mode, Stage};
 use super::flow::Flow;
 use super::half::Half;
 use super::pass::{Pass, linear};
+use super::{Mode, Stage};
 use super::{activation, norm};
 use crate::kernels::{self, Hidden};
 

@@ -2,8 +2,8 @@
 
 use burn::tensor::{FloatDType, Tensor};
 
-use super::pass::Pass;
 use super::Mode;
+use super::pass::Pass;
 
 /// The 16-bit floats that the products of a pass are computed in, if they are.
 #[derive(Clone, Copy, Debug)]

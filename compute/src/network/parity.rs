@@ -140,7 +140,10 @@ fn trained(model: &str, samples: usize, device: &Device, half: Option<FloatDType
     let mut network = Network::new(&model, 5, device).unwrap();
     network.halve(half);
     let scale = half.map_or(1.0, |_| Scaling::default().factor());
-    let mut optimizer = Optimizer::new(embermesh_job::spec::Optimizer::default(), network.parameters());
+    let mut optimizer = Optimizer::new(
+        embermesh_job::spec::Optimizer::default(),
+        network.parameters(),
+    );
     let objective = Objective::new(
         serde_json::from_str(r#"{"cross_entropy":{}}"#).unwrap(),
         embermesh_job::spec::Target::Classes(5),
@@ -151,7 +154,11 @@ fn trained(model: &str, samples: usize, device: &Device, half: Option<FloatDType
         pixels: (0..samples * volume)
             .map(|at| {
                 let value = (at * 7 + at / 5) % 12;
-                if ids { value as f32 } else { value as f32 / 6.0 - 1.0 }
+                if ids {
+                    value as f32
+                } else {
+                    value as f32 / 6.0 - 1.0
+                }
             })
             .collect(),
         targets: Targets::Classes((0..samples as u32).map(|at| at % 5).collect()),
@@ -199,7 +206,11 @@ fn compare(device: &Device, title: &str) -> Vec<String> {
         .map(|word| {
             let compared = rows.get(word).copied().unwrap_or_default();
             let word_of = (*word).to_owned();
-            (word_of, compared, tolerances.get(word).copied().unwrap_or(-1.0))
+            (
+                word_of,
+                compared,
+                tolerances.get(word).copied().unwrap_or(-1.0),
+            )
         })
         .collect();
     for (name, model, samples) in MODELS {
@@ -216,7 +227,9 @@ fn compare(device: &Device, title: &str) -> Vec<String> {
         for (name, model, samples) in MODELS {
             let losses = |found: Found| -> Found {
                 let losses = found.into_iter();
-                losses.filter(|(name, _)| name.starts_with("loss")).collect()
+                losses
+                    .filter(|(name, _)| name.starts_with("loss"))
+                    .collect()
             };
             let mut compared = Compared::default();
             let here = trained(model, *samples, &Device::flex(), None);

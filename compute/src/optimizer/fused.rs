@@ -76,7 +76,10 @@ pub(super) fn step(
     }
     tasks.into_par_iter().for_each(widest);
     for (kind, held) in moments.iter_mut().zip(held) {
-        *kind = held.into_iter().map(Tensor::from_primitive::<Flex>).collect();
+        *kind = held
+            .into_iter()
+            .map(Tensor::from_primitive::<Flex>)
+            .collect();
     }
     values
         .into_iter()
@@ -225,7 +228,11 @@ impl Descent {
         [velocity, ..]: [&mut [f32]; MOMENTS],
     ) {
         // How much of the gradient and of the velocity is followed.
-        let (own, along) = if nesterov { (1.0, self.momentum) } else { (0.0, 1.0) };
+        let (own, along) = if nesterov {
+            (1.0, self.momentum)
+        } else {
+            (0.0, 1.0)
+        };
         for ((value, gradient), velocity) in value.iter_mut().zip(gradient).zip(velocity) {
             let gradient = decayed(*gradient, *value, self.decay);
             *velocity = *velocity * self.momentum + gradient;

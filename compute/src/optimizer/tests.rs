@@ -118,9 +118,14 @@ fn a_large_parameter_is_changed_as_a_whole_and_alone() {
             take(&mut optimizer, &mut network, gradients, step, 1.0);
         }
         let held = before[0].clone().try_into_vec_as::<f32>().unwrap();
-        let fresh = Network::new(&model, 0, &device).unwrap().parameters()[0].value.clone();
+        let fresh = Network::new(&model, 0, &device).unwrap().parameters()[0]
+            .value
+            .clone();
         assert_eq!(held, fresh.try_into_vec_as::<f32>().unwrap());
-        let moment = optimizer.moments(1)[0].clone().try_into_vec_as::<f32>().unwrap();
+        let moment = optimizer.moments(1)[0]
+            .clone()
+            .try_into_vec_as::<f32>()
+            .unwrap();
         let value = network.parameters()[0].value.clone();
         (value.try_into_vec_as::<f32>().unwrap(), moment)
     };

@@ -2,10 +2,8 @@
 
 use embermesh_job::spec::{Column, Dataset, Outputs, Predict, Target, TargetColumns};
 
-use crate::failure::WorkFailed;
-
 /// What outputs mean.
-pub(super) struct Meaning {
+pub(crate) struct Meaning {
     outputs: Outputs,
     /// How many a sample has.
     width: usize,
@@ -17,18 +15,16 @@ pub(super) struct Meaning {
 
 /// The answer to a sample.
 #[derive(Debug, PartialEq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The likeliest class.
-    pub(super) class: Option<usize>,
+    pub(crate) class: Option<usize>,
     /// The probability of each class or label, or the numbers.
-    pub(super) values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
 }
 
 impl Meaning {
-    /// What the outputs of a prediction mean.
-    pub(super) fn of(predict: &Predict) -> Result<Self, WorkFailed> {
-        let plan = predict.model.plan()?;
-        let width: usize = plan.output_shape.iter().product();
+    /// What the outputs of a prediction mean, of which a sample has so many.
+    pub(super) fn of(predict: &Predict, width: usize) -> Self {
         let outputs = predict.outputs();
         let labels = match outputs {
             Outputs::Classes => predict.data.labels().to_vec(),
@@ -48,12 +44,22 @@ impl Meaning {
                 Outputs::Numbers => column(&predict.data, at),
             })
             .collect();
-        Ok(Self {
+        Self {
             outputs,
             width,
             labels,
             names,
-        })
+        }
+    }
+
+    /// What outputs mean that are in no table.
+    pub(crate) fn new(outputs: Outputs, width: usize, labels: &[String]) -> Self {
+        Self {
+            outputs,
+            width,
+            labels: labels.to_vec(),
+            names: Vec::new(),
+        }
     }
 
     /// Whether the table has a class.
@@ -70,7 +76,7 @@ impl Meaning {
     }
 
     /// What a class is called, where it has a name.
-    pub(super) fn label(&self, class: usize) -> Option<&str> {
+    pub(crate) fn label(&self, class: usize) -> Option<&str> {
         self.labels.get(class).map(String::as_str)
     }
 
@@ -80,7 +86,7 @@ impl Meaning {
     }
 
     /// The answers to the samples of a batch.
-    pub(super) fn answers(&self, outputs: &[f32]) -> Vec<Answer> {
+    pub(crate) fn answers(&self, outputs: &[f32]) -> Vec<Answer> {
         outputs
             .chunks(self.width.max(1))
             .map(|outputs| self.answer(outputs))

@@ -13,8 +13,11 @@
 
 mod allowed;
 mod denied;
+mod programs;
 
 use std::collections::BTreeMap;
+
+pub(crate) use self::programs::of_programs;
 
 use seccompiler::{BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule};
 
@@ -31,8 +34,8 @@ const X32: i64 = 0x4000_0000;
 const OF_X32: std::ops::RangeInclusive<i64> = 512..=547;
 
 /// Raises the fence for every thread of the process and says what was done.
-pub(crate) fn restrict(driver: bool) -> String {
-    match raise(driver) {
+pub(crate) fn restrict(driver: bool, watches: Option<u32>) -> String {
+    match raise(driver, watches) {
         Ok(()) if driver => {
             "seccomp: no network, no other program or process; the rest is a driver's to call"
                 .to_owned()
@@ -46,7 +49,7 @@ pub(crate) fn restrict(driver: bool) -> String {
 
 /// Of several filters the strictest word counts, and of equal ones the newest: what
 /// both refuse is "not permitted", what only the allow-list lacks "not implemented".
-fn raise(driver: bool) -> Result<(), seccompiler::Error> {
+fn raise(driver: bool, watches: Option<u32>) -> Result<(), seccompiler::Error> {
     if !driver {
         // clone3 is not on it: its flags lie in memory, where a filter cannot see
         // whether a thread or a process is wanted. The C library takes ENOSYS as a
@@ -56,7 +59,7 @@ fn raise(driver: bool) -> Result<(), seccompiler::Error> {
         let only = filter(rules, errno(libc::ENOSYS), SeccompAction::Allow)?;
         seccompiler::apply_filter_all_threads(&only)?;
     }
-    let rules = every_abi(denied::rules(driver)?);
+    let rules = every_abi(denied::rules(driver, watches)?);
     let denied = filter(rules, SeccompAction::Allow, errno(libc::EPERM))?;
     seccompiler::apply_filter_all_threads(&denied)?;
     Ok(())
@@ -109,7 +112,7 @@ mod tests {
 
     #[test]
     fn nothing_is_allowed_that_is_denied_without_a_condition() {
-        for (call, when) in denied::rules(false).unwrap() {
+        for (call, when) in denied::rules(false, None).unwrap() {
             if !when.is_empty() {
                 continue;
             }

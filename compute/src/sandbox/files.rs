@@ -81,15 +81,22 @@ fn raise(needs: &Needs) -> Result<String, RulesetError> {
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::from_all(NEWEST))?
-        .scope(Scope::AbstractUnixSocket)?
-        .scope(Scope::Signal)?
-        .create()?;
+        .scope(Scope::AbstractUnixSocket)?;
+    // A script is outside of these fences; seccomp lets signals go to it alone.
+    if needs.watches.is_none() {
+        rules = rules.scope(Scope::Signal)?;
+    }
+    let mut rules = rules.create()?;
     for path in &needs.read {
         rules = allow(rules, path, read)?;
     }
     rules = allow(rules, &needs.write, write)?;
     for path in SYSTEM_READ {
         rules = allow(rules, Path::new(path), read)?;
+    }
+    if needs.watches.is_some() {
+        // What its processes take.
+        rules = allow(rules, Path::new("/proc"), read)?;
     }
     if needs.driver {
         let own = needs.write.canonicalize();

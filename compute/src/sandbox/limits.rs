@@ -51,7 +51,7 @@ pub(crate) fn memory(bytes: u64) -> String {
 }
 
 /// Sets both values of a limit, never above what the process was given.
-fn lower(resource: Resource, to: u64) -> Result<(), std::io::Error> {
+pub(crate) fn lower(resource: Resource, to: u64) -> Result<(), std::io::Error> {
     let given = getrlimit(resource);
     let to = given.maximum.map_or(to, |maximum| maximum.min(to));
     let limit = Rlimit {

@@ -94,6 +94,7 @@ fn without() {
         memory_bytes: 256 * MEBIBYTE,
         output_bytes: MEBIBYTE,
         driver: false,
+        watches: None,
     });
     let absent = report.absent();
     assert_eq!(absent.len(), 2, "{report:?}");
@@ -122,6 +123,7 @@ fn from_inside() {
         memory_bytes: 256 * MEBIBYTE,
         output_bytes: MEBIBYTE,
         driver: false,
+        watches: None,
     });
     println!("{report:?}");
     assert!(report.memory.starts_with("limited"), "{report:?}");

@@ -178,8 +178,8 @@ pub(crate) fn small_training(data: Dataset) -> Train {
 /// The judgement of weights by what a training held out.
 pub(crate) fn judgement(train: &Train, weights: Input) -> Evaluate {
     Evaluate {
-        model: train.model.clone(),
-        weights,
+        model: train.model.clone().into(),
+        weights: Some(weights),
         data: train.data.clone(),
         loss: train.loss.clone(),
         split: Split::Holdout {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::{Statement, short};
+use super::{Runtimes, Statement, short};
 use crate::{NetworkName, PeerId, UnixMillis};
 
 /// The longest life of an advert.
@@ -14,6 +14,12 @@ pub const MAX_ADVERT_LIFE: Duration = Duration::from_secs(300);
 const MAX_DEVICES: usize = 8;
 /// The most addresses of one kind that one advert names.
 const MAX_ADDRESSES: usize = 6;
+/// The most resident models that one advert names; a node may have more.
+pub const MAX_MODELS: usize = 8;
+/// The longest name of a resident model in an advert, in bytes.
+pub const MAX_MODEL_NAME: usize = 24;
+/// Bytes of a resident model's digest in an advert.
+pub const MODEL_DIGEST: usize = 8;
 /// The longest text in an advert, in bytes.
 const MAX_TEXT: usize = 128;
 
@@ -70,10 +76,46 @@ pub struct Advert {
     /// Whether it takes no new tasks because it is about to stop.
     #[n(15)]
     pub draining: bool,
+    /// Which programs of clients its owner lets run; empty where there are none.
+    #[n(16)]
+    pub runtimes: Runtimes,
+    /// Models that are resident there and can be asked.
+    #[n(17)]
+    #[cbor(skip_if = "Vec::is_empty", default)]
+    pub models: Vec<ModelAdvert>,
+    /// How many more resident models it would take now.
+    #[n(18)]
+    #[cbor(skip_if = "is_zero", default)]
+    pub free_residents: u32,
     /// Which fences around a job's process its system lacks, in words; nothing when it
     /// has them all.
-    #[n(16)]
+    #[n(19)]
     pub missing_fences: Option<String>,
+}
+
+/// What an older peer leaves out.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the codec passes references"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A resident model in few bytes; its node says more of it to whoever may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ModelAdvert {
+    /// The beginning of its name, [`MAX_MODEL_NAME`] bytes at most.
+    #[n(0)]
+    pub name: String,
+    /// The first bytes of the digest of the model, or of its weights.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub digest: [u8; MODEL_DIGEST],
+    /// Memory that it takes, in MiB, as measured.
+    #[n(2)]
+    pub memory_mib: u32,
 }
 
 /// What kind of peer an advert is of.
@@ -187,6 +229,12 @@ impl Statement for Advert {
             MAX_TEXT,
         ) {
             return Err("a text in an advert is too long");
+        }
+        if self.models.len() > MAX_MODELS {
+            return Err("an advert names too many models");
+        }
+        if !short(self.models.iter().map(|model| &model.name), MAX_MODEL_NAME) {
+            return Err("the name of a model in an advert is too long");
         }
         if self.free_slots > self.slots {
             return Err("an advert has more free slots than slots");

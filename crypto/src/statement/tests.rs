@@ -31,6 +31,9 @@ fn advert() -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        runtimes: Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     }
 }

@@ -5,7 +5,7 @@ use embermesh_crypto::{
     Digest, Epoch, JobId, Keypair, PeerId, TaskIndex, TokenId, UnixMillis,
     statement::{
         Advert, DeviceAdvert, DeviceKind, IssuerKey, KeySet, Outcome, Output, Receipt, Revocation,
-        Role, Signed, Statement, StatementError, sign,
+        Role, Runtimes, Signed, Statement, StatementError, sign,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -166,6 +166,9 @@ fn advert() -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        runtimes: Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     }
 }

@@ -284,4 +284,17 @@ impl index_server::Index for IndexService {
         };
         Ok(Response::new(v1::RevokeAssignmentResponse { revocation }))
     }
+
+    async fn list_deployments(
+        &self,
+        request: Request<v1::ListDeploymentsRequest>,
+    ) -> Result<Response<v1::ListDeploymentsResponse>, Status> {
+        let caller = Caller::peer_of(&request)?;
+        let Reply::Deployments(found) = self.call(Command::Deployments { caller }).await? else {
+            return Err(mismatch());
+        };
+        Ok(Response::new(v1::ListDeploymentsResponse {
+            deployments: found.into_iter().map(Into::into).collect(),
+        }))
+    }
 }

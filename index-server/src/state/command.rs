@@ -14,6 +14,7 @@ use embermesh_job::{
     event::Event,
     order::{Order, Report},
     spec::JobSpec,
+    wire::Deployment,
 };
 
 use super::JobSnapshot;
@@ -102,6 +103,11 @@ pub enum Command {
         /// At most so many.
         most: usize,
     },
+    /// The deployments that the caller may ask.
+    Deployments {
+        /// The caller's proven key.
+        caller: PeerId,
+    },
     /// A node introduces itself.
     Register {
         /// The caller's proven key.
@@ -158,6 +164,7 @@ impl Command {
             Self::RotateIssuerKey { .. } => "rotate_issuer_key",
             Self::KeySet => "key_set",
             Self::Nodes { .. } => "nodes",
+            Self::Deployments { .. } => "deployments",
             Self::Register { .. } => "register",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Orders { .. } => "orders",
@@ -241,6 +248,8 @@ pub enum Reply {
     Statement(Bytes),
     /// To `Nodes`.
     Nodes(Vec<NodeEntry>),
+    /// To `Deployments`.
+    Deployments(Vec<Deployment>),
     /// To `Register`.
     Welcome(Box<Welcome>),
     /// To `Heartbeat`.

@@ -7,14 +7,15 @@
 //! - `ids`: the order of submits.
 //! - [`command`], [`effects`]: the words in and out.
 //! - [`writes`]: what must be durable before any of it is told to anyone.
-//! - `submit`, `placing`, `owner`, `nodes`, `reports`, `leases`: what each command
-//!   does.
+//! - `submit`, `placing`, `owner`, `nodes`, `reports`, `leases`, `deployments`: what
+//!   each command does.
 //!
 //! What is not here: the queue of commands and the commit (`actor`), the tables
 //! (`store`), the wire (`service`).
 
 mod advert;
 pub mod command;
+mod deployments;
 pub mod effects;
 mod entropy;
 mod idempotency;
@@ -82,6 +83,9 @@ pub struct State {
     ids: JobIds,
     /// Jobs that wait for a node. Ids rise, so this is the order of submits.
     queue: BTreeSet<JobId>,
+    /// Deployments among them, some of which may have left: they take no slot, and are
+    /// placed where the walk along the queue does not come for want of one.
+    residences: BTreeSet<JobId>,
     /// The job that the walk along the queue comes to next, while it is under way.
     walk: Option<JobId>,
     /// When each attempt's lease lapses.
@@ -138,6 +142,7 @@ impl State {
             Command::RotateIssuerKey { caller } => self.rotate(caller, now, entropy, &mut out),
             Command::KeySet => Ok(self.key_set()),
             Command::Nodes { after, most } => Ok(self.list_nodes(after, most, now)),
+            Command::Deployments { caller } => Ok(self.deployments(caller)),
             Command::Register { node, advert } => self.register(node, advert, now),
             Command::Heartbeat {
                 node,
@@ -286,7 +291,7 @@ impl State {
                 self.dirty.insert(id);
             }
             lifecycle::Effect::Requeue => {
-                self.queue.insert(id);
+                self.enqueue(id);
                 self.placing_due = true;
             }
             lifecycle::Effect::StopAttempt { epoch, node } => {

@@ -10,12 +10,36 @@ use embermesh_crypto::{
 use embermesh_job::{
     lifecycle::Input,
     order::{Order, RunOrder},
-    place::{Placement, place},
+    place::{Placement, Takes, place_as},
 };
 
 use super::{Entropy, Outputs, State, settings::PLACEMENTS_PER_PASS, tokens::token_id};
 
 impl State {
+    /// Lets a job wait for a node.
+    pub(super) fn enqueue(&mut self, id: JobId) {
+        self.queue.insert(id);
+        if self.takes(id) == Takes::Residence {
+            self.residences.insert(id);
+        }
+    }
+
+    fn takes(&self, id: JobId) -> Takes {
+        let open = self.jobs.get(&id).and_then(|record| record.open.as_ref());
+        open.map_or(Takes::Slot, |open| open.takes)
+    }
+
+    /// Places the deployments that wait, in order of submits. There are few of them,
+    /// as nodes have few places.
+    fn place_residences(&mut self, now: UnixMillis, entropy: &mut Entropy, out: &mut Outputs) {
+        for id in std::mem::take(&mut self.residences) {
+            self.place(id, now, entropy, out);
+            if self.queue.contains(&id) {
+                self.residences.insert(id);
+            }
+        }
+    }
+
     /// Begins a walk along the queue when something has become free. One that is
     /// under way comes to its end first: otherwise what becomes free all the time
     /// would keep it at the front, where there may be jobs that no node fits.
@@ -27,6 +51,7 @@ impl State {
     ) {
         if self.placing_due && self.walk.is_none() {
             self.placing_due = false;
+            self.place_residences(now, entropy, out);
             self.pass(Bound::Unbounded, now, entropy, out);
         }
     }
@@ -100,6 +125,9 @@ impl State {
             return;
         }
         self.queue.remove(&id);
+        if self.takes(id) == Takes::Residence {
+            self.registry.promise_residence(&node);
+        }
         if let Some(order) = self.run_order(id, now) {
             out.orders.push((node, order));
         }
@@ -143,7 +171,15 @@ impl State {
     ) -> Option<Placement> {
         let open = self.jobs.get(&id)?.open.as_ref()?;
         let nodes = self.registry.views();
-        Some(place(&open.requires, &open.limits, nodes, avoid, tie_break))
+        Some(place_as(
+            open.takes,
+            &open.requires,
+            &open.limits,
+            open.runtime,
+            nodes,
+            avoid,
+            tie_break,
+        ))
     }
 
     /// The order to run a job's current attempt, for every attempt but the first,

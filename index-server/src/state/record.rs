@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use embermesh_crypto::{
+    digest::Digest,
     ids::{PeerId, TaskIndex},
     time::UnixMillis,
 };
 use embermesh_job::{
     event::Outcome,
     lifecycle::{Attempt, Job, JobState},
-    spec::{Input, JobSpec, Limits, Requirements},
+    place::Takes,
+    spec::{Askers, Input, JobSpec, Limits, Requirements, Runtime, Work},
 };
 
 use super::writes::StoredJob;
@@ -25,8 +27,19 @@ pub(super) const TASK: TaskIndex = TaskIndex(0);
 pub(super) struct OpenSpec {
     pub(super) requires: Requirements,
     pub(super) limits: Limits,
+    pub(super) runtime: Option<Runtime>,
     pub(super) inputs: Vec<Input>,
     pub(super) canonical: Bytes,
+    pub(super) takes: Takes,
+    /// What is deployed, where the job is a deployment.
+    pub(super) deployed: Option<Deployed>,
+}
+
+/// What a list of deployments shows of one, and to whom.
+#[derive(Debug)]
+pub(super) struct Deployed {
+    pub(super) model: Digest,
+    pub(super) askers: Askers,
 }
 
 impl OpenSpec {
@@ -34,8 +47,17 @@ impl OpenSpec {
         Self {
             requires: spec.requires.clone(),
             limits: spec.limits,
+            runtime: spec.runtime(),
             inputs: spec.inputs(),
             canonical,
+            takes: Takes::of(&spec.work),
+            deployed: match &spec.work {
+                Work::Serve(serve) => Some(Deployed {
+                    model: serve.digest(),
+                    askers: serve.askers.clone(),
+                }),
+                _ => None,
+            },
         }
     }
 }

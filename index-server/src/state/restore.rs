@@ -34,6 +34,7 @@ pub(super) fn restore(
         ids: JobIds::default(),
         ended: VecDeque::new(),
         queue: BTreeSet::new(),
+        residences: BTreeSet::new(),
         walk: None,
         leases: BTreeSet::new(),
         retries: BTreeSet::new(),
@@ -116,12 +117,13 @@ impl State {
                 self.leases.insert((lease, id));
                 self.registry.take(&node, id);
             }
-            _ if record.outcome().is_none() => {
-                self.queue.insert(id);
-            }
             _ => {}
         }
+        let waits = standing.node.is_none() && record.outcome().is_none();
         self.jobs.insert(id, record);
+        if waits {
+            self.enqueue(id);
+        }
     }
 
     /// Keeps the nodes of a state that had to be given up because it could not

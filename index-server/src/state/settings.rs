@@ -19,6 +19,9 @@ pub const IDEMPOTENCY_KEYS_KEPT: usize = 262_144;
 /// walked in several, so that commands do not wait for the whole of it.
 pub const PLACEMENTS_PER_PASS: usize = 1_024;
 
+/// The most deployments in a list.
+pub const DEPLOYMENTS_SHOWN: usize = 500;
+
 /// The most nodes named in the reasons that a waiting job shows.
 pub const PASSED_OVER_SHOWN: usize = 64;
 

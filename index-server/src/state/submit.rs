@@ -53,7 +53,7 @@ impl State {
             },
         );
         self.dirty.insert(id);
-        self.queue.insert(id);
+        self.enqueue(id);
         out.changed.insert(id);
         // While the queue is being walked, those who waited come first.
         if self.walk.is_none() {

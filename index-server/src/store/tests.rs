@@ -142,6 +142,9 @@ fn signed_advert(n: u8) -> Signed<Advert> {
         free_slots: 1,
         queued: 0,
         draining: false,
+        runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     };
     statement::sign(&advert, &key(n)).unwrap()

@@ -145,6 +145,9 @@ async fn a_peer_that_joins_through_the_index_is_heard_of() {
         free_slots: 2,
         queued: 0,
         draining: false,
+        runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     };
     mesh.advertise(draft).await.unwrap();

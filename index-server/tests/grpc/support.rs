@@ -399,6 +399,9 @@ pub(crate) fn advert(key: &Keypair, sequence: u64, slots: u32) -> Signed<Advert>
         free_slots: slots,
         queued: 0,
         draining: false,
+        runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     };
     statement::sign(&advert, key).unwrap()

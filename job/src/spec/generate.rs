@@ -174,7 +174,11 @@ impl Request {
         }
     }
 
-    fn validate(&self) -> Result<(), InvalidSpec> {
+    /// Checks bounds.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`] for the first thing that is wrong.
+    pub fn validate(&self) -> Result<(), InvalidSpec> {
         match (&self.prompt, self.messages.len()) {
             (None, 0) => return Err(field("requests", "give each a `prompt` or `messages`")),
             (Some(_), 1..) => {

@@ -1,7 +1,7 @@
 //! Why a spec is refused.
 
 use super::MAX_SPEC_LEN;
-use crate::model::InvalidModel;
+use crate::{model::InvalidModel, program::InvalidProgram};
 
 /// A spec that is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum InvalidSpec {
     /// The model does not fit together.
     #[error(transparent)]
     Model(#[from] InvalidModel),
+    /// An operation does not fit its operands.
+    #[error(transparent)]
+    Program(#[from] InvalidProgram),
     /// A field out of its bounds.
     #[error("`{field}`: {reason}")]
     Field {

@@ -30,7 +30,11 @@ impl Precision {
     /// A job in mixed precision says which kind of GPU it wants: a processor has no
     /// units for 16-bit floats that would make it worth while.
     pub(super) fn validate(self, requires: &Requirements) -> Result<(), InvalidSpec> {
-        if self.is_full() || requires.device.is_some_and(|device| device != DeviceKind::Cpu) {
+        if self.is_full()
+            || requires
+                .device
+                .is_some_and(|device| device != DeviceKind::Cpu)
+        {
             return Ok(());
         }
         Err(field(

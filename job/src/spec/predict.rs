@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Dataset, Input, InvalidSpec, Limits, Missing, Target,
+    Dataset, Input, InvalidSpec, Limits, Missing, Network, Target,
     invalid::{field, within},
 };
-use crate::model::{Model, Plan};
 
 /// The forward pass over samples, whose results are kept: a row a sample, in
 /// the order of the data.
@@ -14,9 +13,10 @@ use crate::model::{Model, Plan};
 #[serde(deny_unknown_fields)]
 pub struct Predict<I = Input> {
     /// The network.
-    pub model: Model,
-    /// Its weights, as safetensors.
-    pub weights: I,
+    pub model: Network<I>,
+    /// Its weights, as safetensors; an ONNX file brings its own.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub weights: Option<I>,
     /// The samples. What the data says of targets says what the outputs mean;
     /// data without targets says nothing of them, and `outputs` does.
     pub data: Dataset<I>,
@@ -75,27 +75,47 @@ const MAX_COLUMNS: usize = 4096;
 impl Predict {
     pub(super) fn validate(&self, limits: &Limits) -> Result<(), InvalidSpec> {
         within("batch", self.batch.into(), 1, 65_536)?;
-        let target = self.data.validate(&self.model)?;
+        self.model.validate(self.weights.as_ref())?;
+        let target = self.data.validate(&self.model.takes())?;
         if self.data.missing() == Missing::Drop {
             return Err(field(
                 "data.missing",
                 "a prediction answers every row: refuse what is missing, or fill it",
             ));
         }
-        let plan = self.model.plan()?;
-        self.means(target, &plan)?;
+        let Some(plan) = self.model.plan()? else {
+            return self.is_told(target);
+        };
+        self.means(target, &plan.output_shape)?;
         let peak = plan.peak_bytes(self.batch as usize);
         super::affords(peak, self.batch, limits)
     }
 
-    /// Whether the model gives as many outputs as they should mean.
-    fn means(&self, target: Target, plan: &Plan) -> Result<(), InvalidSpec> {
-        let [outputs] = plan.output_shape[..] else {
+    /// Whether it is said, once, what outputs mean.
+    fn is_told(&self, target: Target) -> Result<(), InvalidSpec> {
+        match (self.outputs, target) {
+            (None, Target::Nothing) => Err(field(
+                "outputs",
+                "the data has no targets: say whether outputs are classes, labels or numbers",
+            )),
+            (Some(Outputs::Classes), Target::Numbers(_))
+            | (Some(Outputs::Numbers | Outputs::Labels), Target::Classes(_)) => Err(field(
+                "outputs",
+                "the data says what its targets are, and that is something else",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a model whose outputs have this shape, without the batch, gives as
+    /// many as they should mean.
+    fn means(&self, target: Target, shape: &[usize]) -> Result<(), InvalidSpec> {
+        self.is_told(target)?;
+        let &[outputs] = shape else {
             return Err(field(
                 "model",
                 format!(
-                    "its output has the shape {:?}: end with a dense layer, which makes a row of it",
-                    plan.output_shape
+                    "its output has the shape {shape:?}: end with a dense layer, which makes a row of it"
                 ),
             ));
         };
@@ -105,26 +125,12 @@ impl Predict {
                 format!("{outputs} outputs are more than {MAX_COLUMNS} columns: use jsonl"),
             ));
         }
-        let fits = match (self.outputs, target) {
-            (None, Target::Nothing) => {
-                return Err(field(
-                    "outputs",
-                    "the data has no targets: say whether outputs are classes, labels or numbers",
-                ));
-            }
-            (None | Some(Outputs::Classes), Target::Classes(classes)) => {
+        let fits = match target {
+            Target::Classes(classes) => {
                 outputs == classes as usize || (classes == 2 && outputs == 1)
             }
-            (None | Some(Outputs::Numbers | Outputs::Labels), Target::Numbers(width)) => {
-                outputs == width as usize
-            }
-            (Some(_), Target::Nothing) => true,
-            (Some(_), _) => {
-                return Err(field(
-                    "outputs",
-                    "the data says what its targets are, and that is something else",
-                ));
-            }
+            Target::Numbers(width) => outputs == width as usize,
+            Target::Nothing => true,
         };
         if fits {
             return Ok(());
@@ -134,6 +140,18 @@ impl Predict {
             format!("it has {outputs} outputs, and the data's targets are {target:?}"),
         ))
     }
+    /// Whether a model whose outputs have this shape, without the batch, fits the
+    /// data and what its outputs should mean.
+    ///
+    /// # Errors
+    /// [`InvalidSpec`] when it does not.
+    pub fn fits(&self, shape: &[usize]) -> Result<(), InvalidSpec> {
+        self.means(self.data.target(), shape)
+    }
+}
+
+fn none<I>() -> Option<I> {
+    None
 }
 
 impl<I> Predict<I> {
@@ -148,7 +166,8 @@ impl<I> Predict<I> {
 
     pub(super) fn input_refs(&self) -> Vec<&I> {
         let mut inputs = self.data.input_refs();
-        inputs.push(&self.weights);
+        inputs.extend(self.model.input_refs());
+        inputs.extend(&self.weights);
         inputs
     }
 
@@ -158,8 +177,8 @@ impl<I> Predict<I> {
     ) -> Result<Predict<J>, E> {
         Ok(Predict {
             data: self.data.try_map(name)?,
-            weights: name(self.weights)?,
-            model: self.model,
+            model: self.model.try_map(name)?,
+            weights: self.weights.map(&mut *name).transpose()?,
             outputs: self.outputs,
             out: self.out,
             batch: self.batch,

@@ -119,7 +119,7 @@ impl Train {
         let target = self.data.validate(&self.model)?;
         let outputs = self.loss().validate(target)?;
         let plan = self.model.plan()?;
-        super::gives(&plan, target, outputs)?;
+        super::gives(&plan.output_shape, target, outputs)?;
         super::affords(self.peak_bytes(&plan), self.batch, limits)
     }
 }

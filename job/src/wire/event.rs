@@ -7,8 +7,8 @@ use embermesh_proto::v1::{self, event::Kind, notice, run_update};
 
 use super::{InvalidMessage, digest, digest_bytes, epoch, text};
 use crate::event::{
-    Artifact, Event, EventKind, FinishReason, Generated, MAX_METRIC_NAME, MAX_METRICS, MAX_PIECE,
-    Notice, Outcome, Progress, RunUpdate,
+    Artifact, Event, EventKind, FinishReason, Generated, LogStream, MAX_METRIC_NAME, MAX_METRICS,
+    MAX_PIECE, Notice, Outcome, Progress, RunUpdate,
 };
 
 /// The largest receipt on the wire, in bytes; its kind's own bound is lower.
@@ -117,9 +117,18 @@ impl From<EventKind> for Kind {
                 learning_rate,
                 weight_decay,
             }),
+            EventKind::Logged { stream, text } => Self::Logged(v1::event::Logged {
+                stream: match stream {
+                    LogStream::Stdout => v1::LogStream::Stdout,
+                    LogStream::Stderr => v1::LogStream::Stderr,
+                }
+                .into(),
+                text,
+            }),
             EventKind::Stopped { step, reason } => {
                 Self::Stopped(v1::event::Stopped { step, reason })
             }
+            EventKind::Loaded(loaded) => Self::Loaded(loaded.into()),
             EventKind::Finished {
                 outcome,
                 receipt,
@@ -181,10 +190,12 @@ impl TryFrom<Kind> for EventKind {
                 learning_rate: adjusted.learning_rate,
                 weight_decay: adjusted.weight_decay,
             },
+            Kind::Logged(logged) => logged_from_wire(logged)?,
             Kind::Stopped(stopped) => Self::Stopped {
                 step: stopped.step,
                 reason: text("stopped.reason", stopped.reason)?,
             },
+            Kind::Loaded(loaded) => Self::Loaded(loaded.try_into()?),
             Kind::Finished(finished) => {
                 if finished.receipt.len() > MAX_RECEIPT {
                     return Err(InvalidMessage::new("receipt", "it is too large"));
@@ -217,6 +228,20 @@ fn metrics(wire: v1::event::Metrics) -> Result<BTreeMap<String, f64>, InvalidMes
         }
     }
     Ok(values)
+}
+
+fn logged_from_wire(wire: v1::event::Logged) -> Result<EventKind, InvalidMessage> {
+    let stream = match wire.stream() {
+        v1::LogStream::Stdout => LogStream::Stdout,
+        v1::LogStream::Stderr => LogStream::Stderr,
+        v1::LogStream::Unspecified => return Err(InvalidMessage::missing("logged.stream")),
+    };
+    if wire.text.len() > MAX_PIECE {
+        let reason = format!("longer than {MAX_PIECE} bytes");
+        return Err(InvalidMessage::new("logged.text", reason));
+    }
+    let text = wire.text;
+    Ok(EventKind::Logged { stream, text })
 }
 
 impl From<Artifact> for v1::event::Artifact {

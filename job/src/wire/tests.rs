@@ -8,8 +8,8 @@ use crate::{
     address::{BlobRef, Checkpoint, PeerAddress},
     assignment::{NodeAssignment, TaskKey},
     event::{
-        Artifact, Event, EventKind, FinishReason, Generated, MAX_PIECE, Notice, Outcome, Progress,
-        RunUpdate,
+        Artifact, Event, EventKind, FinishReason, Generated, LogStream, MAX_PIECE, Notice, Outcome,
+        Progress, RunUpdate,
     },
     lifecycle::Job,
     order::{Order, Report, RunOrder},
@@ -110,10 +110,24 @@ fn kinds() -> Vec<EventKind> {
             learning_rate: 0.1,
             weight_decay: 0.0,
         },
+        EventKind::Logged {
+            stream: LogStream::Stdout,
+            text: "é\n".into(),
+        },
+        EventKind::Logged {
+            stream: LogStream::Stderr,
+            text: String::new(),
+        },
         EventKind::Stopped {
             step: 4,
             reason: "as asked".into(),
         },
+        EventKind::Loaded(crate::event::Loaded {
+            model: Digest::of(b"m"),
+            memory_bytes: 5,
+            context: 6,
+            concurrency: 7,
+        }),
         EventKind::Finished {
             outcome: Outcome::Failed,
             receipt: vec![1, 2],

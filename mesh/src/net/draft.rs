@@ -2,7 +2,7 @@
 
 use embermesh_crypto::{
     ids::{NetworkName, PeerId},
-    statement::{Advert, DeviceAdvert, Role},
+    statement::{Advert, DeviceAdvert, ModelAdvert, Role, Runtimes},
 };
 
 use crate::protocol::Ticket;
@@ -33,6 +33,12 @@ pub struct AdvertDraft {
     pub draining: bool,
     /// Which fences around a job's process its system lacks.
     pub missing_fences: Option<String>,
+    /// Which programs of clients may run here.
+    pub runtimes: Runtimes,
+    /// Resident models, those first that matter most: what does not fit is left out.
+    pub models: Vec<ModelAdvert>,
+    /// How many more resident models are taken on.
+    pub free_residents: u32,
 }
 
 impl AdvertDraft {
@@ -61,6 +67,9 @@ impl AdvertDraft {
             queued: self.queued,
             draining: self.draining,
             missing_fences: self.missing_fences.clone(),
+            runtimes: self.runtimes,
+            models: self.models.clone(),
+            free_residents: self.free_residents,
         }
     }
 }

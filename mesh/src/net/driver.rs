@@ -150,8 +150,10 @@ impl Actor {
         }
     }
 
-    /// The advert of a draft, with as many addresses as fit.
+    /// The advert of a draft, with as many addresses and models as fit: models are
+    /// found through their index, too, and addresses are not.
     fn signed(&self, draft: &AdvertDraft, ticket: Ticket) -> Result<Signed<Advert>, MeshError> {
+        let mut draft = draft.clone();
         let mut addresses: Vec<String> = address::advertised(&self.external, &self.listening)
             .iter()
             .take(MAX_ADVERTISED)
@@ -161,13 +163,18 @@ impl Actor {
             let advert = draft.advert(self.me, &self.network, ticket, addresses.clone());
             match sign(&advert, &self.keypair) {
                 Ok(signed) => return Ok(signed),
+                Err(StatementError::Size { .. }) if !draft.models.is_empty() => {
+                    draft.models.pop();
+                }
                 // The first two are the likeliest to be reached.
-                Err(StatementError::Size { .. }) if addresses.len() > 2 => addresses.pop(),
+                Err(StatementError::Size { .. }) if addresses.len() > 2 => {
+                    addresses.pop();
+                }
                 Err(StatementError::Size { len, .. }) => {
                     return Err(MeshError::AdvertTooLarge { bytes: len });
                 }
                 Err(error) => return Err(MeshError::InvalidAdvert(error.to_string())),
-            };
+            }
         }
     }
 

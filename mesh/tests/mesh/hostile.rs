@@ -148,6 +148,9 @@ fn advert(peer: PeerId) -> Advert {
         free_slots: 0,
         queued: 0,
         draining: false,
+        runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     }
 }

@@ -60,6 +60,9 @@ fn advert(number: u8, sequence: u64) -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     }
 }

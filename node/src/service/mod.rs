@@ -3,9 +3,11 @@
 //! - `node`: the methods.
 //! - `refusal`: each refusal as a status, with its stable word in the metadata.
 //! - `blobs`: blobs in, blobs out, blobs kept for others.
+//! - `infer`: resident models, asked.
 //! - `status`: what the node shows of itself.
 
 mod blobs;
+mod infer;
 mod keep;
 mod node;
 mod refusal;

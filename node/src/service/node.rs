@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{blobs, keep, refusal, status};
+use super::{blobs, infer, keep, refusal, status};
 use crate::{
     gate::{Gate, Passed},
     site::Site,
@@ -197,6 +197,29 @@ impl node_server::Node for NodeService {
         let request = request.into_inner();
         let kept = Box::pin(keep::keep(&self.site, peer, request, &self.cancel)).await?;
         Ok(Response::new(v1::KeepBlobsResponse { kept }))
+    }
+
+    type InferStream = Boxed<v1::InferUpdate>;
+
+    async fn infer(
+        &self,
+        request: Request<v1::InferRequest>,
+    ) -> Result<Response<Self::InferStream>, Status> {
+        let peer = Caller::peer_of(&request)?;
+        let request = request.into_inner();
+        let answer = infer::infer(&self.site, &self.gate, peer, &request, self.cancel.clone())?;
+        Ok(Response::new(Box::pin(answer)))
+    }
+
+    async fn list_models(
+        &self,
+        request: Request<v1::ListModelsRequest>,
+    ) -> Result<Response<v1::ListModelsResponse>, Status> {
+        let peer = Caller::peer_of(&request)?;
+        let models = self.site.residents.visible(&peer, self.gate.allows(&peer));
+        Ok(Response::new(v1::ListModelsResponse {
+            models: models.into_iter().map(Into::into).collect(),
+        }))
     }
 
     async fn status(

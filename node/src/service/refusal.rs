@@ -20,7 +20,13 @@ pub(super) fn refused(code: Code, word: &'static str, message: impl Into<String>
     with(REFUSAL, code, word, message)
 }
 
-fn with(key: &'static str, code: Code, word: &'static str, message: impl Into<String>) -> Status {
+/// A status with a word under a key.
+pub(super) fn with(
+    key: &'static str,
+    code: Code,
+    word: &'static str,
+    message: impl Into<String>,
+) -> Status {
     let mut status = Status::new(code, message);
     status
         .metadata_mut()
@@ -45,9 +51,14 @@ pub(super) fn not_started(not: &NotStarted) -> Status {
         NotStarted::Refused(refusal) => token(refusal),
         NotStarted::NoSlot(no_slot) => {
             let code = match no_slot {
-                NoSlot::Busy | NoSlot::TooLittleMemory { .. } => Code::ResourceExhausted,
+                NoSlot::Busy
+                | NoSlot::TooLittleMemory { .. }
+                | NoSlot::MemoryTaken { .. }
+                | NoSlot::NoResidence { .. } => Code::ResourceExhausted,
                 NoSlot::Draining => Code::Unavailable,
-                NoSlot::NoDevice { .. } => Code::FailedPrecondition,
+                NoSlot::NoDevice { .. }
+                | NoSlot::RuntimeOff { .. }
+                | NoSlot::RuntimeFault { .. } => Code::FailedPrecondition,
             };
             with(NO_SLOT, code, no_slot.code(), no_slot.to_string())
         }

@@ -38,7 +38,14 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
     };
     std::fs::create_dir(dir.join("work")).unwrap();
     // The actors that would keep workers ready are dropped.
-    let (slots, _) = Slots::new(vec![cpu], 1, 1 << 30, &workers);
+    let (slots, _) = Slots::new(
+        vec![cpu],
+        1,
+        1,
+        1 << 30,
+        RuntimeStandings::default(),
+        &workers,
+    );
     Arc::new(Site {
         fetcher: Fetcher::new(identity.clone(), None),
         identity,
@@ -54,6 +61,7 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
         changed: watch::Sender::new(0),
         brought: watch::Sender::new(0),
         arriving: Arriving::default(),
+        residents: Residents::default(),
         tracker: TaskTracker::new(),
         keypair,
     })

@@ -13,62 +13,29 @@ use embermesh_job::{
     event::{Event, EventKind, Notice},
     order::Report,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
     Phase, Told,
     output::{self, NotTaken, Workdir},
     run::{Attempt, End},
+    wall::Wall,
     watch,
 };
-use crate::{store::ReportKind, worker::Worker};
+use crate::{
+    resident::{Desk, Wanted},
+    store::ReportKind,
+    worker::Worker,
+};
 
 /// How long a cancelled worker has before it is killed.
 const CANCEL_GRACE: Duration = Duration::from_millis(300);
 
+/// How long a resident model whose time is over may take to say its last word.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
+
 /// How long a worker that has said its last word has to exit.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
-
-/// The time that a job may run, which stands still while it is paused.
-struct Wall {
-    allowed: Duration,
-    left: Duration,
-    since: Option<Instant>,
-}
-
-impl Wall {
-    fn started(left: Duration) -> Self {
-        Self {
-            allowed: left,
-            left,
-            since: Some(Instant::now()),
-        }
-    }
-
-    fn pause(&mut self) {
-        if let Some(since) = self.since.take() {
-            self.left = self.left.saturating_sub(since.elapsed());
-        }
-    }
-
-    /// What of it has been used.
-    fn used(&self) -> Duration {
-        let since = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        self.allowed.saturating_sub(self.left).saturating_add(since)
-    }
-
-    fn go_on(&mut self) {
-        self.since.get_or_insert_with(Instant::now);
-    }
-
-    /// Waits until it is used up; forever while it stands still.
-    async fn over(&self) {
-        match self.since.and_then(|since| since.checked_add(self.left)) {
-            Some(end) => sleep_until(end).await,
-            None => std::future::pending().await,
-        }
-    }
-}
 
 /// Drives a worker that has been given its order to the end of the attempt.
 pub(super) async fn drive(
@@ -116,8 +83,21 @@ async fn messages(
                 Told::Drain => {
                     draining = true;
                     attempt.log.notify(Notice::Draining);
+                    if let Some(desk) = &attempt.desk {
+                        desk.close();
+                        if desk.is_quiet() {
+                            return Err(super::StopWhy::Drained.into());
+                        }
+                    }
                 }
             },
+            // A resident model ends in good order once its time is over, and at once
+            // if it does not take that word.
+            () = wall.over(), if attempt.desk.is_some() && attempt.stopped.is_none() => {
+                attempt.stopped = Some(format!("unloaded after {}, its `limits.wall`", limits.wall));
+                wall.extend(LAST_ANSWERS);
+                steer(worker, ToWorker::Finish).await;
+            }
             () = wall.over() => {
                 return Err(End::Impossible(format!(
                     "it ran longer than the {} that it may: raise `limits.wall`", limits.wall
@@ -125,15 +105,35 @@ async fn messages(
             }
             _ = look.tick() => if let Some(used) = worker.usage() {
                 attempt.took(used);
-                watch::used(&used, worker.idle_bytes(), &limits)?;
+                let idle = worker.idle_bytes();
+                if let Some(desk) = &attempt.desk {
+                    desk.measured(worker.job_bytes().unwrap_or_default());
+                }
+                watch::used(&used, idle, &limits)?;
                 watch::made(workdir, &limits)?;
+            },
+            wanted = wanted(attempt.desk.as_mut()) => if let Some(desk) = &mut attempt.desk {
+                desk.pass(wanted, worker).await?;
+                if draining && desk.is_quiet() {
+                    return Err(super::StopWhy::Drained.into());
+                }
             },
             message = worker.next() => {
                 let Some(message) = message? else {
                     return Err(worker.died().await.into());
                 };
                 match message {
-                    FromWorker::Event(event) => {
+                    FromWorker::Answer { id, part } => {
+                        let Some(desk) = &mut attempt.desk else {
+                            return Err(nonsense("it answered what nobody asked"));
+                        };
+                        desk.heard(id, part, worker).await?;
+                        if draining && desk.is_quiet() {
+                            return Err(super::StopWhy::Drained.into());
+                        }
+                    }
+                    FromWorker::Event(mut event) => {
+                        attempt.weigh(&mut event, worker);
                         let checkpoint = Box::pin(attempt.heard(event, workdir)).await?;
                         if draining && checkpoint {
                             return Err(super::StopWhy::Drained.into());
@@ -163,6 +163,14 @@ async fn messages(
                 }
             }
         }
+    }
+}
+
+/// What is wanted of a resident model next; for other work nothing ever is.
+async fn wanted(desk: Option<&mut Desk>) -> Wanted {
+    match desk {
+        Some(desk) => desk.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -237,15 +245,19 @@ impl Attempt {
                     return Err(nonsense("it made an event that is the daemon's to make"));
                 }
                 if let EventKind::Stopped { reason, .. } = &kind {
-                    self.stopped = Some(format!("stopped {reason}"));
+                    self.stopped
+                        .get_or_insert_with(|| format!("stopped {reason}"));
                 }
                 let told = matches!(
                     kind,
-                    EventKind::Started { .. } | EventKind::Evaluated { .. }
+                    EventKind::Started { .. } | EventKind::Evaluated { .. } | EventKind::Loaded(_)
                 );
                 self.say(seq, kind.clone()).await?;
                 if told {
-                    self.report_event(seq, kind).await?;
+                    self.report_event(seq, kind.clone()).await?;
+                }
+                if let (EventKind::Loaded(loaded), Some(desk)) = (kind, &self.desk) {
+                    desk.loaded(loaded.memory_bytes);
                 }
             }
             WorkerEventKind::Checkpoint { step, path, .. } => {
@@ -291,6 +303,14 @@ impl Attempt {
             }
         }
         Ok(false)
+    }
+
+    /// Puts what a model weighs into the event that says that it is loaded: a worker
+    /// cannot know that of itself.
+    fn weigh(&self, event: &mut WorkerEvent, worker: &Worker) {
+        if let WorkerEventKind::Plain(EventKind::Loaded(loaded)) = &mut event.kind {
+            loaded.memory_bytes = worker.job_bytes().unwrap_or_default();
+        }
     }
 
     /// Takes an event of an earlier attempt, which this node may not have seen.

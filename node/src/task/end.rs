@@ -84,6 +84,7 @@ fn last_event(
 ) -> Result<Event, embermesh_crypto::statement::StatementError> {
     let ended = UnixMillis::now();
     let message = &message[..message.floor_char_boundary(MAX_MESSAGE)];
+    let summary = served(attempt, summary);
     let receipt = receipt::sign(
         Ended {
             claims: attempt.order.assignment.claims(),
@@ -113,6 +114,22 @@ fn last_event(
             receipt,
             message: message.to_owned(),
         },
+    })
+}
+
+/// What a resident model has served, however it ended: as the node has counted it,
+/// which its askers have heard to the end.
+fn served(attempt: &Attempt, summary: Option<WorkSummary>) -> Option<WorkSummary> {
+    let Some(desk) = &attempt.desk else {
+        return summary;
+    };
+    let (answered, made) = desk.served();
+    Some(WorkSummary {
+        steps: made,
+        samples: answered,
+        loss: None,
+        accuracy: None,
+        next_seq: summary.map_or(0, |summary| summary.next_seq),
     })
 }
 

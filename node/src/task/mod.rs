@@ -5,7 +5,7 @@
 //! - `handle`, `reins`: the two ends of what an actor is told.
 //! - `run`: the actor: from inputs to receipt.
 //! - `inputs`: brings what the work needs.
-//! - `drive`: the worker at work, under its ceilings.
+//! - `drive`: the worker at work, under its ceilings; `wall`: how long it may take.
 //! - `watch`: what it has taken, held against what it may.
 //! - `output`: checkpoints and artifacts made into blobs.
 //! - `end`: receipt, last event, report.
@@ -21,6 +21,7 @@ mod output;
 mod registry;
 mod reins;
 mod run;
+mod wall;
 mod watch;
 
 pub(crate) use handle::{Phase, StopWhy, TaskHandle, Told};

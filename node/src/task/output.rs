@@ -12,7 +12,7 @@ use embermesh_job::event::Artifact;
 use embermesh_mesh::blob::{self, Held, Stored};
 use thiserror::Error;
 
-use crate::site::Site;
+use crate::{remove::remove_tree, site::Site};
 
 /// The longest name of an artifact, in bytes: what a receipt can hold.
 const MAX_NAME: usize = 128;
@@ -49,7 +49,7 @@ impl Workdir {
     /// Makes the folder of one attempt, for this user alone.
     pub(super) fn make(path: PathBuf) -> std::io::Result<Self> {
         // What a crash between two attempts of one epoch left is nobody's.
-        let _ = std::fs::remove_dir_all(&path);
+        let _ = remove_tree(&path);
         embermesh_storage::folder::make_private(&path)?;
         Ok(Self { path })
     }
@@ -123,7 +123,7 @@ fn open_plain(file: &Path) -> std::io::Result<File> {
 
 impl Drop for Workdir {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+        if let Err(error) = remove_tree(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "a work folder was not removed");
         }
     }

@@ -10,7 +10,7 @@ use embermesh_crypto::{
     time::UnixMillis,
     token::{Refusal, TaskRef},
 };
-use embermesh_job::{assignment::TaskKey, order::Report, spec::Work};
+use embermesh_job::{assignment::TaskKey, order::Report, place::Takes, spec::Work};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -109,7 +109,11 @@ impl Tasks {
         {
             older.stop(StopWhy::Superseded).await;
         }
-        let taken = site.slots.take(&order.spec.requires, &order.spec.limits);
+        let spec = &order.spec;
+        let takes = Takes::of(&spec.work);
+        let taken = site
+            .slots
+            .take(takes, &spec.requires, &spec.limits, spec.runtime());
         let slot = match taken {
             Ok(slot) => slot,
             // A repeated order says so, even where every slot is taken: by it.

@@ -13,7 +13,7 @@ use embermesh_job::{
     assignment::TaskKey,
     event::{Artifact, Event, EventKind},
     order::Report,
-    spec::Input,
+    spec::{Input, Work},
 };
 use embermesh_mesh::blob::Held;
 use tokio::sync::{mpsc, watch};
@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     replicate::Copies,
+    resident::Desk,
     site::Site,
     slots::Slot,
     store::{ReportKind, StoreError},
@@ -135,6 +136,8 @@ pub(super) struct Attempt {
     pub(super) artifacts: Vec<Artifact>,
     /// Why the work ended before its last step, if it did.
     pub(super) stopped: Option<String>,
+    /// What asks come to, where it is a resident model.
+    pub(super) desk: Option<Desk>,
     /// The newest checkpoint, kept from being evicted.
     pub(super) checkpoint: Option<Held>,
 }
@@ -161,6 +164,7 @@ pub(super) async fn run(start: Start) {
         began: UnixMillis::now(),
         artifacts: Vec::new(),
         stopped: None,
+        desk: desk(&site, &order),
         checkpoint: None,
         site,
         order,
@@ -173,8 +177,21 @@ pub(super) async fn run(start: Start) {
         Ok(summary) => End::Done(summary),
         Err(end) => end,
     };
+    if let Some(desk) = &mut attempt.desk {
+        desk.end();
+    }
     let Attempt { phase, .. } = Box::pin(end::end(attempt, ended)).await;
     phase.send_replace(Phase::Ended);
+}
+
+/// The desk of a resident model.
+fn desk(site: &Site, order: &TaskOrder) -> Option<Desk> {
+    let Work::Serve(serve) = &order.spec.work else {
+        return None;
+    };
+    let claims = order.assignment.claims();
+    let name = &order.spec.name;
+    Some(site.residents.open(claims.job, name, claims.client, serve))
 }
 
 impl Attempt {

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, process::Stdio};
 
-use embermesh_compute::device::DeviceChoice;
+use embermesh_compute::{device::DeviceChoice, script::probe};
+use embermesh_crypto::statement::Runtime;
 use tokio::process::Command;
 
 use crate::config::InvalidConfig;
@@ -79,6 +80,14 @@ impl WorkerCommand {
     pub(crate) fn fences(&self) -> Command {
         let mut command = self.bare();
         command.arg("--fences").stdin(Stdio::null());
+        command
+    }
+
+    /// A probe of a runtime.
+    pub(crate) fn probe_runtime(&self, runtime: Runtime) -> Command {
+        let mut command = self.bare();
+        command.args([probe::FLAG, runtime.as_str()]);
+        command.stdin(Stdio::null());
         command
     }
 

@@ -181,6 +181,12 @@ impl Worker {
         }
     }
 
+    /// Bytes of memory that its job has now, beside what it had when idle.
+    pub(crate) fn job_bytes(&self) -> Option<u64> {
+        let used = self.usage()?;
+        Some(used.resident_bytes.saturating_sub(self.idle_bytes()))
+    }
+
     /// Bytes that it had before it was given a job.
     pub(crate) const fn idle_bytes(&self) -> u64 {
         self.idle.resident_bytes

@@ -150,11 +150,11 @@ async fn a_second_node_keeps_checkpoints_and_inputs_and_gives_artifacts_on() {
     };
     let evaluate = embermesh_job::spec::JobSpec {
         work: embermesh_job::spec::Work::Evaluate(embermesh_job::spec::Evaluate {
-            model: train.model.clone(),
-            weights: embermesh_job::spec::Input {
+            model: train.model.clone().into(),
+            weights: Some(embermesh_job::spec::Input {
                 digest: artifact.digest,
                 size: artifact.size,
-            },
+            }),
             data: train.data.clone(),
             loss: None,
             split: embermesh_job::spec::Split::All,

@@ -11,5 +11,7 @@ mod late;
 mod resume;
 mod rogue;
 mod runs;
+mod scripts;
+mod serve;
 mod support;
 mod tokens;

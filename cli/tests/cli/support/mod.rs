@@ -13,6 +13,8 @@ pub(crate) mod machine;
 pub(crate) mod mesh;
 pub(crate) mod process;
 pub(crate) mod stream;
+#[path = "../../../../compute/tests/support/tiny.rs"]
+pub(crate) mod tiny;
 
 use std::time::Duration;
 

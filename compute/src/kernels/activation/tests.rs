@@ -7,7 +7,10 @@ use super::*;
 use crate::kernels::sampled;
 
 fn outcome(way: impl Fn(Tensor<2>) -> Tensor<2>) -> Vec<TensorData> {
-    let x = sampled([41, 307], 1).mul_scalar(6.0).autodiff().require_grad();
+    let x = sampled([41, 307], 1)
+        .mul_scalar(6.0)
+        .autodiff()
+        .require_grad();
     // What went in is held elsewhere, and again where it is not.
     let out = way(x.clone());
     let alone = way(x.clone().mul_scalar(1.0));
@@ -45,7 +48,7 @@ fn curves_are_those_of_burn() {
 #[test]
 fn what_is_no_number_stays_so() {
     let broken = Tensor::<1>::from_floats([f32::NAN, 1.0], &Device::flex());
-    let values = |out: Result<Tensor<1>, Tensor<1>>| out.unwrap().into_data().to_vec::<f32>().unwrap();
+    let values = |out: Result<Tensor<1>, Tensor<1>>| out.unwrap().try_into_vec_as::<f32>().unwrap();
     assert!(values(bend(Relu, broken.clone()))[0].is_nan());
     assert!(values(bend(Gelu, broken.clone()))[0].is_nan());
     assert!(values(bend(Sigmoid, broken))[0].is_nan());

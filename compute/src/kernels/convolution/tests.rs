@@ -116,3 +116,25 @@ fn the_number_of_threads_changes_no_bit() {
     };
     assert_eq!(with(1), with(3));
 }
+
+/// Blocks of every size, more lines than a vector holds, and many channels.
+#[test]
+fn larger_ones_are_burns_too() {
+    for (x, filters, kernel, padding) in [
+        ([17, 5, 21, 19], 21, [3, 3], [1, 0]),
+        ([3, 40, 9, 12], 15, [1, 1], [0, 0]),
+        ([1, 3, 4, 150], 7, [2, 5], [0, 2]),
+    ] {
+        let case = Case {
+            x,
+            weight: [filters, x[1], kernel[0], kernel[1]],
+            stride: [1; 2],
+            padding,
+            dilation: [1; 2],
+        };
+        let (ours, theirs) = (outcome(&case, conv2d), outcome(&case, burns));
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            ours.assert_approx_eq::<f32>(theirs, Tolerance::rel_abs(1e-4, 5e-5));
+        }
+    }
+}

@@ -7,12 +7,7 @@ use crate::kernels::sampled;
 
 type Way = fn(&Tensor<3>, &Tensor<1>, &Tensor<1>, f64) -> Option<Tensor<3>>;
 
-fn burns(
-    x: &Tensor<3>,
-    weight: &Tensor<1>,
-    bias: &Tensor<1>,
-    epsilon: f64,
-) -> Option<Tensor<3>> {
+fn burns(x: &Tensor<3>, weight: &Tensor<1>, bias: &Tensor<1>, epsilon: f64) -> Option<Tensor<3>> {
     let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
     Some(burn::tensor::module::layer_norm(
         x,

@@ -17,7 +17,11 @@ fn burns(x: Tensor<3>, scale: f32, hidden: Hidden) -> Result<Tensor<3>, Tensor<3
         })
         .collect();
     let mask = Tensor::<3>::from_data(TensorData::new(mask, [1, rows, width]), &Device::flex());
-    let mask = if is_tracked(&x) { mask.autodiff() } else { mask };
+    let mask = if is_tracked(&x) {
+        mask.autodiff()
+    } else {
+        mask
+    };
     Ok(softmax(x.mul_scalar(scale).add(mask), 2))
 }
 
@@ -55,6 +59,6 @@ fn it_is_burns_softmax() {
 fn what_is_no_number_is_not_hidden() {
     let x = Tensor::<2>::from_floats([[1.0, f32::NAN, 2.0]], &Device::flex());
     let out = shares(x, 1.0, Hidden::Nothing).unwrap();
-    let out = out.into_data().to_vec::<f32>().unwrap();
+    let out = out.try_into_vec_as::<f32>().unwrap();
     assert!(out.iter().all(|share| share.is_nan()), "{out:?}");
 }

@@ -4,7 +4,7 @@
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 /// Denied to every worker.
-const ALWAYS: &[i64] = &[
+pub(super) const ALWAYS: &[i64] = &[
     // Other programs.
     libc::SYS_execve,
     libc::SYS_execveat,
@@ -205,13 +205,19 @@ const OWNER: &[u64] = &[
 ];
 
 /// Calls and when they are denied; no condition means always.
-pub(super) fn rules(driver: bool) -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
+pub(super) fn rules(
+    driver: bool,
+    watches: Option<u32>,
+) -> Result<Vec<(i64, Vec<SeccompRule>)>, BackendError> {
     let always = ALWAYS.iter().chain(OF_THIS_MACHINE);
     let mut rules: Vec<(i64, Vec<SeccompRule>)> = always.map(|&call| (call, Vec::new())).collect();
     let own = u64::from(std::process::id());
-    // Signals go to this process only: a panic and an abort send one.
+    // Signals go to this process only, for a panic and an abort send one, and to the
+    // one that it watches.
+    let mut heard = vec![own];
+    heard.extend(watches.map(u64::from));
     for call in [libc::SYS_kill, libc::SYS_tgkill] {
-        rules.push((call, vec![none_of(0, &[own])?]));
+        rules.push((call, vec![none_of(0, &heard)?]));
     }
     // Reading its own limits is harmless; setting one is not, nor is another's.
     let sets = condition(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
@@ -270,7 +276,7 @@ pub(super) fn rules(driver: bool) -> Result<Vec<(i64, Vec<SeccompRule>)>, Backen
 }
 
 /// An argument that is none of these.
-fn none_of(argument: u8, values: &[u64]) -> Result<SeccompRule, BackendError> {
+pub(super) fn none_of(argument: u8, values: &[u64]) -> Result<SeccompRule, BackendError> {
     let conditions = values
         .iter()
         .map(|value| condition(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *value))
@@ -287,7 +293,7 @@ fn any_of(argument: u8, values: &[u64]) -> Result<Vec<SeccompRule>, BackendError
     values.iter().map(is).collect()
 }
 
-fn condition(
+pub(super) fn condition(
     argument: u8,
     width: SeccompCmpArgLen,
     is: SeccompCmpOp,

@@ -206,6 +206,7 @@ fn inside() {
         memory_bytes: 64 * MEBIBYTE,
         output_bytes: MEBIBYTE,
         driver: kind == "driver",
+        watches: None,
     });
     println!("{report:?}");
     assert!(report.calls.starts_with("seccomp"), "{report:?}");

@@ -84,6 +84,9 @@ fn advert(node: &Keypair) -> Advert {
         free_slots: 1,
         queued: 0,
         draining: false,
+        runtimes: embermesh_crypto::statement::Runtimes::default(),
+        models: Vec::new(),
+        free_residents: 0,
         missing_fences: None,
     }
 }

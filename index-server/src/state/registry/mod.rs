@@ -42,6 +42,8 @@ pub struct Node {
     stopping: BTreeSet<TaskKey>,
     /// Slots taken by others than this index, by the last advert it sent here.
     elsewhere: u32,
+    /// Places for resident models that were given away since its last advert.
+    promised: u32,
     draining: bool,
     /// The last measured round trip, while there is a connection to measure it on.
     round_trip: Option<Duration>,
@@ -164,6 +166,9 @@ impl Registry {
         };
         let node = &mut self.nodes[at];
         let news = !node.registered || node.content.sequence != content.sequence;
+        if news {
+            node.promised = 0;
+        }
         node.draining = content.draining;
         node.elsewhere = content
             .slots
@@ -246,6 +251,7 @@ impl Registry {
             tasks: BTreeSet::new(),
             stopping: BTreeSet::new(),
             elsewhere: 0,
+            promised: 0,
             draining: false,
             round_trip: None,
             alive_until: None,

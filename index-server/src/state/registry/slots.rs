@@ -31,6 +31,15 @@ impl Registry {
         }
     }
 
+    /// One of the node's places for resident models was given away, which its next
+    /// advert will say.
+    pub(in crate::state) fn promise_residence(&mut self, peer: &PeerId) {
+        if let Some(at) = self.positions.get(peer).copied() {
+            self.nodes[at].promised = self.nodes[at].promised.saturating_add(1);
+            self.refresh(at);
+        }
+    }
+
     /// A job left the node. `succeeded` is what became of the attempt, where
     /// that says something about the node.
     pub(in crate::state) fn free(&mut self, peer: &PeerId, job: &JobId, succeeded: Option<bool>) {
@@ -121,6 +130,7 @@ impl Registry {
         let mut view = NodeView::of(&node.content);
         view.live = node.alive_until.is_some();
         view.free_slots = 0;
+        view.free_residents = view.free_residents.saturating_sub(node.promised);
         view.draining = node.draining;
         view.latency_ms = node.round_trip.map(latency_ms);
         // Laplace's rule: one success and one failure are assumed, so that a

@@ -1,5 +1,6 @@
 //! The state machine against a clock that the test turns.
 
+mod deploying;
 mod issuing;
 mod leasing;
 mod listing;
@@ -163,6 +164,9 @@ impl World {
             free_slots,
             queued: 0,
             draining: false,
+            runtimes: embermesh_crypto::statement::Runtimes::default(),
+            models: Vec::new(),
+            free_residents: 0,
             missing_fences: None,
         };
         statement::sign(&advert, node).unwrap()

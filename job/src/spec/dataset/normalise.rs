@@ -22,7 +22,7 @@ pub enum Normalise {
 }
 
 impl Normalise {
-    pub(super) fn validate(self) -> Result<(), InvalidSpec> {
+    pub(in crate::spec) fn validate(self) -> Result<(), InvalidSpec> {
         let Self::Scale { from, to } = self else {
             return Ok(());
         };

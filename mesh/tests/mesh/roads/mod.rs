@@ -100,6 +100,7 @@ impl Node for TestNode {
     type RunStream = Boxed<v1::RunUpdate>;
     type AttachStream = Boxed<v1::RunUpdate>;
     type FetchBlobStream = Boxed<BlobChunk>;
+    type InferStream = Boxed<v1::InferUpdate>;
 
     async fn status(
         &self,
@@ -205,6 +206,20 @@ impl Node for TestNode {
         &self,
         _: Request<v1::KeepBlobsRequest>,
     ) -> Result<Response<v1::KeepBlobsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<v1::ListModelsRequest>,
+    ) -> Result<Response<v1::ListModelsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn infer(
+        &self,
+        _: Request<v1::InferRequest>,
+    ) -> Result<Response<Self::InferStream>, Status> {
         Err(Status::unimplemented(""))
     }
 }

@@ -137,6 +137,9 @@ impl From<Draft> for AdvertDraft {
             free_slots: draft.free_slots,
             queued: 0,
             draining: false,
+            runtimes: embermesh_crypto::statement::Runtimes::default(),
+            models: Vec::new(),
+            free_residents: 0,
             missing_fences: None,
         }
     }

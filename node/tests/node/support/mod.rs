@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 pub(crate) mod bombs;
 pub(crate) mod index;
+#[path = "../../../../compute/tests/support/tiny.rs"]
+pub(crate) mod tiny;
 #[cfg(unix)]
 pub(crate) mod worker;
 

@@ -27,20 +27,25 @@ pub(in super::super) fn weight_gradient(gradient: &[f32], x: &[f32], slide: &Sli
     let waiting = (WAITING_BYTES / size_of_val(&sum[..]).max(1)).min(64);
     let waiting = waiting.max(rayon::current_num_threads());
     let gradients = gradient.chunks(group * filters * slide.places());
-    let tasks: Vec<_> = x.chunks(group * slide.sample_len()).zip(gradients).collect();
+    let tasks: Vec<_> = x
+        .chunks(group * slide.sample_len())
+        .zip(gradients)
+        .collect();
     for tasks in tasks.chunks(waiting) {
         let parts: Vec<Vec<f32>> = tasks
             .par_iter()
             .map(|(x, gradient)| part(x, gradient, &taps, slide))
             .collect();
         // One after the other: the order of a sum is part of its result.
-        sum.par_chunks_mut(rows).enumerate().for_each(|(filter, sum)| {
-            for part in &parts {
-                for (sum, part) in sum.iter_mut().zip(&part[filter * rows..]) {
-                    *sum += *part;
+        sum.par_chunks_mut(rows)
+            .enumerate()
+            .for_each(|(filter, sum)| {
+                for part in &parts {
+                    for (sum, part) in sum.iter_mut().zip(&part[filter * rows..]) {
+                        *sum += *part;
+                    }
                 }
-            }
-        });
+            });
     }
     sum
 }

@@ -1,0 +1,166 @@
+//! Direct computation: operations over tensors that the spec brings, done once.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use embermesh_job::crypto::Digest;
+use embermesh_job::event::{EventKind, MAX_METRIC_NAME, MAX_METRICS};
+use embermesh_job::program::{Kind, MAX_EXACT};
+use embermesh_job::spec::{Compute, Tensor as Given};
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+
+use crate::dataset::load;
+use crate::failure::{InvalidWeights, WorkFailed};
+use crate::job::Job;
+use crate::pipe::WorkSummary;
+use crate::program;
+use crate::weights::{self, Named};
+
+/// The name of the result, within the job and as a file.
+const ARTIFACT: &str = "results.safetensors";
+
+/// Does the computation of an order.
+pub(crate) fn run(compute: &Compute, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
+    let planned = compute
+        .plan()
+        .map_err(|error| WorkFailed::Spec(error.to_string()))?;
+    let program = &planned.program;
+    let steps = program.steps.len() as u64;
+    let device = job.device.device.clone();
+    job.log.plain(EventKind::Started {
+        device: job.device.name.clone(),
+        parameters: program.cost.parameters,
+        total_steps: steps,
+        samples: 0,
+    });
+    let mut files = BTreeMap::<Digest, Vec<u8>>::new();
+    let mut constants = Vec::with_capacity(compute.tensors.len());
+    for (tensor, constant) in compute.tensors.iter().zip(&program.constants) {
+        let shape = &program.type_of(constant.value).shape;
+        let values = match (tensor.file, &tensor.values) {
+            (Some(input), _) => {
+                if let std::collections::btree_map::Entry::Vacant(slot) = files.entry(input.digest)
+                {
+                    slot.insert(load::input(input, job.order)?);
+                }
+                let bytes = files.get(&input.digest).map(Vec::as_slice);
+                read(tensor, shape, bytes.unwrap_or_default())?
+            }
+            (None, values) => {
+                let values = values.iter().flatten();
+                values.map(|&value| value as f32).collect()
+            }
+        };
+        constants.push(program::on(&device, values));
+    }
+    drop(files);
+    let results = program::run(program, &constants, Vec::new(), &device)
+        .map_err(|error| WorkFailed::Data(error.into()))?;
+
+    let mut shown = BTreeMap::new();
+    let mut named = Vec::with_capacity(results.len());
+    for ((name, value), x) in planned.names.iter().zip(&program.outputs).zip(results) {
+        let x = x.without_autodiff();
+        let shape = program.type_of(*value).shape.clone();
+        show(&mut shown, name, &x)?;
+        named.push(Named {
+            name: name.clone(),
+            shape,
+            value: x,
+        });
+    }
+    let bytes = weights::encode(&named, record(job.digest))?;
+    job.artifact(ARTIFACT, &bytes)?;
+    if !shown.is_empty() {
+        job.log.plain(EventKind::Metrics { values: shown });
+    }
+    Ok(WorkSummary {
+        steps,
+        samples: 0,
+        loss: None,
+        accuracy: None,
+        next_seq: job.log.next(),
+    })
+}
+
+/// What the file of results says of itself.
+fn record(spec: Digest) -> String {
+    serde_json::json!({ "spec": spec, "work": "compute" }).to_string()
+}
+
+/// Takes small results as measures, as far as there is room for all of one.
+fn show(shown: &mut BTreeMap<String, f64>, name: &str, x: &Tensor<1>) -> Result<(), WorkFailed> {
+    let count = x.dims()[0];
+    if shown.len() + count > MAX_METRICS || name.len() + 4 > MAX_METRIC_NAME {
+        return Ok(());
+    }
+    let values = x
+        .try_to_vec_as::<f32>()
+        .map_err(|error| WorkFailed::Internal(format!("{name} cannot be read: {error}")))?;
+    for (at, value) in values.into_iter().enumerate() {
+        let key = if count == 1 {
+            name.to_owned()
+        } else {
+            format!("{name}[{at}]")
+        };
+        shown.insert(key, f64::from(value));
+    }
+    Ok(())
+}
+
+/// A tensor of a safetensors file, which must have the kind and shape that the spec
+/// says.
+fn read<I>(tensor: &Given<I>, shape: &[usize], bytes: &[u8]) -> Result<Vec<f32>, WorkFailed> {
+    let refuse = |reason: String| WorkFailed::Tensor {
+        name: tensor.name.clone(),
+        reason,
+    };
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|error| refuse(InvalidWeights::Format(error).to_string()))?;
+    let view = file
+        .tensor(tensor.key())
+        .map_err(|_| refuse(format!("its file has no {:?}", tensor.key())))?;
+    if view.shape() != shape {
+        return Err(refuse(format!(
+            "it has the shape {:?} in its file, and {shape:?} in the spec",
+            view.shape()
+        )));
+    }
+    let data = view.data();
+    let values = match (tensor.kind, view.dtype()) {
+        (Kind::Float, Dtype::F32) => {
+            let (parts, _) = data.as_chunks();
+            parts.iter().map(|part| f32::from_le_bytes(*part)).collect()
+        }
+        (Kind::Int, Dtype::I64) => {
+            let (parts, _) = data.as_chunks();
+            let values = parts.iter().map(|part| exact(i64::from_le_bytes(*part)));
+            values.collect::<Result<Vec<_>, _>>().map_err(refuse)?
+        }
+        (Kind::Int, Dtype::I32) => {
+            let (parts, _) = data.as_chunks();
+            let values = parts
+                .iter()
+                .map(|part| exact(i32::from_le_bytes(*part).into()));
+            values.collect::<Result<Vec<_>, _>>().map_err(refuse)?
+        }
+        (Kind::Bool, Dtype::BOOL) => data.iter().map(|&byte| f32::from(byte.min(1))).collect(),
+        (kind, dtype) => {
+            return Err(refuse(format!(
+                "it is of type {dtype:?} in its file, and of kind {kind:?} in the spec: floats are F32, whole numbers I32 or I64, truths BOOL"
+            )));
+        }
+    };
+    Ok(values)
+}
+
+/// A whole number that is exact as a float.
+fn exact(value: i64) -> Result<f32, String> {
+    if (-MAX_EXACT..=MAX_EXACT).contains(&value) {
+        return Ok(value as f32);
+    }
+    Err(format!(
+        "{value} is beyond 2^24, where whole numbers are not exact"
+    ))
+}
