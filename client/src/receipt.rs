@@ -19,6 +19,10 @@ pub struct Expect {
     pub node: Option<PeerId>,
     /// An artifact that it must name.
     pub artifact: Option<Digest>,
+    /// The model.
+    pub model: Option<Digest>,
+    /// A blob that it must have read.
+    pub input: Option<Digest>,
 }
 
 /// Why a receipt does not hold.
@@ -38,6 +42,12 @@ pub enum ReceiptError {
         /// As it should.
         expected: String,
     },
+    /// It says nothing of what is asked: an older node signed it.
+    #[error("the receipt says nothing of the {0}: it is of a version before such receipts")]
+    Silent(&'static str),
+    /// It does not name the input.
+    #[error("the receipt names no input {0}")]
+    NoSuchInput(Digest),
     /// It does not name the artifact.
     #[error("the receipt names no output {0}: it is not the receipt of these bytes")]
     NoSuchOutput(Digest),
@@ -53,6 +63,17 @@ pub fn check(bytes: &[u8], expect: &Expect) -> Result<Verified<Receipt>, Receipt
     same("spec", &receipt.spec, expect.spec.as_ref())?;
     same("client", &receipt.client, expect.client.as_ref())?;
     same("node", &receipt.node, expect.node.as_ref())?;
+    if let Some(expected) = &expect.model {
+        let account = receipt.account.as_ref();
+        let model = account.and_then(|account| account.model);
+        let found = model.ok_or(ReceiptError::Silent("model"))?;
+        same("model", &found, Some(expected))?;
+    }
+    if let Some(input) = expect.input
+        && !receipt.inputs.contains(&input)
+    {
+        return Err(ReceiptError::NoSuchInput(input));
+    }
     if let Some(artifact) = expect.artifact
         && !receipt
             .outputs
@@ -84,7 +105,7 @@ mod tests {
     use embermesh_crypto::{
         Keypair,
         ids::{Epoch, TaskIndex, TokenId},
-        statement::{DeviceKind, Outcome, Output, sign},
+        statement::{ACCOUNT_VERSION, Account, DeviceKind, Outcome, Output, sign},
         time::UnixMillis,
     };
 
@@ -116,6 +137,22 @@ mod tests {
             started_at: UnixMillis(1),
             ended_at: UnixMillis(2),
             message: String::new(),
+            account: Some(Account {
+                version: ACCOUNT_VERSION,
+                kind: "train".to_owned(),
+                model: Some(Digest::of(b"model")),
+                resumed_from: None,
+                program: "embermesh 0".to_owned(),
+                backend: "burn 0 flex".to_owned(),
+                driver: "Linux".to_owned(),
+                wall_ms: 1,
+                cpu_ms: Some(1),
+                peak_memory_bytes: Some(1),
+                memory_ceiling_bytes: 2,
+                wall_ceiling_ms: 2,
+                cpu_ceiling_ms: None,
+                output_ceiling_bytes: 2,
+            }),
         }
     }
 
@@ -130,6 +167,8 @@ mod tests {
             client: Some(content.client),
             node: Some(content.node),
             artifact: Some(Digest::of(b"out")),
+            model: Some(Digest::of(b"model")),
+            input: Some(Digest::of(b"in")),
         };
         assert!(check(signed.bytes(), &right).is_ok());
         let other = Keypair::from_seed(&[9; 32]).peer_id();
@@ -164,6 +203,20 @@ mod tests {
             ),
             (
                 Expect {
+                    model: Some(Digest::of(b"x")),
+                    ..right.clone()
+                },
+                "model",
+            ),
+            (
+                Expect {
+                    input: Some(Digest::of(b"x")),
+                    ..right.clone()
+                },
+                "input",
+            ),
+            (
+                Expect {
                     artifact: Some(Digest::of(b"x")),
                     ..right.clone()
                 },
@@ -173,6 +226,25 @@ mod tests {
             let error = check(signed.bytes(), &expect).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn a_receipt_of_an_older_node_holds_and_says_what_it_does_not_say() {
+        let node = Keypair::from_seed(&[1; 32]);
+        let content = Receipt {
+            account: None,
+            ..receipt(&node)
+        };
+        let signed = sign(&content, &node).unwrap();
+        assert!(check(signed.bytes(), &Expect::default()).is_ok());
+        let model = Expect {
+            model: Some(Digest::of(b"model")),
+            ..Expect::default()
+        };
+        assert!(matches!(
+            check(signed.bytes(), &model),
+            Err(ReceiptError::Silent("model"))
+        ));
     }
 
     #[test]

@@ -146,6 +146,8 @@ pub fn compiled_in() -> Vec<DeviceChoice> {
 pub(crate) struct Opened {
     pub(crate) device: Device,
     pub(crate) name: String,
+    /// What its driver compiles for; nothing for the processor.
+    pub(crate) driver: String,
     /// Whether it is a GPU that the processor plays.
     pub(crate) software: bool,
 }
@@ -158,6 +160,7 @@ pub(crate) fn open(choice: DeviceChoice) -> Result<Opened, DeviceFault> {
             DeviceChoice::Cpu => Opened {
                 device: Device::flex(),
                 name: processor(),
+                driver: String::new(),
                 software: false,
             },
             DeviceChoice::Wgpu(index) => wgpu(choice, index)?,
@@ -245,8 +248,13 @@ fn listed(
     let software = identity
         .as_ref()
         .is_some_and(|identity| identity.physical.is_none());
+    let driver = identity
+        .as_ref()
+        .map(|identity| identity.fingerprint.clone())
+        .unwrap_or_default();
     Ok(Opened {
         device,
+        driver,
         name: identity.map_or_else(|| choice.to_string(), |identity| identity.name),
         software,
     })

@@ -19,6 +19,7 @@
 //! | `program`, `calculate` | programs over burn's tensors, and direct computations |
 //! | [`away`], `feed` | samples that stay with the client, given and asked for |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
+//! | [`software`], [`usage`] | what computes here, and what it has taken |
 //! | [`script`] | programs of clients: WebAssembly and Python |
 //! | [`lm`] | language models from GGUF files and from folders of safetensors |
 //! | `hub`, `embed`, `texts` | folders of models, encoders, and the texts that they read |
@@ -63,8 +64,10 @@ mod sandbox;
 mod schedule;
 pub mod script;
 mod serve;
+pub mod software;
 mod texts;
 mod train;
+pub mod usage;
 mod weights;
 pub mod worker;
 

@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceChoice;
 use crate::failure::FailureClass;
+use crate::software::Software;
+use crate::usage::Usage;
 
 /// From the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,6 +117,9 @@ pub enum FromWorker {
         /// What happened, for its owner.
         message: String,
     },
+    /// What the process has taken, said before [`Done`](FromWorker::Done): it is gone
+    /// soon after.
+    Used(Usage),
     /// The job ended because it was told to.
     Cancelled,
     /// The job is done.
@@ -128,6 +133,9 @@ pub struct Ready {
     pub device: DeviceChoice,
     /// What the device calls itself.
     pub name: String,
+    /// What computes on it.
+    #[serde(default)]
+    pub software: Software,
 }
 
 /// What was done to fence the worker in; each text begins with "absent" where
@@ -140,6 +148,22 @@ pub struct SandboxReport {
     pub files: String,
     /// What it may ask of the kernel (seccomp).
     pub calls: String,
+}
+
+impl SandboxReport {
+    /// The fences that are not there: each by its name, with the reason.
+    #[must_use]
+    pub fn absent(&self) -> Vec<(&'static str, &str)> {
+        [
+            ("memory", &self.memory),
+            ("files", &self.files),
+            ("calls", &self.calls),
+        ]
+        .into_iter()
+        .filter(|(_, said)| said.starts_with("absent"))
+        .map(|(name, said)| (name, said.as_str()))
+        .collect()
+    }
 }
 
 /// A job and all that it needs on this machine.

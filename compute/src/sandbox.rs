@@ -2,7 +2,8 @@
 //!
 //! Three fences, each of which holds when another is missing: limits on what
 //! the process may take ([`limits`]), on what it may open ([`files`]), and on
-//! what it may ask of the kernel ([`calls`]). They are raised after the order
+//! what it may ask of the kernel ([`calls`]); and from its first moment it has no
+//! privilege that others have not ([`privileges`]). They are raised after the order
 //! has been read and before the first thread of the computation is spawned, so
 //! that every thread inherits them. A GPU's driver has its threads and
 //! descriptors by then and needs more of the kernel, so such a worker gets the
@@ -21,6 +22,8 @@ pub(crate) mod calls;
 pub(crate) mod files;
 #[cfg(unix)]
 pub(crate) mod limits;
+#[cfg(target_os = "linux")]
+pub(crate) mod privileges;
 
 /// What the job needs from outside its process.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(crate) struct Needs {
     pub(crate) write: PathBuf,
     /// Bytes that the job may allocate beside what the idle worker holds.
     pub(crate) memory_bytes: u64,
+    /// Bytes of all results together.
+    pub(crate) output_bytes: u64,
     /// Whether a driver lives in this process.
     pub(crate) driver: bool,
     /// The process of a script, in a sandbox of its own, that this one watches and
@@ -44,10 +49,10 @@ pub(crate) fn enter(needs: &Needs) -> SandboxReport {
     SandboxReport {
         // A driver maps device memory into the process as data: a ceiling on
         // host memory would count what is not there.
-        memory: if needs.driver {
-            "not limited: the driver maps device memory".to_owned()
-        } else {
-            limits::memory(needs.memory_bytes)
+        memory: match limits::file_size(needs.output_bytes, needs.memory_bytes) {
+            Err(error) => format!("absent: the limit on files was refused ({error})"),
+            Ok(()) if needs.driver => "not limited: the driver maps device memory".to_owned(),
+            Ok(()) => limits::memory(needs.memory_bytes),
         },
         files: files::restrict(needs),
         // Last: raising the other fences takes calls that this one denies.

@@ -27,6 +27,8 @@ use crate::frame::{self, FrameError, Incoming};
 use crate::pipe::{FromWorker, Ready, ToWorker, WorkOrder};
 use crate::sandbox::{self, Needs};
 use crate::serve::inbox::{Mail, TOO_MANY};
+use crate::software::Software;
+use crate::usage::Usage;
 use crate::{job, probe, script};
 
 /// What a worker's environment should hold: glibc's allocator keeps large buffers for
@@ -45,13 +47,17 @@ const CANCEL_GRACE: Duration = Duration::from_millis(100);
 const MAX_MESSAGE: usize = 4096;
 
 const USAGE: &str = "this is the part of a node that runs one job; the node starts it\n\
-    usage: worker [--device cpu|wgpu:N|cuda:N] | worker --probe DEVICE | worker --probe-runtime wasm|python";
+    usage: worker [--device cpu|wgpu:N|cuda:N] | worker --probe DEVICE | worker --probe-runtime wasm|python | worker --fences";
 
 /// Runs the worker. `args` are the words after `worker`.
 pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
     match parse(args) {
         Ok(Task::Probe(choice)) => match raise_guards() {
             Ok(()) => probe::main(choice),
+            Err(error) => refuse(&unguarded(&error)),
+        },
+        Ok(Task::Fences) => match raise_guards() {
+            Ok(()) => show_fences(),
             Err(error) => refuse(&unguarded(&error)),
         },
         Ok(Task::ProbeRuntime(runtime)) => match raise_guards() {
@@ -71,6 +77,7 @@ enum Task {
     /// Become another program, as this says.
     Confine(String),
     Serve(DeviceChoice),
+    Fences,
 }
 
 fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
@@ -88,6 +95,7 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             "--confine" => Task::Confine(value()?),
             "--probe" => Task::Probe(device()?),
             "--device" => Task::Serve(device()?),
+            "--fences" => Task::Fences,
             _ => return Err(format!("unknown flag {flag}")),
         };
     }
@@ -136,6 +144,27 @@ impl Daemon {
     }
 }
 
+/// Raises the fences of a worker that needs nothing, and prints which there are: one
+/// line of JSON.
+fn show_fences() -> ExitCode {
+    let nothing = Needs {
+        read: Vec::new(),
+        write: std::env::temp_dir(),
+        memory_bytes: 0,
+        output_bytes: 0,
+        driver: false,
+        watches: None,
+    };
+    let report = sandbox::enter(&nothing);
+    match serde_json::to_string(&report) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&format!("the report does not encode: {error}")),
+    }
+}
+
 fn unguarded(error: &std::io::Error) -> String {
     format!("the worker cannot guard itself: {error}")
 }
@@ -154,6 +183,7 @@ fn serve(choice: DeviceChoice) -> ExitCode {
     daemon.say(&FromWorker::Ready(Ready {
         device: choice,
         name: device.name.clone(),
+        software: Software::of(choice.kind(), &device.driver),
     }));
     // Read without a thread and without a buffer: what follows the order
     // belongs to the thread that listens, which is started inside the fences.
@@ -203,6 +233,9 @@ fn serve(choice: DeviceChoice) -> ExitCode {
     }
     match outcome {
         Ok(summary) => {
+            if let Some(usage) = Usage::of_this_process() {
+                daemon.say(&FromWorker::Used(usage));
+            }
             daemon.say(&FromWorker::Done(summary));
             ExitCode::SUCCESS
         }
@@ -244,6 +277,7 @@ fn needs(order: &WorkOrder, watches: Option<u32>) -> Needs {
         read: order.inputs.values().cloned().chain(resume).collect(),
         write: order.workdir.clone(),
         memory_bytes: order.ceilings.memory_bytes,
+        output_bytes: order.ceilings.output_bytes,
         driver: order.device != DeviceChoice::Cpu,
         watches,
     }
@@ -340,10 +374,10 @@ fn end_now() -> ! {
 }
 
 /// What holds from the first moment, in a worker and in a probe: the kernel ends
-/// this process with its parent, even where a driver has it hang, and there are
-/// limits.
+/// this process with its parent, even where a driver has it hang, there are limits,
+/// and nothing is left of a privileged user's privileges.
 #[cfg(unix)]
-fn raise_guards() -> std::io::Result<()> {
+pub(crate) fn raise_guards() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -353,13 +387,14 @@ fn raise_guards() -> std::io::Result<()> {
             // It died in between, and the signal with it.
             end_now();
         }
+        sandbox::privileges::drop_all()?;
     }
     sandbox::limits::basic()
 }
 
 /// Elsewhere the pipe alone ends the process.
 #[cfg(not(unix))]
-fn raise_guards() -> std::io::Result<()> {
+pub(crate) fn raise_guards() -> std::io::Result<()> {
     Ok(())
 }
 
@@ -399,6 +434,7 @@ mod tests {
             parsed(&["--probe", "cpu"]),
             Ok(Task::Probe(DeviceChoice::Cpu))
         ));
+        assert!(matches!(parsed(&["--fences"]), Ok(Task::Fences)));
         for bad in [&["--probe"][..], &["--probe", "gpu"], &["--job"]] {
             assert!(parsed(bad).is_err(), "{bad:?}");
         }

@@ -7,6 +7,7 @@
 //! as another. A payload is refused unless encoding what was read gives the
 //! very same bytes. The signer's key stands inside the payload.
 
+mod account;
 mod advert;
 mod key_set;
 mod receipt;
@@ -15,6 +16,7 @@ mod runtime;
 
 use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
+pub use account::{ACCOUNT_VERSION, Account};
 pub use advert::{
     Advert, DeviceAdvert, DeviceKind, MAX_ADVERT_LIFE, MAX_MODEL_NAME, MAX_MODELS, MODEL_DIGEST,
     ModelAdvert, Role,

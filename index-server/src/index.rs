@@ -290,5 +290,6 @@ fn draft(config: &IndexConfig, bound: SocketAddr) -> AdvertDraft {
         runtimes: embermesh_crypto::statement::Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     }
 }

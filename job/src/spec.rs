@@ -24,6 +24,7 @@ mod schedule;
 mod script;
 mod serve;
 mod stopping;
+mod subject;
 mod texts;
 mod train;
 
@@ -69,6 +70,7 @@ pub use self::{
         ServedNetwork,
     },
     stopping::{Clip, EarlyStopping, Watch},
+    subject::Subject,
     texts::{MAX_TEXTS, Texts},
     train::Train,
 };

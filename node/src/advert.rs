@@ -14,14 +14,20 @@ pub(crate) struct Advertiser {
     pub(crate) site: Arc<Site>,
     pub(crate) region: String,
     pub(crate) price_micros_per_hour: u64,
+    pub(crate) missing_fences: Option<String>,
 }
 
 impl Advertiser {
-    pub(crate) fn new(site: Arc<Site>, config: &NodeConfig) -> Self {
+    pub(crate) fn new(
+        site: Arc<Site>,
+        config: &NodeConfig,
+        missing_fences: Option<String>,
+    ) -> Self {
         Self {
             site,
             region: config.region.clone(),
             price_micros_per_hour: config.price.0,
+            missing_fences,
         }
     }
 
@@ -45,6 +51,7 @@ impl Advertiser {
                 runtimes: self.site.slots.runtimes(),
                 models: self.site.residents.adverts(),
                 free_residents: occupancy.free_residents,
+                missing_fences: self.missing_fences.clone(),
             })
             .await
     }

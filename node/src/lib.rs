@@ -20,6 +20,7 @@
 mod advert;
 mod arriving;
 pub mod config;
+mod fences;
 pub mod folder;
 mod gate;
 mod joined;

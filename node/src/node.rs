@@ -19,6 +19,7 @@ use crate::{
     advert::Advertiser,
     arriving::Arriving,
     config::{InvalidConfig, MAX_INDEXES, NodeConfig},
+    fences,
     folder::DataFolder,
     gate::Gate,
     origins::Origins,
@@ -110,7 +111,9 @@ impl Node {
         let blobs = BlobStore::open(folder.blobs(), config.blob_quota.0)?;
         let work = folder.fresh_work()?;
         let tracker = TaskTracker::new();
-        let slots = devices(&config, &folder, &command, &tracker, &cancel).await?;
+        let spawner = Spawner::start().map_err(NodeError::Spawner)?;
+        let missing_fences = fences::look(&spawner, &command).await;
+        let slots = devices(&config, &folder, &command, spawner, &tracker, &cancel).await?;
         let identity = Identity::new(Arc::clone(&keypair))?;
         // It ends when it is told to, after all that uses it, or with its last handle.
         let mesh = Mesh::start(
@@ -170,7 +173,7 @@ impl Node {
             Some(blobs),
             cancel.clone(),
         )?;
-        let advertiser = Advertiser::new(Arc::clone(&site), &config);
+        let advertiser = Advertiser::new(Arc::clone(&site), &config, missing_fences);
         advertiser.say().await?;
         let lines = TaskTracker::new();
         lines.spawn(advertiser.run(cancel.clone()));
@@ -208,10 +211,10 @@ async fn devices(
     config: &NodeConfig,
     folder: &DataFolder,
     command: &Arc<WorkerCommand>,
+    spawner: Spawner,
     tracker: &TaskTracker,
     cancel: &CancellationToken,
 ) -> Result<Slots, NodeError> {
-    let spawner = Spawner::start().map_err(NodeError::Spawner)?;
     let memory = folder.devices();
     let probed = Box::pin(probe_all(&config.devices, &spawner, command, &memory)).await;
     if probed.iter().all(|device| device.report.is_err()) {

@@ -130,6 +130,7 @@ impl Peer {
             runtimes: embermesh_crypto::statement::Runtimes::default(),
             models: Vec::new(),
             free_residents: 0,
+            missing_fences: None,
         };
         statement::sign(&advert, &self.keypair)
     }

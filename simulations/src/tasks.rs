@@ -255,6 +255,7 @@ impl World {
             started_at: self.now,
             ended_at: self.now,
             message: String::new(),
+            account: None,
         };
         statement::sign(&receipt, &node.keypair)
             .map(|signed| signed.bytes().to_vec())

@@ -1,11 +1,18 @@
 //! `embermesh receipt verify`: what a node signed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use embermesh_client::{Sources, receipt};
-use embermesh_crypto::{JobId, PeerId, digest::Digest, statement::Receipt as Content};
+use embermesh_crypto::{
+    JobId, PeerId,
+    digest::Digest,
+    statement::{Account, Receipt as Content},
+};
 use figment::value::Dict;
 
 use crate::{
@@ -41,6 +48,12 @@ pub(crate) struct Flags {
     /// The node that must have signed it
     #[arg(long, value_name = "PEER")]
     node: Option<PeerId>,
+    /// The digest of the model that it must be for
+    #[arg(long, value_name = "DIGEST")]
+    model: Option<Digest>,
+    /// The digest of an input that it must name
+    #[arg(long, value_name = "DIGEST")]
+    input: Option<Digest>,
     /// A file that it must name as an output, by its hash
     #[arg(long, value_name = "FILE")]
     artifact: Option<PathBuf>,
@@ -62,6 +75,8 @@ impl Receipt {
             client: flags.client,
             node: flags.node,
             artifact,
+            model: flags.model,
+            input: flags.input,
         };
         let verified = receipt::check(&bytes, &expect)?;
         let mut fields = fields(&verified);
@@ -122,6 +137,12 @@ pub(crate) fn fields(receipt: &Content) -> Vec<(&'static str, String)> {
             amount::span(receipt.ended_at.since(receipt.started_at)),
         ),
     ];
+    if let Some(account) = &receipt.account {
+        fields.extend(account_fields(account));
+    }
+    for input in &receipt.inputs {
+        fields.push(("input", input.to_string()));
+    }
     for output in &receipt.outputs {
         let text = format!(
             "{} {} {}",
@@ -135,4 +156,45 @@ pub(crate) fn fields(receipt: &Content) -> Vec<(&'static str, String)> {
         fields.push(("message", receipt.message.clone()));
     }
     fields
+}
+
+/// How it was done, with what it might have used.
+fn account_fields(account: &Account) -> Vec<(&'static str, String)> {
+    let millis = |millis: u64| amount::span(Duration::from_millis(millis));
+    let digest = |digest: Option<Digest>| digest.map(|digest| digest.to_string());
+    let cpu = account.cpu_ms.map(|cpu| match account.cpu_ceiling_ms {
+        Some(most) => format!("{} of {}", millis(cpu), millis(most)),
+        None => millis(cpu),
+    });
+    let memory = account.peak_memory_bytes.map(amount::bytes);
+    let most = amount::bytes(account.memory_ceiling_bytes);
+    let all = [
+        ("kind", Some(account.kind.clone())),
+        ("model", digest(account.model)),
+        ("program", Some(account.program.clone())),
+        ("backend", Some(account.backend.clone())),
+        ("driver", Some(account.driver.clone())),
+        (
+            "wall time",
+            Some(format!(
+                "{} of {}",
+                millis(account.wall_ms),
+                millis(account.wall_ceiling_ms)
+            )),
+        ),
+        ("processor", cpu),
+        (
+            "memory",
+            memory.map(|peak| format!("{peak} at most; {most} allowed beside an idle worker")),
+        ),
+        (
+            "may make",
+            Some(amount::bytes(account.output_ceiling_bytes)),
+        ),
+        ("resumed from", digest(account.resumed_from)),
+    ];
+    all.into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
 }

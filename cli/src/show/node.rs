@@ -65,6 +65,7 @@ pub(crate) fn value(node: &NodeView) -> Value {
             "runtimes": advert.runtimes.iter().collect::<Vec<_>>(),
             "models": advert.models.iter().map(model).collect::<Vec<_>>(),
             "free_residents": advert.free_residents,
+            "missing_fences": advert.missing_fences,
         })
     });
     json!({

@@ -10,6 +10,7 @@ use crate::support::{digits_job, refused, run, stderr, stdout};
 use embermesh_crypto::{
     Digest, Epoch, JobId, Keypair, TaskIndex,
     ids::TokenId,
+    statement::{ACCOUNT_VERSION, Account, DeviceKind, Outcome, Receipt, sign},
     time::{UnixMillis, UnixSeconds},
     token::{self, Ceilings, Claims, Methods},
 };
@@ -194,6 +195,118 @@ async fn what_is_no_token_and_no_receipt_is_refused() {
     refused(&receipt, 4, &["receipt"]);
     let receipt = run(folder.path(), &["receipt", "verify", "/nowhere.bin"]).await;
     refused(&receipt, 2, &["/nowhere.bin"]);
+}
+
+fn receipt(node: &Keypair) -> Receipt {
+    let client = Keypair::from_seed(&[2; 32]).peer_id();
+    Receipt {
+        node: node.peer_id(),
+        client,
+        issuer: client,
+        token_id: TokenId([1; 16]),
+        job: JobId::v7(UnixMillis(5), [2; 10]),
+        task: TaskIndex(0),
+        epoch: Epoch::FIRST,
+        spec: Digest::of(b"spec"),
+        outcome: Outcome::Succeeded,
+        device: "cpu".to_owned(),
+        device_kind: DeviceKind::Cpu,
+        inputs: vec![Digest::of(b"data")],
+        outputs: Vec::new(),
+        steps: 10,
+        samples: 640,
+        loss: Some(0.25),
+        accuracy: None,
+        started_at: UnixMillis(10),
+        ended_at: UnixMillis(20),
+        message: String::new(),
+        account: Some(Account {
+            version: ACCOUNT_VERSION,
+            kind: "train".to_owned(),
+            model: Some(Digest::of(b"model")),
+            resumed_from: None,
+            program: "embermesh 1".to_owned(),
+            backend: "burn 1 flex".to_owned(),
+            driver: "Linux 6".to_owned(),
+            wall_ms: 9,
+            cpu_ms: Some(18),
+            peak_memory_bytes: Some(1 << 20),
+            memory_ceiling_bytes: 1 << 30,
+            wall_ceiling_ms: 1000,
+            cpu_ceiling_ms: None,
+            output_ceiling_bytes: 1 << 20,
+        }),
+    }
+}
+
+/// A third party has the file and nothing else: no key, no configuration, no network.
+#[tokio::test]
+async fn a_receipt_is_checked_by_a_stranger_without_a_network() {
+    let folder = folder();
+    let node = Keypair::from_seed(&[9; 32]);
+    let content = receipt(&node);
+    let signed = sign(&content, &node).unwrap();
+    let path = folder.path().join("receipt.bin");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, signed.bytes()).unwrap();
+    let (model, data) = (
+        Digest::of(b"model").to_string(),
+        Digest::of(b"data").to_string(),
+    );
+    let peer = node.peer_id().to_string();
+    let words = [
+        "-o", "json", "receipt", "verify", file, "--model", &model, "--input", &data, "--node",
+        &peer,
+    ];
+    let verified = run(folder.path(), &words).await;
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    let shown: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    assert_eq!(shown["verdict"], "valid");
+    assert_eq!(shown["account"]["backend"], "burn 1 flex");
+    assert_eq!(shown["account"]["peak_memory_bytes"], 1 << 20);
+
+    // Cut off from every network, where the system lets a test do that.
+    let mut alone = std::process::Command::new("unshare");
+    alone
+        .args(["--net", "--map-root-user", env!("CARGO_BIN_EXE_embermesh")])
+        .args(["receipt", "verify", file])
+        .env("HOME", folder.path());
+    match alone.output() {
+        Ok(output) if !stderr(&output).contains("unshare") => {
+            assert!(output.status.success(), "{}", stderr(&output));
+            let said = stdout(&output);
+            for word in ["valid: signed by the node", "burn 1 flex", "train", &model] {
+                assert!(said.contains(word), "{word} is not in {said}");
+            }
+        }
+        other => println!("skipped: no namespace of networks here ({other:?})"),
+    }
+
+    let other = Digest::of(b"other").to_string();
+    for (flag, value) in [("--model", &other), ("--input", &other), ("--spec", &other)] {
+        let wrong = run(folder.path(), &["receipt", "verify", file, flag, value]).await;
+        refused(&wrong, 4, &[&flag[2..], value]);
+    }
+    let mut bytes = signed.bytes().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let tampered = run(folder.path(), &["receipt", "verify", file]).await;
+    refused(&tampered, 4, &["receipt"]);
+
+    // What a node of an older version signed holds as it did.
+    let old = Receipt {
+        account: None,
+        ..content
+    };
+    std::fs::write(&path, sign(&old, &node).unwrap().bytes()).unwrap();
+    let verified = run(folder.path(), &["receipt", "verify", file]).await;
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    let asked = run(
+        folder.path(),
+        &["receipt", "verify", file, "--model", &model],
+    )
+    .await;
+    refused(&asked, 4, &["says nothing of the model"]);
 }
 
 #[tokio::test]

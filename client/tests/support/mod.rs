@@ -4,7 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
@@ -250,6 +250,10 @@ pub(crate) struct Shown {
     pub(crate) job: JobId,
     word: Arc<watch::Sender<v1::WatchJobResponse>>,
     key: Arc<Keypair>,
+    /// The pages of its list of nodes, by their tokens.
+    pages: BTreeMap<String, v1::ListNodesResponse>,
+    /// The tokens of the pages that were asked for.
+    turned: Arc<Mutex<Vec<String>>>,
 }
 
 impl Shown {
@@ -264,7 +268,33 @@ impl Shown {
             job,
             word: Arc::new(word),
             key,
+            pages: BTreeMap::new(),
+            turned: Arc::default(),
         }
+    }
+
+    /// Adds a page of nodes, of these numbers, that leads to another.
+    pub(crate) fn page(mut self, token: &str, nodes: &[u8], next: &str) -> Self {
+        let nodes = nodes.iter().map(|number| v1::NodeInfo {
+            address: Some(v1::PeerAddress {
+                peer_id: Keypair::from_seed(&[*number; 32]).peer_id().to_string(),
+                ..v1::PeerAddress::default()
+            }),
+            live: true,
+            source: "registered".to_owned(),
+            ..v1::NodeInfo::default()
+        });
+        let page = v1::ListNodesResponse {
+            nodes: nodes.collect(),
+            next_page_token: next.to_owned(),
+        };
+        self.pages.insert(token.to_owned(), page);
+        self
+    }
+
+    /// The tokens of the pages that were asked for, in order.
+    pub(crate) fn turned(&self) -> Vec<String> {
+        self.turned.lock().unwrap().clone()
     }
 
     pub(crate) fn assign(&self, node: &Server, epoch: u64) {
@@ -420,9 +450,13 @@ impl index_server::Index for Shown {
 
     async fn list_nodes(
         &self,
-        _: Request<v1::ListNodesRequest>,
+        request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
-        nothing()
+        let token = request.into_inner().page_token;
+        let page = self.pages.get(&token).cloned();
+        self.turned.lock().unwrap().push(token);
+        page.map(Response::new)
+            .ok_or_else(|| Status::invalid_argument("no such page"))
     }
 
     async fn get_key_set(

@@ -6,6 +6,7 @@
 //! is an error here.
 
 mod column;
+mod delta;
 mod pages;
 pub(crate) mod rows;
 
@@ -111,18 +112,32 @@ fn read<I>(
         ));
     }
     let mut most = 0_u64;
-    for group in reader.metadata().row_groups() {
+    let mut within = Vec::new();
+    for (number, group) in reader.metadata().row_groups().iter().enumerate() {
         let mut needed = 0_u64;
         for (at, label) in chosen.features.iter().chain(&chosen.targets) {
             let lists = schema.column(*at).max_rep_level() > 0;
             let place = Place::file(file).column(label);
             let pages = pages::check(bytes, group.column(*at), lists, &place)?;
-            needed = needed.saturating_add(pages);
+            needed = needed.saturating_add(pages.needed);
+            if pages.deltas {
+                within.push((number, *at, place));
+            }
         }
         most = most.max(needed);
     }
     // Pages and dictionaries, while the rows are read.
     room.take(most, file)?;
+    let mut expanded = 0_u64;
+    for (number, at, place) in within {
+        let group = reader.get_row_group(number).map_err(broken)?;
+        let pages = group.get_column_page_reader(at).map_err(broken)?;
+        let leaf = schema.column(at);
+        let needed = delta::check(pages, &leaf, room.left(), &place)?;
+        expanded = expanded.max(needed);
+    }
+    room.take(expanded, file)?;
+    let most = most.saturating_add(expanded);
     let mut row = 0;
     let mut rows = Rows::new(table, file, room);
     for number in 0..groups {

@@ -1,6 +1,6 @@
 //! Landlock: the worker reads its inputs and writes its folder, nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
@@ -19,13 +19,43 @@ const NEWEST: ABI = ABI::V7;
 const SYSTEM_READ: [&str; 3] = ["/proc/self", "/sys/devices/system", "/proc/meminfo"];
 
 /// What a GPU's driver reads beside that: its libraries, its settings, the
-/// description of the device.
-const DRIVER_READ: [&str; 8] = [
-    "/usr", "/lib", "/lib64", "/etc", "/proc", "/sys", "/opt", "/run",
+/// description of the device. Of `/etc` only what drivers look for: the rest tells
+/// of people and passwords.
+const DRIVER_READ: [&str; 20] = [
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/sys",
+    "/opt",
+    "/run/udev",
+    "/run/nvidia",
+    "/run/nvidia-persistenced",
+    "/run/opengl-driver",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/vulkan",
+    "/etc/glvnd",
+    "/etc/egl",
+    "/etc/OpenCL",
+    "/etc/nvidia",
+    "/etc/drirc",
+    "/etc/alternatives",
 ];
 
-/// What a GPU's driver writes to: the device itself and its caches.
-const DRIVER_WRITE: [&str; 3] = ["/dev", "/tmp", "/var/tmp"];
+/// What a GPU's driver writes to: its scratch files and caches.
+const DRIVER_SCRATCH: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+/// The folder of device nodes, in which a driver finds its own.
+const DEVICES: &str = "/dev";
+
+/// How the names of nodes begin that a driver opens. The others are disks, memory
+/// and terminals.
+const DRIVER_DEVICES: [&str; 12] = [
+    "dri", "nvidia", "kfd", "dxg", "mali", "udmabuf", "dma_heap", "null", "zero", "full", "random",
+    "urandom",
+];
 
 /// Restricts this thread and all that it will spawn, and says what was done.
 pub(crate) fn restrict(needs: &Needs) -> String {
@@ -37,24 +67,30 @@ pub(crate) fn restrict(needs: &Needs) -> String {
 
 fn raise(needs: &Needs) -> Result<String, RulesetError> {
     let read = AccessFs::from_read(NEWEST) & !AccessFs::Execute;
-    let all = AccessFs::from_all(NEWEST) & !AccessFs::Execute;
+    // Plain files and folders: a link, a pipe or a node in a name's place would have
+    // the daemon open something else than what it looked at.
+    let write = read
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir
+        | AccessFs::Refer;
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(NEWEST))?;
-    if !needs.driver {
-        rules = rules
-            .handle_access(AccessNet::from_all(NEWEST))?
-            .scope(Scope::AbstractUnixSocket)?;
-        // A script is outside of these fences; seccomp lets signals go to it alone.
-        if needs.watches.is_none() {
-            rules = rules.scope(Scope::Signal)?;
-        }
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::AbstractUnixSocket)?;
+    // A script is outside of these fences; seccomp lets signals go to it alone.
+    if needs.watches.is_none() {
+        rules = rules.scope(Scope::Signal)?;
     }
     let mut rules = rules.create()?;
     for path in &needs.read {
         rules = allow(rules, path, read)?;
     }
-    rules = allow(rules, &needs.write, all)?;
+    rules = allow(rules, &needs.write, write)?;
     for path in SYSTEM_READ {
         rules = allow(rules, Path::new(path), read)?;
     }
@@ -63,12 +99,26 @@ fn raise(needs: &Needs) -> Result<String, RulesetError> {
         rules = allow(rules, Path::new("/proc"), read)?;
     }
     if needs.driver {
-        for path in DRIVER_READ {
+        let own = needs.write.canonicalize();
+        // A tree that holds this worker's folder holds those of others and the
+        // daemon's own files: a data folder under /tmp or /opt is no driver's.
+        let foreign = |path: &&str| {
+            let path = Path::new(path).canonicalize();
+            !matches!((&own, path), (Ok(own), Ok(path)) if own.starts_with(&path))
+        };
+        for path in DRIVER_READ.into_iter().filter(foreign) {
             // A driver loads parts of itself late.
             rules = allow(rules, Path::new(path), AccessFs::from_read(NEWEST))?;
         }
-        for path in DRIVER_WRITE {
-            rules = allow(rules, Path::new(path), all)?;
+        for path in DRIVER_SCRATCH.into_iter().filter(foreign) {
+            rules = allow(rules, Path::new(path), write)?;
+        }
+        for path in driver_devices() {
+            rules = allow(
+                rules,
+                &path,
+                read | AccessFs::WriteFile | AccessFs::IoctlDev,
+            )?;
         }
     }
     // A driver's threads are there already: a kernel that can restrict them
@@ -90,6 +140,24 @@ fn raise(needs: &Needs) -> Result<String, RulesetError> {
             "absent: this kernel has no landlock; it needs Linux 5.13 or later".to_owned()
         }
     })
+}
+
+/// The device nodes of drivers.
+fn driver_devices() -> Vec<PathBuf> {
+    let Ok(nodes) = std::fs::read_dir(DEVICES) else {
+        return Vec::new();
+    };
+    let of_driver = |name: &str| {
+        DRIVER_DEVICES.iter().any(|known| {
+            let rest = name.strip_prefix(known);
+            rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_lowercase()))
+        })
+    };
+    nodes
+        .flatten()
+        .filter(|node| node.file_name().to_str().is_some_and(of_driver))
+        .map(|node| node.path())
+        .collect()
 }
 
 /// Adds a rule for a path that exists; one that does not needs no rule.

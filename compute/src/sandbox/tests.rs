@@ -2,6 +2,8 @@
 //! so the trial runs in a process of its own: this test binary again.
 #![allow(clippy::unwrap_used, reason = "what cannot be set up must fail")]
 
+mod escapes;
+
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rustix::process::{Resource, Rlimit, Signal, getppid, kill_process, setrlimit};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use super::{Needs, enter};
 
@@ -59,6 +62,48 @@ fn too_much() {
     }
 }
 
+/// A kernel that lacks them is played by a filter that says so.
+#[test]
+fn a_kernel_that_lacks_a_fence_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = apart("sandbox::tests::without", folder.path());
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{complained}");
+    assert!(said.contains("1 passed"), "the trial did not run: {said}");
+}
+
+#[test]
+#[ignore = "a_kernel_that_lacks_a_fence_is_told_of runs it apart"]
+fn without() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        return;
+    };
+    let absent = [libc::SYS_landlock_create_ruleset, libc::SYS_seccomp];
+    let filter = SeccompFilter::new(
+        absent.map(|call| (call, Vec::new())).into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOSYS.unsigned_abs()),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+    let report = enter(&Needs {
+        read: Vec::new(),
+        write: folder,
+        memory_bytes: 256 * MEBIBYTE,
+        output_bytes: MEBIBYTE,
+        driver: false,
+        watches: None,
+    });
+    let absent = report.absent();
+    assert_eq!(absent.len(), 2, "{report:?}");
+    assert_eq!(absent[0].0, "files");
+    assert!(absent[0].1.contains("no landlock"), "{report:?}");
+    assert_eq!(absent[1].0, "calls");
+    assert!(report.memory.starts_with("limited"), "{report:?}");
+}
+
 #[test]
 #[ignore = "the_fences_hold runs it in a process of its own"]
 fn from_inside() {
@@ -76,6 +121,7 @@ fn from_inside() {
         read: vec![input.clone()],
         write: work.clone(),
         memory_bytes: 256 * MEBIBYTE,
+        output_bytes: MEBIBYTE,
         driver: false,
         watches: None,
     });

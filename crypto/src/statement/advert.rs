@@ -87,6 +87,10 @@ pub struct Advert {
     #[n(18)]
     #[cbor(skip_if = "is_zero", default)]
     pub free_residents: u32,
+    /// Which fences around a job's process its system lacks, in words; nothing when it
+    /// has them all.
+    #[n(19)]
+    pub missing_fences: Option<String>,
 }
 
 /// What an older peer leaves out.
@@ -220,6 +224,7 @@ impl Statement for Advert {
                 .into_iter()
                 .chain(devices)
                 .chain(faults)
+                .chain(&self.missing_fences)
                 .chain(addresses),
             MAX_TEXT,
         ) {

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceKind, Statement, short};
+use super::{Account, DeviceKind, Statement, short};
 use crate::{Digest, Epoch, JobId, PeerId, TaskIndex, TokenId, UnixMillis};
 
 /// The most inputs, and the most outputs, that a receipt names.
@@ -78,6 +78,10 @@ pub struct Receipt {
     /// Why it failed, if it did.
     #[n(19)]
     pub message: String,
+    /// How it was done. Receipts of the first version have none.
+    #[n(20)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
 }
 
 /// How a task ended.
@@ -141,6 +145,6 @@ impl Statement for Receipt {
         {
             return Err("a receipt's numbers are numbers");
         }
-        Ok(())
+        self.account.as_ref().map_or(Ok(()), Account::check)
     }
 }

@@ -34,6 +34,7 @@ fn advert() -> Advert {
         runtimes: Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     }
 }
 
@@ -64,6 +65,7 @@ fn receipt() -> Receipt {
         started_at: UnixMillis(10),
         ended_at: UnixMillis(20),
         message: String::new(),
+        account: None,
     }
 }
 
@@ -198,4 +200,113 @@ fn rules_hold_when_signing_and_when_opening() {
     bytes.extend_from_slice(&payload);
     let opened = Signed::<Advert>::from_bytes(bytes).unwrap().open();
     assert!(matches!(opened, Err(StatementError::Invalid(_))));
+}
+
+fn full_receipt() -> Receipt {
+    Receipt {
+        account: Some(Account {
+            version: ACCOUNT_VERSION,
+            kind: "train".into(),
+            model: Some(Digest::of(b"model")),
+            resumed_from: Some(Digest::of(b"checkpoint")),
+            program: "embermesh 1".into(),
+            backend: "burn 1 flex".into(),
+            driver: "Linux 6".into(),
+            wall_ms: 9,
+            cpu_ms: Some(18),
+            peak_memory_bytes: Some(1 << 20),
+            memory_ceiling_bytes: 1 << 30,
+            wall_ceiling_ms: 1000,
+            cpu_ceiling_ms: Some(2000),
+            output_ceiling_bytes: 1 << 20,
+        }),
+        message: "as asked".into(),
+        ..receipt()
+    }
+}
+
+/// What somebody would like a receipt to say, under the signature of another.
+fn tampered() -> Vec<(&'static str, Receipt)> {
+    let mut all = Vec::new();
+    let mut with = |field, change: &dyn Fn(&mut Receipt)| {
+        let mut receipt = full_receipt();
+        change(&mut receipt);
+        assert_ne!(receipt, full_receipt(), "{field} is as it was");
+        all.push((field, receipt));
+    };
+    let peer = Keypair::from_seed(&[9; 32]).peer_id();
+    let other = Digest::of(b"other");
+    with("node", &|r| r.node = peer);
+    with("client", &|r| r.client = peer);
+    with("issuer", &|r| r.issuer = peer);
+    with("token_id", &|r| r.token_id = TokenId([2; 16]));
+    with("job", &|r| r.job = JobId::v7(UnixMillis(6), [2; 10]));
+    with("task", &|r| r.task = TaskIndex(1));
+    with("epoch", &|r| r.epoch = Epoch(2));
+    with("spec", &|r| r.spec = other);
+    with("outcome", &|r| r.outcome = Outcome::Failed);
+    with("device", &|r| r.device = "gpu".into());
+    with("device_kind", &|r| r.device_kind = DeviceKind::Cuda);
+    with("inputs", &|r| r.inputs = vec![other]);
+    with("an input more", &|r| r.inputs.push(other));
+    with("output name", &|r| r.outputs[0].name = "x".into());
+    with("output digest", &|r| r.outputs[0].digest = other);
+    with("output size", &|r| r.outputs[0].size = 4);
+    with("outputs", &|r| r.outputs.clear());
+    with("steps", &|r| r.steps = 11);
+    with("samples", &|r| r.samples = 641);
+    with("loss", &|r| r.loss = Some(0.125));
+    with("accuracy", &|r| r.accuracy = None);
+    with("started_at", &|r| r.started_at = UnixMillis(9));
+    with("ended_at", &|r| r.ended_at = UnixMillis(21));
+    with("message", &|r| r.message.clear());
+    with("account", &|r| r.account = None);
+    let mut in_account = |field, change: &dyn Fn(&mut Account)| {
+        with(field, &|r| change(r.account.as_mut().unwrap()));
+    };
+    in_account("version", &|a| a.version = 0);
+    in_account("kind", &|a| a.kind = "predict".into());
+    in_account("model", &|a| a.model = Some(other));
+    in_account("resumed_from", &|a| a.resumed_from = None);
+    in_account("program", &|a| a.program = "embermesh 2".into());
+    in_account("backend", &|a| a.backend = "burn 1 cuda".into());
+    in_account("driver", &|a| a.driver.clear());
+    in_account("wall_ms", &|a| a.wall_ms = 8);
+    in_account("cpu_ms", &|a| a.cpu_ms = Some(17));
+    in_account("peak_memory_bytes", &|a| a.peak_memory_bytes = None);
+    in_account("memory_ceiling_bytes", &|a| a.memory_ceiling_bytes = 1);
+    in_account("wall_ceiling_ms", &|a| a.wall_ceiling_ms = 1);
+    in_account("cpu_ceiling_ms", &|a| a.cpu_ceiling_ms = None);
+    in_account("output_ceiling_bytes", &|a| a.output_ceiling_bytes = 1);
+    all
+}
+
+#[test]
+fn no_field_of_a_receipt_can_be_changed_under_its_signature() {
+    let signed = sign(&full_receipt(), &keypair()).unwrap();
+    assert_eq!(*signed.open().unwrap(), full_receipt());
+    let signature = &signed.bytes()[..SIGNATURE_LEN];
+    for (field, content) in tampered() {
+        let mut bytes = signature.to_vec();
+        bytes.extend(encode(&content).unwrap());
+        let opened = Signed::<Receipt>::from_bytes(bytes).unwrap().open();
+        assert!(
+            matches!(opened, Err(StatementError::BadSignature)),
+            "{field}: {opened:?}"
+        );
+    }
+}
+
+#[test]
+fn a_receipt_without_an_account_is_what_it_was_before_there_were_any() {
+    // Twenty entries: nothing is written for what is not there.
+    let old = encode(&receipt()).unwrap();
+    assert_eq!(old[0], 0xb4);
+    assert!(sign(&receipt(), &keypair()).unwrap().open().is_ok());
+    let mut later = full_receipt();
+    later.account.as_mut().unwrap().version = ACCOUNT_VERSION + 1;
+    assert!(matches!(
+        sign(&later, &keypair()),
+        Err(StatementError::Invalid(_))
+    ));
 }

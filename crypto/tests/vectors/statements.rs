@@ -169,6 +169,7 @@ fn advert() -> Advert {
         runtimes: Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     }
 }
 
@@ -198,6 +199,7 @@ fn receipt() -> Receipt {
         started_at: UnixMillis(NOW_MS),
         ended_at: UnixMillis(NOW_MS + 4200),
         message: String::new(),
+        account: None,
     }
 }
 

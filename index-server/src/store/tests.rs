@@ -145,6 +145,7 @@ fn signed_advert(n: u8) -> Signed<Advert> {
         runtimes: embermesh_crypto::statement::Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     };
     statement::sign(&advert, &key(n)).unwrap()
 }

@@ -148,6 +148,7 @@ async fn a_peer_that_joins_through_the_index_is_heard_of() {
         runtimes: embermesh_crypto::statement::Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     };
     mesh.advertise(draft).await.unwrap();
     let client = world.peer(1).await;

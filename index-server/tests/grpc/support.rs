@@ -281,6 +281,7 @@ impl Peer {
             started_at: now,
             ended_at: now,
             message: String::new(),
+            account: None,
         };
         event(
             key,
@@ -401,6 +402,7 @@ pub(crate) fn advert(key: &Keypair, sequence: u64, slots: u32) -> Signed<Advert>
         runtimes: embermesh_crypto::statement::Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     };
     statement::sign(&advert, key).unwrap()
 }

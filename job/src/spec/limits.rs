@@ -38,6 +38,10 @@ pub struct Limits {
     pub memory: Bytes,
     /// Time on the device, over one attempt.
     pub wall: Millis,
+    /// Processor time of the worker, all its threads together, over one attempt;
+    /// without it, what `wall` allows on the node's cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Millis>,
     /// Artifacts and checkpoints.
     pub output: Bytes,
 }
@@ -47,6 +51,7 @@ impl Default for Limits {
         Self {
             memory: Bytes(2 << 30),
             wall: Millis(3_600_000),
+            cpu: None,
             output: Bytes(1 << 30),
         }
     }
@@ -87,6 +92,32 @@ impl Limits {
     pub(super) fn validate(&self) -> Result<(), InvalidSpec> {
         within("limits.memory", self.memory.0, 1 << 20, MAX_EXACT)?;
         within("limits.wall", self.wall.0, 100, MAX_EXACT)?;
+        if let Some(cpu) = self.cpu {
+            within("limits.cpu", cpu.0, 100, MAX_EXACT)?;
+        }
         within("limits.output", self.output.0, 1, MAX_EXACT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_optional_and_old_specs_keep_their_digest() {
+        let old = r#"{"memory":"2GiB","wall":"1h","output":"1GiB"}"#;
+        let limits: Limits = serde_json::from_str(old).unwrap();
+        assert_eq!(limits, Limits::default());
+        let canonical = serde_json::to_string(&limits).unwrap();
+        assert!(!canonical.contains("cpu"), "{canonical}");
+        let limits: Limits = serde_json::from_str(r#"{"cpu":"90s"}"#).unwrap();
+        assert_eq!(limits.cpu, Some(Millis(90_000)));
+        limits.validate().unwrap();
+        let none = Limits {
+            cpu: Some(Millis(0)),
+            ..limits
+        };
+        let refused = none.validate().unwrap_err().to_string();
+        assert!(refused.contains("limits.cpu"), "{refused}");
     }
 }

@@ -31,6 +31,8 @@ pub struct AdvertDraft {
     pub queued: u32,
     /// Nothing more is taken on.
     pub draining: bool,
+    /// Which fences around a job's process its system lacks.
+    pub missing_fences: Option<String>,
     /// Which programs of clients may run here.
     pub runtimes: Runtimes,
     /// Resident models, those first that matter most: what does not fit is left out.
@@ -64,6 +66,7 @@ impl AdvertDraft {
             free_slots: self.free_slots,
             queued: self.queued,
             draining: self.draining,
+            missing_fences: self.missing_fences.clone(),
             runtimes: self.runtimes,
             models: self.models.clone(),
             free_residents: self.free_residents,

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use embermesh_crypto::{ids::PeerId, time::UnixMillis};
 
-use super::bucket::{Bucket, Rate};
+use super::{
+    MAX_ADVERTS,
+    bucket::{Bucket, Rate},
+};
 
 /// How much of what one peer passes on may be of no use. It is more than one neighbour
 /// passes on of a full table's refreshes, so that a process whose own clock is wrong,
@@ -25,6 +28,14 @@ pub const DISTRUST_RATE: Rate = Rate {
     burst: 1,
     every: Duration::from_secs(1),
 };
+/// How many authors that are not in the table one peer may bring into it, by gossip and
+/// by its own table together. Keys cost nothing: without this one peer could fill the
+/// table with them. Half of a full table at once is more than a young mesh needs from
+/// one of its peers, and the other half is for others to fill.
+pub const NEWCOMER_RATE: Rate = Rate {
+    burst: (MAX_ADVERTS / 2) as u32,
+    every: Duration::from_millis(500),
+};
 /// Forwarders kept track of: above any limit on connections that makes sense.
 pub const MAX_FORWARDERS: usize = 4096;
 
@@ -36,27 +47,45 @@ pub struct Forwarders(BTreeMap<PeerId, Forwarder>);
 struct Forwarder {
     ignored: Bucket,
     distrust: Bucket,
+    newcomers: Bucket,
+}
+
+impl Forwarder {
+    /// When it owes nothing any more.
+    fn full_at(&self) -> UnixMillis {
+        self.ignored.full_at().max(self.newcomers.full_at())
+    }
 }
 
 impl Forwarders {
     /// A peer has passed on what is ignored. True when that is more than is allowed,
     /// and it is time to say so.
     pub fn ignored(&mut self, from: PeerId, now: UnixMillis) -> bool {
+        let forwarder = self.of(from, now);
+        !forwarder.ignored.take(IGNORED_RATE, now) && forwarder.distrust.take(DISTRUST_RATE, now)
+    }
+
+    /// A peer brings the first advert of an author. False when it has brought more of
+    /// them than one may.
+    pub fn may_introduce(&mut self, from: PeerId, now: UnixMillis) -> bool {
+        self.of(from, now).newcomers.take(NEWCOMER_RATE, now)
+    }
+
+    fn of(&mut self, from: PeerId, now: UnixMillis) -> &mut Forwarder {
         if self.0.len() >= MAX_FORWARDERS && !self.0.contains_key(&from) {
             self.make_room(now);
         }
-        let forwarder = self.0.entry(from).or_insert_with(|| Forwarder {
+        self.0.entry(from).or_insert_with(|| Forwarder {
             ignored: Bucket::full(now),
             distrust: Bucket::full(now),
-        });
-        !forwarder.ignored.take(IGNORED_RATE, now) && forwarder.distrust.take(DISTRUST_RATE, now)
+            newcomers: Bucket::full(now),
+        })
     }
 
     /// Forgets those that owe nothing. They outlive their connections, so that
     /// dialling again does not fill a bucket.
     pub fn forget_full(&mut self, now: UnixMillis) {
-        self.0
-            .retain(|_, forwarder| !forwarder.ignored.is_full(now));
+        self.0.retain(|_, forwarder| forwarder.full_at() > now);
     }
 
     /// Forgets who owes nothing, or else who owes the least: many keys of one owner
@@ -69,7 +98,7 @@ impl Forwarders {
         let least = self
             .0
             .iter()
-            .min_by_key(|(_, forwarder)| forwarder.ignored.full_at())
+            .min_by_key(|(_, forwarder)| forwarder.full_at())
             .map(|(peer, _)| *peer);
         if let Some(peer) = least {
             self.0.remove(&peer);
@@ -82,7 +111,7 @@ mod tests {
     use embermesh_crypto::keys::Keypair;
 
     use super::*;
-    use crate::protocol::{MAX_ADVERTS, after, millis, own};
+    use crate::protocol::{after, millis, own};
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
     /// Gossip comes from about as many at first hand.

@@ -117,6 +117,9 @@ pub enum Reason {
     /// The table is full of adverts that live longer.
     #[error("the table is full")]
     Full,
+    /// Whoever passed it on has brought too many authors that were not known.
+    #[error("it comes from a peer that brings too many new authors")]
+    Crowd,
     /// It is our own, come back.
     #[error("it is our own advert")]
     Own,
@@ -242,7 +245,7 @@ impl Table {
         let mut out = Vec::new();
         match input {
             Input::Gossip { from, bytes } => {
-                let verdict = self.gossip(bytes, now, &mut out);
+                let verdict = self.gossip(from, bytes, now, &mut out);
                 out.push(Output::Verdict(verdict));
                 if matches!(verdict, Verdict::Ignore(_)) && self.forwarders.ignored(from, now) {
                     out.push(Output::Distrust {
@@ -287,12 +290,21 @@ impl Table {
         Ok(Arc::new(advert))
     }
 
-    fn gossip(&mut self, bytes: Vec<u8>, now: UnixMillis, out: &mut Vec<Output>) -> Verdict {
+    fn gossip(
+        &mut self,
+        from: PeerId,
+        bytes: Vec<u8>,
+        now: UnixMillis,
+        out: &mut Vec<Output>,
+    ) -> Verdict {
         let advert = match self.check(bytes, now) {
             Ok(advert) => advert,
             Err(verdict) => return verdict,
         };
         let author = advert.peer;
+        if !self.may_introduce(from, author, now) {
+            return Verdict::Ignore(Reason::Crowd);
+        }
         let (verdict, is_new) = self.learn(advert, now, out);
         let relay = !is_new || self.may_relay(author, now);
         if relay {
@@ -300,6 +312,15 @@ impl Table {
         } else {
             Verdict::Ignore(Reason::TooOften)
         }
+    }
+
+    /// Whether an advert of this author may be learned of that peer: of those known
+    /// already always, of others as many as one peer may bring.
+    fn may_introduce(&mut self, from: PeerId, author: PeerId, now: UnixMillis) -> bool {
+        author == self.me
+            || author == from
+            || self.roster.sequence_of(&author).is_some()
+            || self.forwarders.may_introduce(from, now)
     }
 
     fn may_relay(&mut self, author: PeerId, now: UnixMillis) -> bool {
@@ -379,7 +400,9 @@ impl Table {
         for bytes in adverts {
             match self.check(bytes, now) {
                 Ok(advert) => {
-                    self.learn(advert, now, out);
+                    if self.may_introduce(from, advert.peer, now) {
+                        self.learn(advert, now, out);
+                    }
                 }
                 Err(Verdict::Reject(reason)) => {
                     // One forged advert is enough: the rest is not worth checking.

@@ -151,6 +151,7 @@ fn advert(peer: PeerId) -> Advert {
         runtimes: embermesh_crypto::statement::Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     }
 }
 

@@ -11,9 +11,9 @@ use embermesh_crypto::{
     time::UnixMillis,
 };
 use embermesh_mesh::protocol::{
-    CLOCK_SKEW, Input, MAX_ADVERT_BYTES, MAX_LIFETIME, Output, RELAY_RATE, Reason, Summary, Table,
-    Ticket, Verdict, exchange,
-    forwarders::{DISTRUST_RATE, IGNORED_RATE},
+    CLOCK_SKEW, Input, MAX_ADVERT_BYTES, MAX_ADVERTS, MAX_LIFETIME, Output, RELAY_RATE, Reason,
+    Summary, Table, Ticket, Verdict, exchange,
+    forwarders::{DISTRUST_RATE, IGNORED_RATE, NEWCOMER_RATE},
     own,
 };
 use proptest::prelude::*;
@@ -63,6 +63,7 @@ fn advert(number: u8, sequence: u64) -> Advert {
         runtimes: embermesh_crypto::statement::Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     }
 }
 
@@ -820,4 +821,73 @@ proptest! {
         let (verdict, _) = gossip(&mut table, bytes);
         prop_assert!(matches!(verdict, Verdict::Reject(_)));
     }
+}
+
+/// A key and its advert, of any number.
+fn fresh(number: u32) -> Vec<u8> {
+    let mut seed = [77; 32];
+    seed[..4].copy_from_slice(&number.to_be_bytes());
+    let keypair = Keypair::from_seed(&seed);
+    let advert = Advert {
+        peer: keypair.peer_id(),
+        ..advert(1, 1)
+    };
+    sign(&advert, &keypair).unwrap().bytes().to_vec()
+}
+
+#[test]
+fn one_peer_cannot_fill_the_table_with_fresh_keys() {
+    let mut table = table();
+    let most = NEWCOMER_RATE.burst;
+    let said = |table: &mut Table, from: u8, number: u32| {
+        let input = Input::Gossip {
+            from: peer(from),
+            bytes: fresh(number),
+        };
+        let outputs = table.handle(input, NOW, &mut rng());
+        outputs.iter().find_map(|output| match output {
+            Output::Verdict(verdict) => Some(*verdict),
+            _ => None,
+        })
+    };
+    for number in 0..most {
+        assert_eq!(said(&mut table, 1, number), Some(Verdict::Accept));
+    }
+    let crowd = Some(Verdict::Ignore(Reason::Crowd));
+    for number in most..most + 50 {
+        assert_eq!(said(&mut table, 1, number), crowd);
+    }
+    assert_eq!(table.roster().len(), most as usize);
+    assert!(table.roster().len() < MAX_ADVERTS);
+    // What it brought before may be renewed through it, and others may bring theirs.
+    assert_eq!(said(&mut table, 1, 0), Some(Verdict::Accept));
+    assert_eq!(said(&mut table, 2, most), Some(Verdict::Accept));
+
+    // By its own table it brings no more than by gossip.
+    table.handle(Input::Connected(peer(1)), NOW, &mut rng());
+    let adverts = (most + 50..most + 90).map(fresh).collect();
+    let response = Input::TableResponse {
+        from: peer(1),
+        adverts,
+    };
+    table.handle(response, NOW, &mut rng());
+    assert_eq!(table.roster().len(), most as usize + 1);
+    // It speaks for itself whatever else it has said.
+    assert_eq!(
+        gossip_from(&mut table, 1, signed(1, &advert(1, 1))),
+        Verdict::Accept
+    );
+}
+
+fn gossip_from(table: &mut Table, from: u8, bytes: Vec<u8>) -> Verdict {
+    let input = Input::Gossip {
+        from: peer(from),
+        bytes,
+    };
+    let outputs = table.handle(input, NOW, &mut rng());
+    let verdict = outputs.iter().find_map(|output| match output {
+        Output::Verdict(verdict) => Some(*verdict),
+        _ => None,
+    });
+    verdict.expect("a verdict")
 }

@@ -25,6 +25,7 @@ fn advert(seed: u8) -> Advert {
         runtimes: embermesh_crypto::statement::Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use embermesh_compute::{
     FailureClass,
     pipe::{FromWorker, ToWorker, WorkSummary, WorkerEvent, WorkerEventKind},
+    usage::Usage,
 };
 use embermesh_crypto::time::UnixMillis;
 use embermesh_job::{
@@ -21,15 +22,13 @@ use super::{
     output::{self, NotTaken, Workdir},
     run::{Attempt, End},
     wall::Wall,
+    watch,
 };
 use crate::{
     resident::{Desk, Wanted},
     store::ReportKind,
     worker::Worker,
 };
-
-/// How often a running job's memory is looked at.
-const MEMORY_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a cancelled worker has before it is killed.
 const CANCEL_GRACE: Duration = Duration::from_millis(300);
@@ -46,7 +45,12 @@ pub(super) async fn drive(
     mut worker: Worker,
     workdir: &Workdir,
 ) -> Result<WorkSummary, End> {
-    let end = Box::pin(messages(attempt, &mut worker, workdir)).await;
+    let mut wall = Wall::started(Duration::from_millis(attempt.order.spec.limits.wall.0));
+    let end = Box::pin(messages(attempt, &mut worker, workdir, &mut wall)).await;
+    attempt.wall = wall.used();
+    if let Some(used) = worker.usage() {
+        attempt.took(used);
+    }
     let grace = match &end {
         Ok(_) => EXIT_GRACE,
         Err(_) => {
@@ -63,11 +67,11 @@ async fn messages(
     attempt: &mut Attempt,
     worker: &mut Worker,
     workdir: &Workdir,
+    wall: &mut Wall,
 ) -> Result<WorkSummary, End> {
     let limits = attempt.order.spec.limits;
-    let mut wall = Wall::started(Duration::from_millis(limits.wall.0));
-    let mut memory = interval(MEMORY_EVERY);
-    memory.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = interval(watch::EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut draining = false;
     loop {
         tokio::select! {
@@ -93,7 +97,7 @@ async fn messages(
             // if it does not take that word.
             () = wall.over(), if attempt.desk.is_some() && attempt.stopped.is_none() => {
                 attempt.stopped = Some(format!("unloaded after {}, its `limits.wall`", limits.wall));
-                wall = Wall::started(LAST_ANSWERS);
+                wall.extend(LAST_ANSWERS);
                 steer(worker, ToWorker::Finish).await;
             }
             () = wall.over() => {
@@ -101,18 +105,14 @@ async fn messages(
                     "it ran longer than the {} that it may: raise `limits.wall`", limits.wall
                 )));
             }
-            _ = memory.tick() => if let Some(used) = worker.job_bytes() {
+            _ = look.tick() => if let Some(used) = worker.usage() {
+                attempt.took(used);
+                let idle = worker.idle_bytes();
                 if let Some(desk) = &attempt.desk {
-                    desk.measured(used);
+                    desk.measured(worker.job_bytes().unwrap_or_default());
                 }
-                if used > limits.memory.0 {
-                    return Err(End::Gone {
-                        code: "out_of_memory",
-                        message: format!(
-                            "it used {used} bytes of memory and may use {}: raise `limits.memory`", limits.memory.0
-                        ),
-                    });
-                }
+                watch::used(&used, idle, &limits)?;
+                watch::made(workdir, &limits)?;
             },
             wanted = wanted(attempt.desk.as_mut()) => if let Some(desk) = &mut attempt.desk {
                 desk.pass(wanted, worker).await?;
@@ -166,7 +166,15 @@ async fn messages(
                             .map_err(|bad| nonsense(&bad.to_string()))?;
                     }
                     FromWorker::Replayed { seq, kind } => attempt.replayed(seq, kind).await?,
-                    FromWorker::Sandboxed(report) => tracing::debug!(?report, "the worker is fenced in"),
+                    FromWorker::Sandboxed(report) => {
+                        for (fence, reason) in report.absent() {
+                            tracing::warn!(fence, reason, "a job runs without a fence");
+                        }
+                        tracing::debug!(?report, "the worker is fenced in");
+                    }
+                    FromWorker::Used(used) => {
+                        attempt.took(worker.beside_idle(used));
+                    }
                     FromWorker::Done(summary) => return Ok(summary),
                     FromWorker::Failed { class, message } => return Err(failed(class, message)),
                     FromWorker::Cancelled => return Err(End::Gone {
@@ -244,6 +252,11 @@ impl From<NotTaken> for End {
 }
 
 impl Attempt {
+    /// Hears what the worker has taken until now.
+    fn took(&mut self, used: Usage) {
+        self.usage = Some(self.usage.unwrap_or_default().then(used));
+    }
+
     /// Takes an event of the worker. True when it was a checkpoint.
     async fn heard(&mut self, event: WorkerEvent, workdir: &Workdir) -> Result<bool, End> {
         let seq = event.seq;

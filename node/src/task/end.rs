@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::run::{Attempt, End};
 use crate::{
-    receipt::{self, Account},
+    receipt::{self, Ended},
     store::{AttemptEnd, StoreError},
 };
 
@@ -86,25 +86,21 @@ fn last_event(
     let message = &message[..message.floor_char_boundary(MAX_MESSAGE)];
     let summary = served(attempt, summary);
     let receipt = receipt::sign(
-        Account {
+        Ended {
             claims: attempt.order.assignment.claims(),
+            spec: &attempt.order.spec,
             outcome,
             device: &attempt.device,
             device_kind: attempt.slot.kind(),
-            inputs: attempt
-                .order
-                .spec
-                .inputs()
-                .iter()
-                .map(|input| input.digest)
-                // What stayed with the client is named by the client's word.
-                .chain(attempt.order.spec.client_data().map(|said| said.digest))
-                .collect(),
             artifacts: &attempt.artifacts,
             summary,
             began: attempt.began,
             ended,
             message,
+            software: &attempt.software,
+            usage: attempt.usage,
+            wall_ms: u64::try_from(attempt.wall.as_millis()).unwrap_or(u64::MAX),
+            resumed_from: attempt.order.resume.as_ref().map(|from| from.blob.digest),
         },
         &attempt.site.keypair,
     )?;

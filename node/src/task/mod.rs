@@ -7,6 +7,7 @@
 //! - `inputs`: brings what the work needs.
 //! - `feed`: samples that stay with the client, between it and the worker.
 //! - `drive`: the worker at work, under its ceilings; `wall`: how long it may take.
+//! - `watch`: what it has taken, held against what it may.
 //! - `output`: checkpoints and artifacts made into blobs.
 //! - `end`: receipt, last event, report.
 //! - `log`: what a task says, written and followed.
@@ -23,6 +24,7 @@ mod registry;
 mod reins;
 mod run;
 mod wall;
+mod watch;
 
 pub(crate) use feed::{Exchange, Feeder, NotFed, SILENCE as FEEDER_SILENCE, Want};
 pub(crate) use handle::{Phase, StopWhy, TaskHandle, Told};

@@ -1,8 +1,12 @@
 //! The actor of one attempt: inputs, worker, events, end.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use embermesh_compute::pipe::{Ceilings, ResumeFrom, ToWorker, WorkOrder, WorkSummary};
+use embermesh_compute::{
+    pipe::{Ceilings, ResumeFrom, ToWorker, WorkOrder, WorkSummary},
+    software::Software,
+    usage::Usage,
+};
 use embermesh_crypto::{digest::Digest, time::UnixMillis};
 use embermesh_job::{
     address::BlobRef,
@@ -90,8 +94,12 @@ impl From<StoreError> for End {
 
 impl From<WorkerLost> for End {
     fn from(lost: WorkerLost) -> Self {
+        if matches!(lost, WorkerLost::FileTooLarge) {
+            return Self::Impossible(format!("{lost}: raise `limits.output`"));
+        }
         // The allocator's last words, where the process had reached its limit.
         let code = match &lost {
+            WorkerLost::OutOfMemory => "out_of_memory",
             WorkerLost::Died { words, .. } if words.contains("memory allocation of") => {
                 "out_of_memory"
             }
@@ -120,6 +128,13 @@ pub(super) struct Attempt {
     pub(super) began: UnixMillis,
     /// What the device calls itself.
     pub(super) device: String,
+    /// What computes on it.
+    pub(super) software: Software,
+    /// What the worker has taken; nothing where the system does not tell, or where
+    /// there was none.
+    pub(super) usage: Option<Usage>,
+    /// Time on the device, without pauses.
+    pub(super) wall: Duration,
     pub(super) artifacts: Vec<Artifact>,
     /// Why the work ended before its last step, if it did.
     pub(super) stopped: Option<String>,
@@ -147,6 +162,9 @@ pub(super) async fn run(start: Start) {
     let mut attempt = Attempt {
         key,
         device: slot.device().to_string(),
+        software: Software::default(),
+        usage: None,
+        wall: Duration::ZERO,
         reins: Reins::new(hears),
         began: UnixMillis::now(),
         artifacts: Vec::new(),
@@ -207,6 +225,7 @@ impl Attempt {
         } = self.prepare(resume.as_ref().map(|c| &c.blob)).await?;
         let mut worker = worker?;
         self.device.clone_from(&worker.ready().name);
+        self.software.clone_from(&worker.ready().software);
         let (inputs, resume_from) = match resume {
             Some(checkpoint) => {
                 let (last, inputs) = held.split_last().ok_or_else(|| End::Gone {
@@ -227,6 +246,7 @@ impl Attempt {
         };
         self.copies.inputs(inputs);
         let limits = self.order.spec.limits;
+        worker.confine(limits.memory.0);
         let work = WorkOrder {
             spec: self.order.canonical.clone(),
             device: self.slot.device(),

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// The time that a job may run, which stands still while it is paused.
 pub(super) struct Wall {
+    allowed: Duration,
     left: Duration,
     since: Option<Instant>,
 }
@@ -14,6 +15,7 @@ impl Wall {
     /// Begins to count.
     pub(super) fn started(left: Duration) -> Self {
         Self {
+            allowed: left,
             left,
             since: Some(Instant::now()),
         }
@@ -24,6 +26,19 @@ impl Wall {
         if let Some(since) = self.since.take() {
             self.left = self.left.saturating_sub(since.elapsed());
         }
+    }
+
+    /// Gives so much more from now on, whatever is left.
+    pub(super) fn extend(&mut self, more: Duration) {
+        self.allowed = self.used().saturating_add(more);
+        self.left = more;
+        self.since = Some(Instant::now());
+    }
+
+    /// What has been used.
+    pub(super) fn used(&self) -> Duration {
+        let since = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.allowed.saturating_sub(self.left).saturating_add(since)
     }
 
     /// Counts on.

@@ -76,6 +76,13 @@ impl WorkerCommand {
         command
     }
 
+    /// A look at what fences there are.
+    pub(crate) fn fences(&self) -> Command {
+        let mut command = self.bare();
+        command.arg("--fences").stdin(Stdio::null());
+        command
+    }
+
     /// A probe of a runtime.
     pub(crate) fn probe_runtime(&self, runtime: Runtime) -> Command {
         let mut command = self.bare();

@@ -9,6 +9,8 @@ use embermesh_compute::{
     device::DeviceChoice,
     frame::{self, FrameError, HEADER, Part},
     pipe::{FromWorker, Ready, ToWorker},
+    software::Software,
+    usage::Usage,
 };
 use thiserror::Error;
 use tokio::{
@@ -21,8 +23,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Spawner, WorkerCommand,
+    cgroup::Group,
     group::{end_group, kill_group},
-    resident,
     tail::Tail,
 };
 
@@ -65,6 +67,12 @@ pub(crate) enum WorkerLost {
     /// What it sent makes no sense.
     #[error("the worker's pipe failed: {0}")]
     Pipe(#[from] FrameError),
+    /// The kernel ended it for its memory.
+    #[error("the worker took all the memory that it may: raise `limits.memory`")]
+    OutOfMemory,
+    /// The kernel ended it for the size of a file.
+    #[error("the worker wrote a file larger than it may")]
+    FileTooLarge,
     /// It does not take messages.
     #[error("the worker does not read its pipe")]
     Stuck,
@@ -86,8 +94,10 @@ pub(crate) struct Worker {
     frames: mpsc::Receiver<Result<FromWorker, FrameError>>,
     tail: Tail,
     ready: Ready,
-    /// Bytes that it had before it was given a job.
-    idle_bytes: u64,
+    /// What it had taken before it was given a job.
+    idle: Usage,
+    /// The kernel's ceilings around it, once it has a job.
+    group: Option<Group>,
     _reader: AbortOnDropHandle<()>,
     stderr: AbortOnDropHandle<()>,
 }
@@ -117,8 +127,10 @@ impl Worker {
             ready: Ready {
                 device,
                 name: String::new(),
+                software: Software::default(),
             },
-            idle_bytes: 0,
+            idle: Usage::default(),
+            group: None,
             _reader: AbortOnDropHandle::new(tokio::spawn(read_frames(stdout, sender))),
             stderr: AbortOnDropHandle::new(tokio::spawn(tail.clone().fill(stderr))),
             tail,
@@ -138,7 +150,7 @@ impl Worker {
             }
             None => return Err(self.died().await),
         }
-        self.idle_bytes = resident(self.pid).unwrap_or_default();
+        self.idle = Usage::of(self.pid).unwrap_or_default();
         Ok(())
     }
 
@@ -147,9 +159,37 @@ impl Worker {
         &self.ready
     }
 
-    /// Bytes of memory that its job takes, beside what it had when idle.
+    /// Puts it under the kernel's ceilings, before it is given its job, where there are
+    /// any. `memory_bytes` is what the job may take.
+    pub(crate) fn confine(&mut self, memory_bytes: u64) {
+        let memory = self.idle.resident_bytes.saturating_add(memory_bytes);
+        self.group = self.child.id().and_then(|pid| Group::around(pid, memory));
+    }
+
+    /// What it has taken until now; nothing when it is gone. The time that it took to
+    /// come up is not the job's.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let pid = self.child.id()?;
+        Usage::of(pid).map(|usage| self.beside_idle(usage))
+    }
+
+    /// The job's part of what the process has taken in time.
+    pub(crate) fn beside_idle(&self, usage: Usage) -> Usage {
+        Usage {
+            cpu_ms: usage.cpu_ms.saturating_sub(self.idle.cpu_ms),
+            ..usage
+        }
+    }
+
+    /// Bytes of memory that its job has now, beside what it had when idle.
     pub(crate) fn job_bytes(&self) -> Option<u64> {
-        resident(self.pid).map(|bytes| bytes.saturating_sub(self.idle_bytes))
+        let used = self.usage()?;
+        Some(used.resident_bytes.saturating_sub(self.idle_bytes()))
+    }
+
+    /// Bytes that it had before it was given a job.
+    pub(crate) const fn idle_bytes(&self) -> u64 {
+        self.idle.resident_bytes
     }
 
     /// Sends a message.
@@ -198,6 +238,10 @@ impl Worker {
     /// How a worker ended that has closed its pipe.
     pub(crate) async fn died(&mut self) -> WorkerLost {
         let status = match timeout(EXIT_WAIT, self.child.wait()).await {
+            Ok(Ok(status)) if over_file_size(status) => return WorkerLost::FileTooLarge,
+            Ok(Ok(_)) if self.group.as_ref().is_some_and(Group::out_of_memory) => {
+                return WorkerLost::OutOfMemory;
+            }
             Ok(Ok(status)) => describe(status),
             Ok(Err(error)) => error.to_string(),
             Err(_) => {
@@ -260,6 +304,20 @@ fn ended(error: io::Error) -> FrameError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => FrameError::Closed,
         _ => FrameError::Io(error),
+    }
+}
+
+/// Whether it was ended for writing beyond the limit on files.
+fn over_file_size(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt as _;
+        status.signal() == Some(rustix::process::Signal::XFSZ.as_raw())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        false
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(target_os = "linux")]
+use crate::support::workers;
 use crate::support::{
     all, caller, config, digits, long_spec, long_spec_with_checkpoints, next, spec, start, until,
     word,
@@ -15,24 +17,6 @@ const FREED_WITHIN: Duration = Duration::from_secs(2);
 
 fn is_progress(kind: &EventKind) -> bool {
     matches!(kind, EventKind::Progress(_))
-}
-
-/// Processes that were started by this one and that work for it.
-#[cfg(target_os = "linux")]
-fn workers() -> Vec<u32> {
-    let me = std::process::id().to_string();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
-            continue;
-        };
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        if after_name.split_whitespace().nth(1) == Some(me.as_str()) {
-            found.push(pid);
-        }
-    }
-    found
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! The node through its public face: one program, so that it is linked once.
 
 mod blobs;
+mod bombs;
 mod ceilings;
 mod control;
 mod disk;
@@ -10,6 +11,7 @@ mod language;
 mod late;
 mod origins;
 mod resume;
+mod rogue;
 mod runs;
 mod scripts;
 mod serve;

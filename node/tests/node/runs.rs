@@ -53,6 +53,18 @@ async fn a_task_runs_from_its_token_to_its_receipt() {
     assert_eq!(receipt.inputs, [Digest::of(&digits(200))]);
     assert_eq!(receipt.outputs[0].digest, artifact.digest);
     assert!(receipt.steps > 0 && receipt.ended_at >= receipt.started_at);
+    let account = receipt.account.as_ref().unwrap();
+    println!("{account:?}");
+    assert_eq!(account.kind, "train");
+    assert_eq!(account.model, spec.subject().model);
+    assert!(account.program.starts_with("embermesh ") && account.backend.contains("flex"));
+    assert!(account.wall_ms > 0 && account.wall_ms <= spec.limits.wall.0);
+    assert_eq!(account.memory_ceiling_bytes, spec.limits.memory.0);
+    assert_eq!(account.cpu_ceiling_ms, None);
+    if cfg!(target_os = "linux") {
+        assert!(account.cpu_ms.unwrap() > 0);
+        assert!(account.peak_memory_bytes.unwrap() > 1 << 20);
+    }
 
     // The artifact comes back in ranges that verify.
     let request = v1::FetchBlobRequest {

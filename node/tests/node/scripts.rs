@@ -60,6 +60,7 @@ fn job(script: Script) -> JobSpec {
             memory: Amount(256 << 20),
             wall: Millis(60_000),
             output: Amount(16 << 20),
+            ..Limits::default()
         },
         attempts: 1,
     }

@@ -49,6 +49,7 @@ fn deployment(askers: Askers, concurrency: u32, queue: u32) -> JobSpec {
             memory: Amount(512 << 20),
             wall: Millis(600_000),
             output: Amount(1 << 20),
+            ..Limits::default()
         },
         attempts: 1,
     }

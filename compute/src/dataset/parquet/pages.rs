@@ -14,17 +14,28 @@ const MAX_PAGE: u64 = 256 << 20;
 const ENTRY: u64 = 40;
 /// Bytes that a value of a list takes with its levels.
 const LISTED: u64 = 32;
+/// The encodings of texts by the differences of their lengths, and of their beginnings.
+const DELTAS: [i64; 2] = [6, 7];
 /// How deep a header may nest.
 const MAX_DEPTH: u32 = 8;
 
-/// Checks the pages of a column, and gives the memory that decoding the
-/// largest takes.
+/// What the headers of a column's pages say, once they are judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pages {
+    /// Memory that decoding the largest takes, in bytes.
+    pub(super) needed: u64,
+    /// Whether there are pages of texts as differences, which say inside how much
+    /// they hold.
+    pub(super) deltas: bool,
+}
+
+/// Checks the pages of a column.
 pub(super) fn check(
     file: &[u8],
     chunk: &ColumnChunkMetaData,
     lists: bool,
     place: &Place,
-) -> Result<u64, InvalidData> {
+) -> Result<Pages, InvalidData> {
     let first = match chunk.dictionary_page_offset() {
         Some(offset) if offset > 0 && offset < chunk.data_page_offset() => offset,
         _ => chunk.data_page_offset(),
@@ -39,7 +50,7 @@ pub(super) fn check(
                 "pages within the file",
             )
         })?;
-    let (mut dictionary, mut largest) = (0, 0);
+    let (mut dictionary, mut largest, mut deltas) = (0, 0, false);
     while !pages.is_empty() {
         let mut thrift = Thrift { rest: pages };
         let page = thrift.page().ok_or_else(|| {
@@ -68,10 +79,14 @@ pub(super) fn check(
                 0
             };
             largest = largest.max(unpacked.saturating_add(values));
+            deltas |= DELTAS.contains(&page.encoding);
         }
         pages = &thrift.rest[packed..];
     }
-    Ok(dictionary.saturating_add(largest))
+    Ok(Pages {
+        needed: dictionary.saturating_add(largest),
+        deltas,
+    })
 }
 
 /// What a page header says.
@@ -81,6 +96,7 @@ struct Page {
     unpacked: i64,
     packed: i64,
     values: i64,
+    encoding: i64,
 }
 
 struct Thrift<'a> {
@@ -95,8 +111,10 @@ impl Thrift<'_> {
             (3, 5) => thrift.signed().map(|size| page.packed = size),
             (5 | 7 | 8, 12) => {
                 page.is_dictionary |= id == 7;
+                let at = if id == 8 { 4 } else { 2 };
                 thrift.fields(1, &mut |thrift, id, kind| match (id, kind) {
                     (1, 5) => thrift.signed().map(|count| page.values = count),
+                    (id, 5) if id == at => thrift.signed().map(|code| page.encoding = code),
                     _ => thrift.skip(kind, 2),
                 })
             }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use ::parquet::basic::Compression;
-use ::parquet::data_type::FloatType;
+use ::parquet::basic::{Compression, Encoding};
+use ::parquet::data_type::{ByteArray, ByteArrayType, FloatType};
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
@@ -132,5 +132,82 @@ fn no_cut_and_no_changed_byte_makes_it_panic() {
                 assert!(said.starts_with("data.parquet.file"), "{at}: {said}");
             }
         }
+    }
+}
+
+/// A file of a number `x` and a text `kind`, whose texts are encoded as differences.
+fn texts(kinds: &[&str], encoding: Encoding, compression: Compression) -> Vec<u8> {
+    let schema = "message m { required float x; required binary kind (UTF8); }";
+    let schema = parse_message_type(schema).unwrap();
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_compression(compression)
+        .set_column_encoding("kind".into(), encoding)
+        .build();
+    let mut to =
+        SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties)).unwrap();
+    let mut group = to.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let numbers: Vec<f32> = (0..kinds.len()).map(|at| at as f32).collect();
+    let floats = column.typed::<FloatType>();
+    floats.write_batch(&numbers, None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let kinds: Vec<ByteArray> = kinds.iter().map(|&kind| kind.into()).collect();
+    let binary = column.typed::<ByteArrayType>();
+    binary.write_batch(&kinds, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    to.into_inner().unwrap()
+}
+
+const KINDS: &str = r#""features":["x"],
+    "target":{"classes":{"column":"kind","labels":["cat","cattle","dog"]}}"#;
+
+#[test]
+fn texts_as_differences_are_read() {
+    for encoding in [
+        Encoding::DELTA_BYTE_ARRAY,
+        Encoding::DELTA_LENGTH_BYTE_ARRAY,
+    ] {
+        let bytes = texts(
+            &["cat", "cattle", "dog", "cat"],
+            encoding,
+            Compression::SNAPPY,
+        );
+        let batch = read(&bytes, KINDS).unwrap().batch(&[0, 1, 2, 3]);
+        assert_eq!(batch.targets, Targets::Classes(vec![0, 1, 2, 0]));
+    }
+}
+
+#[test]
+fn texts_that_share_a_long_beginning_are_refused_before_they_are_made() {
+    // A thousand times the same hundred thousand letters: a few bytes each.
+    let long = "a".repeat(100_000);
+    let bytes = texts(
+        &vec![&*long; 1000],
+        Encoding::DELTA_BYTE_ARRAY,
+        Compression::SNAPPY,
+    );
+    assert!(bytes.len() < 1 << 14, "{}", bytes.len());
+    let refused = read(&bytes, KINDS).unwrap_err();
+    assert!(matches!(refused, InvalidData::NoRoom { .. }), "{refused}");
+}
+
+#[test]
+fn a_page_that_claims_more_inside_than_outside_is_refused() {
+    for encoding in [
+        Encoding::DELTA_BYTE_ARRAY,
+        Encoding::DELTA_LENGTH_BYTE_ARRAY,
+    ] {
+        let kinds: Vec<String> = (0..40).map(|at| format!("{at:>40}")).collect();
+        let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+        let mut bytes = texts(&kinds, encoding, Compression::UNCOMPRESSED);
+        // The head of the differences: a block of 128 in 4, and 40 of them.
+        let head = [128, 1, 4, 40];
+        let at = bytes.windows(4).position(|window| window == head).unwrap();
+        bytes[at + 3..at + 8].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0x07]);
+        let said = read(&bytes, KINDS).unwrap_err().to_string();
+        assert!(said.contains("another number of values inside"), "{said}");
     }
 }

@@ -6,9 +6,12 @@
 //! sockets it has those between its own processes. Memory that no ceiling sees (in
 //! nameless files, System V segments) is denied too.
 
-use seccompiler::{BackendError, BpfProgram, SeccompCmpOp};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompRule,
+};
 
-use super::{FORBIDDEN, Rules, every_abi, filter, when};
+use super::denied::{ALWAYS, condition, none_of};
+use super::{Rules, errno, every_abi, filter};
 
 /// What a worker may not do and a program may.
 const ALLOWED: &[i64] = &[
@@ -19,6 +22,15 @@ const ALLOWED: &[i64] = &[
     // Its own processes are all that it can see.
     libc::SYS_pidfd_open,
     libc::SYS_pidfd_send_signal,
+    libc::SYS_tkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_setpgid,
+    libc::SYS_setsid,
+    // Its own files are for itself; what the daemon takes is opened without following.
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_mknodat,
 ];
 
 /// What a worker may do, or does not need to be told, and a program may not.
@@ -61,8 +73,12 @@ const CLONE_NEWTIME: i32 = 0x80;
 /// # Errors
 /// When a filter cannot be made for this architecture.
 pub(crate) fn of_programs() -> Result<[Vec<u8>; 2], BackendError> {
-    let denied = filter(denied()?, libc::EPERM)?;
-    let unseen = filter(every_abi([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
+    let denied = filter(denied()?, SeccompAction::Allow, errno(libc::EPERM))?;
+    let unseen = filter(
+        every_abi([(libc::SYS_clone3, Vec::new())]),
+        SeccompAction::Allow,
+        errno(libc::ENOSYS),
+    )?;
     Ok([bytes(&denied), bytes(&unseen)])
 }
 
@@ -76,7 +92,7 @@ fn bytes(program: &BpfProgram) -> Vec<u8> {
 }
 
 fn denied() -> Result<Rules, BackendError> {
-    let mut rules: Vec<_> = FORBIDDEN
+    let mut rules: Vec<_> = ALWAYS
         .iter()
         .filter(|call| !ALLOWED.contains(call))
         .chain(DENIED)
@@ -84,11 +100,12 @@ fn denied() -> Result<Rules, BackendError> {
         .collect();
     let local = u64::from(libc::AF_UNIX.unsigned_abs());
     for call in [libc::SYS_socket, libc::SYS_socketpair] {
-        rules.push((call, vec![when(0, SeccompCmpOp::Ne, local)?]));
+        rules.push((call, vec![none_of(0, &[local])?]));
     }
     let makes = |flag: i32| {
         let flag = u64::from(flag.unsigned_abs());
-        when(0, SeccompCmpOp::MaskedEq(flag), flag)
+        let is = SeccompCmpOp::MaskedEq(flag);
+        SeccompRule::new(vec![condition(0, SeccompCmpArgLen::Dword, is, flag)?])
     };
     let namespaces = NAMESPACES.into_iter().map(makes);
     rules.push((libc::SYS_clone, namespaces.collect::<Result<_, _>>()?));

@@ -87,6 +87,7 @@ fn advert(node: &Keypair) -> Advert {
         runtimes: embermesh_crypto::statement::Runtimes::default(),
         models: Vec::new(),
         free_residents: 0,
+        missing_fences: None,
     }
 }
 

@@ -167,6 +167,7 @@ impl World {
             runtimes: embermesh_crypto::statement::Runtimes::default(),
             models: Vec::new(),
             free_residents: 0,
+            missing_fences: None,
         };
         statement::sign(&advert, node).unwrap()
     }
@@ -275,6 +276,7 @@ impl World {
             started_at: self.now,
             ended_at: self.now,
             message: String::new(),
+            account: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use bao_tree::io::{outboard::PreOrderOutboard, sync::CreateOutboard as _};
@@ -57,10 +57,24 @@ impl BlobStore {
     /// # Errors
     /// When it cannot be read, there is no room, or the disk refuses.
     pub async fn import_file(&self, path: impl AsRef<Path>) -> Result<Stored, StoreError> {
-        let (store, source) = (self.clone(), path.as_ref().to_owned());
+        let source = path.as_ref().to_owned();
+        let open = source.clone();
+        let from = blocking(move || {
+            File::open(&open).map_err(|error| StoreError::io("read", &open, &error))
+        })
+        .await?;
+        self.import_open(from, source).await
+    }
+
+    /// Takes in what an open file holds: whoever opened it has looked at it, and what
+    /// its path `source` has become since does not matter.
+    ///
+    /// # Errors
+    /// When it cannot be read, there is no room, or the disk refuses.
+    pub async fn import_open(&self, mut from: File, source: PathBuf) -> Result<Stored, StoreError> {
+        let store = self.clone();
         blocking(move || {
             let failed = |error: io::Error| StoreError::io("read", &source, &error);
-            let mut from = File::open(&source).map_err(failed)?;
             let size = from.metadata().map_err(failed)?.len();
             let room = store.reserve(weight(size))?;
             let scratch = store.inner.layout.new_scratch();

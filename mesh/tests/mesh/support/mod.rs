@@ -140,6 +140,7 @@ impl From<Draft> for AdvertDraft {
             runtimes: embermesh_crypto::statement::Runtimes::default(),
             models: Vec::new(),
             free_residents: 0,
+            missing_fences: None,
         }
     }
 }

@@ -44,6 +44,7 @@ fn spec() -> JobSpec {
             memory: Bytes(1 << 20),
             wall: Millis(1000),
             output: Bytes(1 << 20),
+            ..Limits::default()
         },
         attempts: 1,
     }

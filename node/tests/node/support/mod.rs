@@ -1,6 +1,8 @@
 //! Nodes, tokens, jobs and an index that does as it is told.
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod bombs;
 pub(crate) mod index;
 #[path = "../../../../compute/tests/support/tiny.rs"]
 pub(crate) mod tiny;
@@ -35,6 +37,24 @@ pub(crate) const DIGITS: &[u8] = include_bytes!("../../../../data/digits.csv");
 
 /// The longest that anything awaited here may take.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// Processes that were started by this one and that work for it.
+#[cfg(target_os = "linux")]
+pub(crate) fn workers() -> Vec<u32> {
+    let me = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        if after_name.split_whitespace().nth(1) == Some(me.as_str()) {
+            found.push(pid);
+        }
+    }
+    found
+}
 
 pub(crate) fn key(seed: u8) -> Arc<Keypair> {
     Arc::new(Keypair::from_seed(&[seed; 32]))
@@ -132,6 +152,7 @@ pub(crate) fn spec(rows: usize, passes: u32) -> JobSpec {
             memory: Amount(1 << 30),
             wall: Millis(120_000),
             output: Amount(64 << 20),
+            ..Limits::default()
         },
         attempts: 3,
     }

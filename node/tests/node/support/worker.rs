@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use embermesh_compute::{
     DeviceChoice, frame,
-    pipe::{FromWorker, Ready},
+    pipe::{FromWorker, Ready, SandboxReport},
     probe::DeviceReport,
+    software::Software,
 };
 use embermesh_crypto::statement::DeviceKind;
 
@@ -15,6 +16,7 @@ const SCRIPT: &str = r#"
 dir=$1
 case "$2" in
 --probe) cat "$dir/probe" ;;
+--fences) cat "$dir/fences" ;;
 --device)
     cat "$dir/ready"
     [ "$(head -c 4 | wc -c)" -eq 4 ] || exit 0
@@ -43,8 +45,15 @@ impl FakeWorker {
         let ready = FromWorker::Ready(Ready {
             device: DeviceChoice::Cpu,
             name: "shell".to_owned(),
+            software: Software::default(),
         });
         worker.says("ready", &[ready]);
+        let fence = || "raised by a test".to_owned();
+        worker.has_fences(&SandboxReport {
+            memory: fence(),
+            files: fence(),
+            calls: fence(),
+        });
         worker
     }
 
@@ -58,6 +67,12 @@ impl FakeWorker {
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.join(file)
+    }
+
+    /// What it says of its fences.
+    pub(crate) fn has_fences(&self, report: &SandboxReport) {
+        let line = serde_json::to_string(report).unwrap();
+        std::fs::write(self.path("fences"), line).unwrap();
     }
 
     /// For `worker_command`.
