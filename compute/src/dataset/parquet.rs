@@ -82,12 +82,7 @@ fn read<I>(
     file: &str,
     room: &mut Room,
 ) -> Result<Set, InvalidData> {
-    let broken = |error: ParquetError| {
-        Place::file(file).has(
-            format!("what cannot be read ({error})"),
-            "a Parquet file, plain or snappy-compressed",
-        )
-    };
+    let broken = |error: ParquetError| unreadable(file, &error);
     let reader = SerializedFileReader::new(bytes.clone()).map_err(broken)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let names: Vec<String> = schema
@@ -111,11 +106,35 @@ fn read<I>(
             format!("at most {MAX_GROUPS}"),
         ));
     }
+    let read = chosen.features.iter().chain(&chosen.targets);
+    let most = take_pages(&reader, bytes, read, file, room)?;
+    let mut row = 0;
+    let mut rows = Rows::new(table, file, room);
+    for number in 0..groups {
+        let group = reader.get_row_group(number).map_err(broken)?;
+        row = rows_of(&*group, number, &chosen, row, file, &mut rows)?;
+    }
+    let set = rows.finish()?;
+    room.give(most);
+    Ok(set)
+}
+
+/// Judges the pages of these columns, each with its label, and takes the memory that
+/// pages, dictionaries and texts as differences need while rows are read; gives how
+/// much that is.
+fn take_pages<'a>(
+    reader: &SerializedFileReader<Bytes>,
+    bytes: &Bytes,
+    columns: impl Iterator<Item = &'a (usize, String)> + Clone,
+    file: &str,
+    room: &mut Room,
+) -> Result<u64, InvalidData> {
+    let schema = reader.metadata().file_metadata().schema_descr();
     let mut most = 0_u64;
     let mut within = Vec::new();
     for (number, group) in reader.metadata().row_groups().iter().enumerate() {
         let mut needed = 0_u64;
-        for (at, label) in chosen.features.iter().chain(&chosen.targets) {
+        for (at, label) in columns.clone() {
             let lists = schema.column(*at).max_rep_level() > 0;
             let place = Place::file(file).column(label);
             let pages = pages::check(bytes, group.column(*at), lists, &place)?;
@@ -126,27 +145,28 @@ fn read<I>(
         }
         most = most.max(needed);
     }
-    // Pages and dictionaries, while the rows are read.
     room.take(most, file)?;
     let mut expanded = 0_u64;
     for (number, at, place) in within {
-        let group = reader.get_row_group(number).map_err(broken)?;
-        let pages = group.get_column_page_reader(at).map_err(broken)?;
+        let group = reader
+            .get_row_group(number)
+            .map_err(|error| unreadable(file, &error))?;
+        let pages = group
+            .get_column_page_reader(at)
+            .map_err(|error| unreadable(file, &error))?;
         let leaf = schema.column(at);
         let needed = delta::check(pages, &leaf, room.left(), &place)?;
         expanded = expanded.max(needed);
     }
     room.take(expanded, file)?;
-    let most = most.saturating_add(expanded);
-    let mut row = 0;
-    let mut rows = Rows::new(table, file, room);
-    for number in 0..groups {
-        let group = reader.get_row_group(number).map_err(broken)?;
-        row = rows_of(&*group, number, &chosen, row, file, &mut rows)?;
-    }
-    let set = rows.finish()?;
-    room.give(most);
-    Ok(set)
+    Ok(most.saturating_add(expanded))
+}
+
+fn unreadable(file: &str, error: &ParquetError) -> InvalidData {
+    Place::file(file).has(
+        format!("what cannot be read ({error})"),
+        "a Parquet file, plain or snappy-compressed",
+    )
 }
 
 /// Reads the rows of a group, which come after `row` others.

@@ -72,6 +72,7 @@ pub(crate) fn order(bench: &mut Bench, script: Script) -> WorkOrder {
     let limits = Limits {
         memory: Bytes(256 * MEBIBYTE),
         wall: Millis(60_000),
+        cpu: None,
         output: Bytes(16 * MEBIBYTE),
     };
     let spec = JobSpec {

@@ -4,7 +4,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::parquet::basic::Type;
-use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::FileReader;
 use ::parquet::file::serialized_reader::SerializedFileReader;
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use embermesh_job::spec::Table;
 use embermesh_job::spec::prepare::schema::Kind;
 
 use super::column::{self, Column};
-use super::{BATCH, FOOTER_GROWTH, MAX_GROUPS, footer, pages};
+use super::{BATCH, FOOTER_GROWTH, MAX_GROUPS, footer, take_pages, unreadable};
 use crate::dataset::columns::Columns;
 use crate::dataset::room::Room;
 use crate::dataset::table::{Read, read};
@@ -48,7 +47,7 @@ impl Rows {
         room: &mut Room,
     ) -> Result<Self, InvalidData> {
         let reader =
-            SerializedFileReader::new(bytes.clone()).map_err(|error| broken(file, &error))?;
+            SerializedFileReader::new(bytes.clone()).map_err(|error| unreadable(file, &error))?;
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let names: Vec<String> = schema
             .columns()
@@ -72,19 +71,7 @@ impl Rows {
         for (at, label) in &chosen {
             column::check(&schema.column(*at), &Place::file(file).column(label))?;
         }
-        let mut most = 0_u64;
-        for group in reader.metadata().row_groups() {
-            let mut needed = 0_u64;
-            for (at, label) in &chosen {
-                let lists = schema.column(*at).max_rep_level() > 0;
-                let place = Place::file(file).column(label);
-                let pages = pages::check(bytes, group.column(*at), lists, &place)?;
-                needed = needed.saturating_add(pages);
-            }
-            most = most.max(needed);
-        }
-        // Pages and dictionaries, for as long as the rows are read.
-        room.take(most, file)?;
+        take_pages(&reader, bytes, chosen.iter(), file, room)?;
         let mut kinds = Vec::new();
         for (at, label) in &chosen {
             let leaf = schema.column(*at);
@@ -134,7 +121,7 @@ impl Rows {
                 let group = self
                     .reader
                     .get_row_group(number)
-                    .map_err(|error| broken(file, &error))?;
+                    .map_err(|error| unreadable(file, &error))?;
                 let rows = group.metadata().num_rows();
                 let columns = self
                     .columns
@@ -170,7 +157,7 @@ fn width(
     for number in 0..reader.num_row_groups() {
         let group = reader
             .get_row_group(number)
-            .map_err(|error| broken(file, &error))?;
+            .map_err(|error| unreadable(file, &error))?;
         let mut left = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
         let mut column = Column::open(&*group, at, label, file)?;
         while left > 0 {
@@ -199,11 +186,4 @@ fn guarded<T>(file: &str, read: impl FnOnce() -> Result<T, InvalidData>) -> Resu
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
         Err(Place::file(file).has("pages that cannot be decoded", "a whole Parquet file"))
     })
-}
-
-fn broken(file: &str, error: &ParquetError) -> InvalidData {
-    Place::file(file).has(
-        format!("what cannot be read ({error})"),
-        "a Parquet file, plain or snappy-compressed",
-    )
 }

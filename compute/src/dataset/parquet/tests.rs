@@ -175,7 +175,7 @@ fn texts_as_differences_are_read() {
             encoding,
             Compression::SNAPPY,
         );
-        let batch = read(&bytes, KINDS).unwrap().batch(&[0, 1, 2, 3]);
+        let batch = read(&bytes, KINDS).unwrap().batch(&[0, 1, 2, 3]).unwrap();
         assert_eq!(batch.targets, Targets::Classes(vec![0, 1, 2, 0]));
     }
 }
