@@ -20,12 +20,21 @@ const SYSTEM_READ: [&str; 3] = ["/proc/self", "/sys/devices/system", "/proc/memi
 
 /// What a GPU's driver reads beside that: its libraries, its settings, the
 /// description of the device. Of `/etc` only what drivers look for: the rest tells
-/// of people and passwords.
-const DRIVER_READ: [&str; 20] = [
+/// of people and passwords; and of `/proc` nothing of other processes.
+const DRIVER_READ: [&str; 29] = [
     "/usr",
     "/lib",
     "/lib64",
-    "/proc",
+    "/proc/bus",
+    "/proc/cpuinfo",
+    "/proc/devices",
+    "/proc/driver",
+    "/proc/filesystems",
+    "/proc/modules",
+    "/proc/stat",
+    "/proc/sys/kernel",
+    "/proc/sys/vm",
+    "/proc/version",
     "/sys",
     "/opt",
     "/run/udev",

@@ -27,6 +27,10 @@ const SOCKET: &str = "EMBERMESH_TRIAL_SOCKET";
 /// Numbers of calls that are tried one after another: more than there are.
 const CALLS: i64 = 512;
 
+/// The kernel's own way back from a probe that a debugger has set: newer ones let it past
+/// every filter, and end whoever makes it from anywhere else.
+const OF_PROBES: [i64; 2] = [335, 336];
+
 /// The number of a call under the x32 ABI.
 const X32: i64 = 0x4000_0000;
 
@@ -211,7 +215,8 @@ fn inside() {
     println!("{report:?}");
     assert!(report.calls.starts_with("seccomp"), "{report:?}");
     if kind == "calls" {
-        for call in (0..CALLS).flat_map(|call| [call, call | X32]) {
+        let calls = (0..CALLS).filter(|call| !OF_PROBES.contains(call));
+        for call in calls.flat_map(|call| [call, call | X32]) {
             if !super::super::calls::allows(call) {
                 println!("call;{call};{}", escape(&format!("/call/{call}")));
             }
