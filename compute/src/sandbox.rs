@@ -2,8 +2,9 @@
 //!
 //! Three fences, each of which holds when another is missing: limits on what
 //! the process may take ([`limits`]), on what it may open ([`files`]), and on
-//! what it may ask of the kernel ([`calls`]); and from its first moment it has no
-//! privilege that others have not ([`privileges`]). They are raised after the order
+//! what it may ask of the kernel ([`calls`]); and from its first moment it has
+//! next to no privileges ([`privileges`]) and no descriptor but those of its pipe
+//! ([`descriptors`]). The fences are raised after the order
 //! has been read and before the first thread of the computation is spawned, so
 //! that every thread inherits them. A GPU's driver has its threads and
 //! descriptors by then and needs more of the kernel, so such a worker gets the
@@ -18,6 +19,8 @@ use crate::pipe::SandboxReport;
 
 #[cfg(target_os = "linux")]
 pub(crate) mod calls;
+#[cfg(target_os = "linux")]
+pub(crate) mod descriptors;
 #[cfg(target_os = "linux")]
 pub(crate) mod files;
 #[cfg(unix)]
@@ -46,6 +49,7 @@ pub(crate) struct Needs {
 /// Raises every fence that this system has.
 #[cfg(target_os = "linux")]
 pub(crate) fn enter(needs: &Needs) -> SandboxReport {
+    let unprivileged = privileges::drop_all();
     SandboxReport {
         // A driver maps device memory into the process as data: a ceiling on
         // host memory would count what is not there.
@@ -56,7 +60,10 @@ pub(crate) fn enter(needs: &Needs) -> SandboxReport {
         },
         files: files::restrict(needs),
         // Last: raising the other fences takes calls that this one denies.
-        calls: calls::restrict(needs.driver, needs.watches),
+        calls: match unprivileged {
+            Ok(()) => calls::restrict(needs.driver, needs.watches),
+            Err(error) => format!("absent: capabilities were not given up ({error})"),
+        },
     }
 }
 

@@ -52,15 +52,15 @@ const USAGE: &str = "this is the part of a node that runs one job; the node star
 /// Runs the worker. `args` are the words after `worker`.
 pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
     match parse(args) {
-        Ok(Task::Probe(choice)) => match raise_guards() {
+        Ok(Task::Probe(choice)) => match stand_alone() {
             Ok(()) => probe::main(choice),
             Err(error) => refuse(&unguarded(&error)),
         },
-        Ok(Task::Fences) => match raise_guards() {
+        Ok(Task::Fences) => match stand_alone() {
             Ok(()) => show_fences(),
             Err(error) => refuse(&unguarded(&error)),
         },
-        Ok(Task::ProbeRuntime(runtime)) => match raise_guards() {
+        Ok(Task::ProbeRuntime(runtime)) => match stand_alone() {
             Ok(()) => script::probe::main(runtime),
             Err(error) => refuse(&unguarded(&error)),
         },
@@ -170,7 +170,7 @@ fn unguarded(error: &std::io::Error) -> String {
 }
 
 fn serve(choice: DeviceChoice) -> ExitCode {
-    let daemon = match raise_guards().and_then(|()| pipe_to_daemon()) {
+    let daemon = match stand_alone().and_then(|()| pipe_to_daemon()) {
         Ok(pipe) => Arc::new(Daemon {
             pipe: Mutex::new(pipe),
         }),
@@ -373,9 +373,17 @@ fn end_now() -> ! {
     std::process::abort()
 }
 
+/// The first that such a process does: it closes what it was not meant to have, and
+/// raises its guards.
+fn stand_alone() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    sandbox::descriptors::close_inherited()?;
+    raise_guards()
+}
+
 /// What holds from the first moment, in a worker and in a probe: the kernel ends
 /// this process with its parent, even where a driver has it hang, there are limits,
-/// and nothing is left of a privileged user's privileges.
+/// and of a privileged user's privileges little is left.
 #[cfg(unix)]
 pub(crate) fn raise_guards() -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
@@ -387,7 +395,7 @@ pub(crate) fn raise_guards() -> std::io::Result<()> {
             // It died in between, and the signal with it.
             end_now();
         }
-        sandbox::privileges::drop_all()?;
+        sandbox::privileges::limit()?;
     }
     sandbox::limits::basic()
 }

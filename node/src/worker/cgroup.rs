@@ -24,6 +24,10 @@ const PREFIX: &str = "embermesh-worker-";
 /// Threads and processes of a worker at most; the daemon's own look allows as many.
 const MAX_TASKS: u64 = 2048;
 
+/// How many times what a job may take its group may: the other ceilings come first, and
+/// say why. This one is for what they do not see, or see too late.
+const SLACK: u64 = 2;
+
 /// Memory that the kernel holds for a process beside its own: tables and stacks.
 const OVERHEAD: u64 = 64 << 20;
 
@@ -203,7 +207,10 @@ impl Group {
             }
             Some(group)
         };
-        let most = memory_bytes.saturating_add(OVERHEAD).to_string();
+        let most = memory_bytes
+            .saturating_mul(SLACK)
+            .saturating_add(OVERHEAD)
+            .to_string();
         let memory = made(&places.memory, &|group| match group.version {
             Version::One => fs::write(group.folder.join("memory.limit_in_bytes"), &most),
             Version::Two => {
@@ -326,7 +333,7 @@ mod tests {
         let group = Group::within(&places, 77, 1 << 20).unwrap();
         let folder = root.path().join("embermesh-worker-77");
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-        assert_eq!(read("memory.max"), ((1 << 20) + OVERHEAD).to_string());
+        assert_eq!(read("memory.max"), ((2 << 20) + OVERHEAD).to_string());
         assert_eq!(read("pids.max"), "2048");
         assert_eq!(read("cgroup.procs"), "77");
         assert!(!group.out_of_memory());

@@ -41,6 +41,9 @@ pub(super) const CALLS: &[i64] = &[
     libc::SYS_rt_sigtimedwait,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
+    // The end of a script that it watches; it has no other child.
+    libc::SYS_wait4,
+    libc::SYS_waitid,
     // Descriptors that are open, and the files that Landlock lets it open.
     libc::SYS_read,
     libc::SYS_write,

@@ -303,6 +303,19 @@ impl Caller {
             .has[0]
     }
 
+    /// Whether nothing runs on the node, or soon does not: the last event is told a
+    /// moment before its slot is free.
+    pub(crate) async fn is_free(&self) -> bool {
+        let until = tokio::time::Instant::now() + Duration::from_secs(2);
+        while !self.status().await.running.is_empty() {
+            if tokio::time::Instant::now() > until {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        true
+    }
+
     pub(crate) async fn status(&self) -> v1::StatusResponse {
         let answer = self.stub.clone().status(v1::StatusRequest {}).await;
         answer.unwrap().into_inner()
