@@ -60,7 +60,7 @@ pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
             Ok(()) => show_fences(),
             Err(error) => refuse(&unguarded(&error)),
         },
-        Ok(Task::ProbeRuntime(runtime)) => match raise_guards() {
+        Ok(Task::ProbeRuntime(runtime)) => match raise_guards_but(Powers::ToMakeNamespaces) {
             Ok(()) => script::probe::main(runtime),
             Err(error) => refuse(&unguarded(&error)),
         },
@@ -170,7 +170,13 @@ fn unguarded(error: &std::io::Error) -> String {
 }
 
 fn serve(choice: DeviceChoice) -> ExitCode {
-    let daemon = match raise_guards().and_then(|()| pipe_to_daemon()) {
+    // Scripts run on the processor; a driver's threads would keep what is left here.
+    let powers = if choice == DeviceChoice::Cpu {
+        Powers::ToMakeNamespaces
+    } else {
+        Powers::None
+    };
+    let daemon = match raise_guards_but(powers).and_then(|()| pipe_to_daemon()) {
         Ok(pipe) => Arc::new(Daemon {
             pipe: Mutex::new(pipe),
         }),
@@ -203,6 +209,10 @@ fn serve(choice: DeviceChoice) -> ExitCode {
         Ok(begun) => begun,
         Err(failed) => return fail(&daemon, &failed),
     };
+    #[cfg(target_os = "linux")]
+    if let Err(error) = sandbox::privileges::drop_all() {
+        return fail(&daemon, &WorkFailed::Internal(unguarded(&error)));
+    }
     let watches = begun.as_ref().map(script::Begun::pid);
     daemon.say(&FromWorker::Sandboxed(sandbox::enter(&needs(
         &order, watches,
@@ -376,8 +386,21 @@ fn end_now() -> ! {
 /// What holds from the first moment, in a worker and in a probe: the kernel ends
 /// this process with its parent, even where a driver has it hang, there are limits,
 /// and nothing is left of a privileged user's privileges.
-#[cfg(unix)]
 pub(crate) fn raise_guards() -> std::io::Result<()> {
+    raise_guards_but(Powers::None)
+}
+
+/// What a privileged user's worker keeps of its privileges until it has its order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Powers {
+    None,
+    /// A script's program is started in namespaces before the fences go up.
+    ToMakeNamespaces,
+}
+
+#[cfg(unix)]
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+fn raise_guards_but(powers: Powers) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -387,14 +410,17 @@ pub(crate) fn raise_guards() -> std::io::Result<()> {
             // It died in between, and the signal with it.
             end_now();
         }
-        sandbox::privileges::drop_all()?;
+        match powers {
+            Powers::None => sandbox::privileges::drop_all()?,
+            Powers::ToMakeNamespaces => sandbox::privileges::drop_for_a_script()?,
+        }
     }
     sandbox::limits::basic()
 }
 
 /// Elsewhere the pipe alone ends the process.
 #[cfg(not(unix))]
-pub(crate) fn raise_guards() -> std::io::Result<()> {
+fn raise_guards_but(_: Powers) -> std::io::Result<()> {
     Ok(())
 }
 

@@ -14,14 +14,31 @@ use rustix::thread::{
 /// # Errors
 /// When the kernel does not take them; a process without any has nothing to give.
 pub(crate) fn drop_all() -> std::io::Result<()> {
-    for capability in CapabilitySet::all().iter() {
+    drop_but(CapabilitySet::empty())
+}
+
+/// The same, but for what root needs to start a program in namespaces of its own: to
+/// map itself into them, which the kernel counts as setting capabilities, and to give
+/// up the rest later.
+///
+/// # Errors
+/// As [`drop_all`].
+pub(crate) fn drop_for_a_script() -> std::io::Result<()> {
+    let had = rustix::thread::capabilities(None)
+        .map_err(std::io::Error::from)?
+        .permitted;
+    drop_but(had & (CapabilitySet::SETFCAP | CapabilitySet::SETPCAP))
+}
+
+fn drop_but(kept: CapabilitySet) -> std::io::Result<()> {
+    for capability in CapabilitySet::all().difference(kept).iter() {
         // Fails where there is none to give up, or where the kernel knows fewer.
         let _ = remove_capability_from_bounding_set(capability);
     }
     let _ = clear_ambient_capability_set();
     let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
+        effective: kept,
+        permitted: kept,
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, none).map_err(std::io::Error::from)

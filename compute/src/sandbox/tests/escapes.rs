@@ -212,7 +212,10 @@ fn inside() {
     assert!(report.calls.starts_with("seccomp"), "{report:?}");
     if kind == "calls" {
         for call in (0..CALLS).flat_map(|call| [call, call | X32]) {
-            if !super::super::calls::allows(call) {
+            // The kernel's own way back out of a probe goes by every filter, and kills
+            // whoever calls it from anywhere else.
+            let probes = matches!(call & !X32, 335 | 336);
+            if !probes && !super::super::calls::allows(call) {
                 println!("call;{call};{}", escape(&format!("/call/{call}")));
             }
         }

@@ -207,6 +207,16 @@ pub(crate) fn claims(client: &Keypair, node: PeerId, job: JobId, spec: &JobSpec)
 }
 
 impl Caller {
+    /// Waits until nothing runs: a job's last word is heard a moment before its slot is
+    /// free.
+    pub(crate) async fn idle(&self) {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+        while !self.status().await.running.is_empty() {
+            assert!(tokio::time::Instant::now() < deadline, "it still runs");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     pub(crate) fn claims(&self, number: u8, spec: &JobSpec) -> Claims {
         claims(&self.keypair, self.node, job(number), spec)
     }
