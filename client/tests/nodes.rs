@@ -17,7 +17,7 @@ async fn listed(shown: Shown) -> (Vec<PeerId>, Vec<String>) {
     let nodes = timeout(PATIENCE, client.nodes())
         .await
         .expect("a list that ends")
-        .unwrap();
+        .expect("a list");
     let peers = nodes.iter().map(|node| node.address.peer).collect();
     (peers, shown.turned())
 }

@@ -44,6 +44,10 @@ pub mod frame;
 mod hub;
 mod job;
 mod judged;
+#[allow(
+    clippy::result_large_err,
+    reason = "what a kernel does not take it gives back, and the caller goes on with it"
+)]
 mod kernels;
 pub mod lm;
 mod loss;

@@ -52,15 +52,15 @@ const USAGE: &str = "this is the part of a node that runs one job; the node star
 /// Runs the worker. `args` are the words after `worker`.
 pub fn main<I: IntoIterator<Item = String>>(args: I) -> ExitCode {
     match parse(args) {
-        Ok(Task::Probe(choice)) => match stand_alone() {
+        Ok(Task::Probe(choice)) => match stand_alone(Powers::None) {
             Ok(()) => probe::main(choice),
             Err(error) => refuse(&unguarded(&error)),
         },
-        Ok(Task::Fences) => match stand_alone() {
+        Ok(Task::Fences) => match stand_alone(Powers::None) {
             Ok(()) => show_fences(),
             Err(error) => refuse(&unguarded(&error)),
         },
-        Ok(Task::ProbeRuntime(runtime)) => match stand_alone() {
+        Ok(Task::ProbeRuntime(runtime)) => match stand_alone(Powers::ToMakeNamespaces) {
             Ok(()) => script::probe::main(runtime),
             Err(error) => refuse(&unguarded(&error)),
         },
@@ -170,7 +170,13 @@ fn unguarded(error: &std::io::Error) -> String {
 }
 
 fn serve(choice: DeviceChoice) -> ExitCode {
-    let daemon = match stand_alone().and_then(|()| pipe_to_daemon()) {
+    // Scripts run on the processor; a driver's threads would keep what is left here.
+    let powers = if choice == DeviceChoice::Cpu {
+        Powers::ToMakeNamespaces
+    } else {
+        Powers::None
+    };
+    let daemon = match stand_alone(powers).and_then(|()| pipe_to_daemon()) {
         Ok(pipe) => Arc::new(Daemon {
             pipe: Mutex::new(pipe),
         }),
@@ -203,6 +209,10 @@ fn serve(choice: DeviceChoice) -> ExitCode {
         Ok(begun) => begun,
         Err(failed) => return fail(&daemon, &failed),
     };
+    #[cfg(target_os = "linux")]
+    if let Err(error) = sandbox::privileges::drop_all() {
+        return fail(&daemon, &WorkFailed::Internal(unguarded(&error)));
+    }
     let watches = begun.as_ref().map(script::Begun::pid);
     daemon.say(&FromWorker::Sandboxed(sandbox::enter(&needs(
         &order, watches,
@@ -375,17 +385,30 @@ fn end_now() -> ! {
 
 /// The first that such a process does: it closes what it was not meant to have, and
 /// raises its guards.
-fn stand_alone() -> std::io::Result<()> {
+fn stand_alone(powers: Powers) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     sandbox::descriptors::close_inherited()?;
-    raise_guards()
+    raise_guards_but(powers)
 }
 
 /// What holds from the first moment, in a worker and in a probe: the kernel ends
 /// this process with its parent, even where a driver has it hang, there are limits,
-/// and of a privileged user's privileges little is left.
-#[cfg(unix)]
+/// and nothing is left of a privileged user's privileges.
 pub(crate) fn raise_guards() -> std::io::Result<()> {
+    raise_guards_but(Powers::None)
+}
+
+/// What a privileged user's worker keeps of its privileges until it has its order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Powers {
+    None,
+    /// A script's program is started in namespaces before the fences go up.
+    ToMakeNamespaces,
+}
+
+#[cfg(unix)]
+#[cfg_attr(not(target_os = "linux"), allow(unused_variables))]
+fn raise_guards_but(powers: Powers) -> std::io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -395,14 +418,17 @@ pub(crate) fn raise_guards() -> std::io::Result<()> {
             // It died in between, and the signal with it.
             end_now();
         }
-        sandbox::privileges::limit()?;
+        match powers {
+            Powers::None => sandbox::privileges::drop_all()?,
+            Powers::ToMakeNamespaces => sandbox::privileges::drop_for_a_script()?,
+        }
     }
     sandbox::limits::basic()
 }
 
 /// Elsewhere the pipe alone ends the process.
 #[cfg(not(unix))]
-pub(crate) fn raise_guards() -> std::io::Result<()> {
+fn raise_guards_but(_: Powers) -> std::io::Result<()> {
     Ok(())
 }
 

@@ -131,6 +131,7 @@ impl Resident {
         };
         // Numbered as in every attempt, however much was asked meanwhile.
         assert_eq!(seq, 3);
+        assert!(matches!(self.hear(), FromWorker::Used(_)));
         let FromWorker::Done(summary) = self.hear() else {
             panic!("it is done");
         };

@@ -438,7 +438,10 @@ fn an_evaluation_of_nothing_is_refused() {
     let mut bench = Bench::new();
     let data = bench.digits(200);
     let train = small_training(data);
-    let weights = bench.input(b"never read");
+    let order = bench.order(Work::Train(train.clone()));
+    run(&order).unwrap();
+    let bytes = std::fs::read(order.workdir.join("model.safetensors")).unwrap();
+    let weights = bench.input(&bytes);
     let mut evaluate = judgement(&train, weights);
     evaluate.split = Split::Holdout {
         share: 0.0,

@@ -93,8 +93,8 @@ mod tests {
         fs::write(other.join("kept"), "x").unwrap();
         std::os::unix::fs::symlink(&other, tree.join("a/link")).unwrap();
         fs::write(tree.join("a/b/file"), "x").unwrap();
-        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o000)).unwrap();
         remove_tree(&tree).unwrap();
         assert!(!tree.exists() && other.join("kept").exists());
         remove_tree(&tree).unwrap();

@@ -74,8 +74,8 @@ impl Samples {
             .chunks(size)
             .enumerate()
             .map(move |(at, numbers)| {
-                let coming = self.numbers[at * size..].chunks(size).take(FORESIGHT);
-                let _ = coming.map(|next| self.set.foresee(next)).all(|more| more);
+                let mut coming = self.numbers[at * size..].chunks(size).take(FORESIGHT);
+                let _ = coming.all(|next| self.set.foresee(next));
                 self.set.batch(numbers)
             })
     }

@@ -67,6 +67,7 @@ pub(crate) struct ApproximateGelu;
 
 impl ApproximateGelu {
     /// 2 sqrt(2 / pi): x (1 + tanh(u)) / 2 is x sigmoid(2 u).
+    #[allow(clippy::excessive_precision, reason = "the nearest number is meant")]
     const SCALE: f32 = 1.595_769_1;
     const CUBIC: f32 = 0.044_715;
 

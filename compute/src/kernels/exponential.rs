@@ -7,6 +7,7 @@ const MOST: f32 = 88.0;
 /// Added to a number, it leaves the nearest whole number in the lowest bits.
 const ROUNDING: f32 = 12_582_912.0;
 /// ln 2, the leading bits and the rest (Cody and Waite 1980).
+#[allow(clippy::excessive_precision, reason = "it is exact")]
 const LN_2_HIGH: f32 = 0.693_359_375;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 

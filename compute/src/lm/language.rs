@@ -36,6 +36,7 @@ pub(crate) struct Language<'a> {
 }
 
 /// Text to tokens and back.
+#[allow(clippy::large_enum_variant, reason = "there is one of a model")]
 pub(crate) enum Words<'a> {
     /// By the metadata of a GGUF file.
     Gguf(Tokenizer<'a>),

@@ -139,6 +139,10 @@ impl Heads {
 
     /// The means of a sequence that looks at itself, where they come in one step: on the
     /// CPU, when nothing is dropped.
+    #[allow(
+        clippy::result_large_err,
+        reason = "what is not taken is given back, and the caller goes on with it"
+    )]
     fn at_once(&self, pass: &Pass<'_>, projected: Tensor<3>) -> Result<Tensor<3>, Tensor<3>> {
         let drops = self.dropout > 0.0 && matches!(pass.mode, Mode::Train { .. });
         if drops || pass.half().is_on() {

@@ -133,7 +133,7 @@ mod tests {
     fn file(folder: &Path) -> PathBuf {
         let path = folder.join("one");
         if !path.exists() {
-            fs::write(&path, "").unwrap();
+            fs::write(&path, "").expect("a file");
         }
         path
     }

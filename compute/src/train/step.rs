@@ -97,8 +97,7 @@ impl Training<'_> {
             let _ = order
                 .chunks(size)
                 .take(left)
-                .map(|places| self.samples.foresee(places))
-                .all(|more| more);
+                .all(|places| self.samples.foresee(places));
         }
     }
 

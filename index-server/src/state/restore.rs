@@ -112,12 +112,9 @@ impl State {
             self.spec_bytes += record.open.as_ref().map_or(0, |open| open.canonical.len());
         }
         let standing = record.standing();
-        match (standing.node, standing.lease) {
-            (Some(node), Some(lease)) => {
-                self.leases.insert((lease, id));
-                self.registry.take(&node, id);
-            }
-            _ => {}
+        if let (Some(node), Some(lease)) = (standing.node, standing.lease) {
+            self.leases.insert((lease, id));
+            self.registry.take(&node, id);
         }
         let waits = standing.node.is_none() && record.outcome().is_none();
         self.jobs.insert(id, record);

@@ -259,7 +259,7 @@ mod tests {
             digest: input.digest,
             from: "https://a/b".to_owned(),
         };
-        assert!(validate(&[origin.clone()], &[input]).is_ok());
+        assert!(validate(std::slice::from_ref(&origin), &[input]).is_ok());
         let twice = [origin.clone(), origin.clone()];
         assert!(validate(&twice, &[input]).is_err());
         assert!(validate(&[origin], &[]).is_err());

@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn shared(root: &std::path::Path) -> Shared {
-        Shared::new(&BTreeMap::from([("sets".to_owned(), root.to_owned())])).unwrap()
+        Shared::new(&BTreeMap::from([("sets".to_owned(), root.to_owned())])).expect("a folder")
     }
 
     async fn find(shared: &Shared, path: &str, input: Input) -> Result<PathBuf, String> {

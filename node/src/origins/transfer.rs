@@ -55,6 +55,7 @@ pub(super) enum Cut {
 }
 
 /// Where the bytes go.
+#[allow(clippy::large_enum_variant, reason = "there is one of a transfer")]
 pub(super) enum Sink {
     /// Into the store, which checks their digest.
     Store(Upload),

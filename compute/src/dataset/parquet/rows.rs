@@ -110,6 +110,7 @@ impl Rows {
     }
 
     /// Shows each row: its number from 1, the columns, and its place in them.
+    #[allow(clippy::type_complexity, reason = "one closure, said in place")]
     pub(crate) fn each<E: From<InvalidData>>(
         &self,
         file: &str,

@@ -201,9 +201,9 @@ fn pool(importer: &mut Importer, node: &NodeProto) -> Made {
     let is_max = node.op_type == "MaxPool";
     let count_padding = attributes.flag("count_include_pad", false);
     if attributes.flag("ceil_mode", false) {
-        for axis in 0..lengths.len() {
+        for (axis, &length) in lengths.iter().enumerate() {
             let padded = way.before[axis]
-                .checked_add(lengths[axis])
+                .checked_add(length)
                 .and_then(|sum| sum.checked_add(way.after[axis]))
                 .ok_or("it is too large")?;
             let rest = padded
@@ -212,7 +212,7 @@ fn pool(importer: &mut Importer, node: &NodeProto) -> Made {
             let more = rest.next_multiple_of(way.stride[axis]) - rest;
             // A window that would begin in what is added is none.
             let starts = rest.div_ceil(way.stride[axis]) * way.stride[axis];
-            if more > 0 && starts < way.before[axis] + lengths[axis] {
+            if more > 0 && starts < way.before[axis] + length {
                 way.after[axis] += more;
             }
         }

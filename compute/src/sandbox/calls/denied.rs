@@ -185,6 +185,7 @@ const FCNTL: &[u64] = &[
 ];
 
 /// `ioctl`: flags of a descriptor, and whether it is a terminal.
+#[allow(clippy::unnecessary_cast, reason = "their type differs by C library")]
 const IOCTL: &[u64] = &[
     libc::FIOCLEX as u64,
     libc::FIONCLEX as u64,
@@ -195,6 +196,7 @@ const IOCTL: &[u64] = &[
 ];
 
 /// Ways to type into a terminal that others read, denied beside a driver too.
+#[allow(clippy::unnecessary_cast, reason = "their type differs by C library")]
 const TYPES_FOR_OTHERS: &[u64] = &[libc::TIOCSTI as u64, libc::TIOCLINUX as u64];
 
 /// Ways to have the kernel send a signal to others.

@@ -207,6 +207,16 @@ pub(crate) fn claims(client: &Keypair, node: PeerId, job: JobId, spec: &JobSpec)
 }
 
 impl Caller {
+    /// Waits until nothing runs: a job's last word is heard a moment before its slot is
+    /// free.
+    pub(crate) async fn idle(&self) {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+        while !self.status().await.running.is_empty() {
+            assert!(tokio::time::Instant::now() < deadline, "it still runs");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
     pub(crate) fn claims(&self, number: u8, spec: &JobSpec) -> Claims {
         claims(&self.keypair, self.node, job(number), spec)
     }
@@ -301,19 +311,6 @@ impl Caller {
             .unwrap()
             .into_inner()
             .has[0]
-    }
-
-    /// Whether nothing runs on the node, or soon does not: the last event is told a
-    /// moment before its slot is free.
-    pub(crate) async fn is_free(&self) -> bool {
-        let until = tokio::time::Instant::now() + Duration::from_secs(2);
-        while !self.status().await.running.is_empty() {
-            if tokio::time::Instant::now() > until {
-                return false;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        true
     }
 
     pub(crate) async fn status(&self) -> v1::StatusResponse {
