@@ -112,7 +112,7 @@ fn runtime(word: &str) -> Result<Runtime, String> {
 /// Lowers this process's limits and becomes another program.
 #[cfg(target_os = "linux")]
 fn confine(order: &str) -> ExitCode {
-    match raise_guards() {
+    match raise_guards_but(Powers::ToMakeNamespaces) {
         Ok(()) => refuse(&script::confine::main(order).to_string()),
         Err(error) => refuse(&unguarded(&error)),
     }
@@ -394,6 +394,7 @@ fn stand_alone(powers: Powers) -> std::io::Result<()> {
 /// What holds from the first moment, in a worker and in a probe: the kernel ends
 /// this process with its parent, even where a driver has it hang, there are limits,
 /// and nothing is left of a privileged user's privileges.
+#[cfg(all(test, target_os = "linux"))]
 pub(crate) fn raise_guards() -> std::io::Result<()> {
     raise_guards_but(Powers::None)
 }

@@ -119,7 +119,7 @@ const CASES: &[Case] = &[
         name: "it makes files without end",
         script: r#"i=0; while :; do : > "$work/$i"; i=$((i+1)); done"#,
         code: "failed",
-        text: "files",
+        text: "limits.",
     },
     Case {
         name: "it computes without end",
