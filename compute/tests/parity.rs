@@ -4,9 +4,11 @@
 
 mod support;
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use embermesh_compute::pipe::{WorkOrder, WorkerEventKind};
+use embermesh_compute::frame;
+use embermesh_compute::pipe::{FromWorker, ToWorker, WorkOrder, WorkerEventKind};
 use embermesh_compute::probe::{WorkerCommand, probe_with};
 use embermesh_compute::{DeviceChoice, DeviceFault, run_in_process};
 use embermesh_job::event::EventKind;
@@ -81,7 +83,7 @@ fn wgpu_trains_as_the_cpu_does() {
     let here = losses(&bench.order(Work::Train(train.clone())));
     let mut order = bench.order(Work::Train(train));
     order.device = choice;
-    let there = losses(&order);
+    let there = losses_of_worker(order);
     assert_eq!(here.len(), there.len());
     for (step, (here, there)) in here.iter().zip(&there).enumerate() {
         let apart = (here - there).abs() / here.abs().max(1e-6);
@@ -91,4 +93,43 @@ fn wgpu_trains_as_the_cpu_does() {
             step + 1
         );
     }
+}
+
+/// The losses of an order that a worker takes over its pipe, fenced in with its driver.
+fn losses_of_worker(order: WorkOrder) -> Vec<f64> {
+    let mut worker = Command::new(env!("CARGO_BIN_EXE_compute-worker"))
+        .args(["--device", &order.device.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut to = worker.stdin.take().unwrap();
+    let mut from = worker.stdout.take().unwrap();
+    assert!(matches!(
+        frame::read(&mut from).unwrap(),
+        FromWorker::Ready(_)
+    ));
+    frame::write(&mut to, &ToWorker::Start(Box::new(order))).unwrap();
+    let mut losses = Vec::new();
+    loop {
+        match frame::read(&mut from).unwrap() {
+            FromWorker::Sandboxed(report) => {
+                println!("{report:?}");
+                if cfg!(target_os = "linux") {
+                    assert!(report.calls.starts_with("seccomp"), "{report:?}");
+                }
+            }
+            FromWorker::Event(event) => {
+                if let WorkerEventKind::Plain(EventKind::Progress(progress)) = event.kind {
+                    losses.push(progress.loss);
+                }
+            }
+            FromWorker::Done(_) => break,
+            FromWorker::Failed { class, message } => panic!("{class:?}: {message}"),
+            _ => {}
+        }
+    }
+    drop(to);
+    let _ = worker.wait();
+    losses
 }

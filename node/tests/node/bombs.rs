@@ -1,9 +1,7 @@
 //! Jobs that are made to take a node down, through a real worker: each is refused with
 //! the right word, its worker is gone, and the node runs the next job.
 #![cfg(target_os = "linux")]
-
-#[path = "../../../compute/tests/support/tiny.rs"]
-mod tiny;
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +14,7 @@ use embermesh_job::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Caller, all, bombs, caller, config, digits, spec, start};
+use crate::support::{Caller, all, bombs, caller, config, digits, spec, start, tiny};
 
 /// How long any of them may take to be refused.
 const REFUSED_WITHIN: Duration = Duration::from_secs(20);

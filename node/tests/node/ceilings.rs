@@ -1,5 +1,6 @@
 //! What a job may take of the machine, watched by the daemon.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 use std::time::{Duration, Instant};
 

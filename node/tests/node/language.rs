@@ -7,10 +7,7 @@ use embermesh_job::{
     spec::{Generate, Input, JobSpec, LanguageModel, Request, Work},
 };
 
-use crate::support::{caller, config, spec, start, until};
-
-#[path = "../../../compute/tests/support/tiny.rs"]
-mod tiny;
+use crate::support::{caller, config, spec, start, tiny, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_that_is_told_to_stop_succeeds_with_its_text() {
