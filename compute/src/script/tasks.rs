@@ -52,13 +52,16 @@ fn enter(parent: &Path, most: u64) -> Result<(), Error> {
     entered
 }
 
-/// Removes groups that nobody is in; the kernel keeps the others.
+/// Removes groups that nobody is in and whose maker is gone: one that lives may be about
+/// to enter. The kernel keeps those that somebody is in.
 fn sweep(parent: &Path) {
     let Ok(groups) = fs::read_dir(parent) else {
         return;
     };
     for group in groups.flatten() {
-        if group.file_name().to_string_lossy().starts_with(PREFIX) {
+        let name = group.file_name();
+        let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if maker.is_some_and(|maker| !Path::new("/proc").join(maker).exists()) {
             let _ = fs::remove_dir(group.path());
         }
     }
