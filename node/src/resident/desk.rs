@@ -81,9 +81,11 @@ impl Desk {
         self.residents.touch();
     }
 
-    /// Ends all that is under way: the worker is gone, or about to be.
+    /// Ends all that is under way and takes the model from the list, before anybody
+    /// hears of the end: the worker is gone, or about to be.
     pub(crate) fn end(&mut self) {
         self.close();
+        self.residents.close(&self.resident);
         self.hears.close();
         while self.hears.try_recv().is_ok() {}
         self.open.clear();
