@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Who may use whom. A new arrow needs a reason in ARCHITECTURE.md.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("proto", &[]),
     ("crypto", &[]),
     ("storage", &[]),
@@ -15,8 +15,12 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("client", &["job", "crypto", "proto", "mesh"]),
     ("dialects", &["job", "crypto", "proto"]),
     (
+        "gateway",
+        &["client", "dialects", "job", "crypto", "mesh", "storage"],
+    ),
+    (
         "index-server",
-        &["job", "crypto", "proto", "mesh", "storage", "dialects"],
+        &["job", "crypto", "proto", "mesh", "storage"],
     ),
     (
         "node",
@@ -31,6 +35,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "compute",
             "crypto",
             "dialects",
+            "gateway",
             "index-server",
             "job",
             "mesh",
