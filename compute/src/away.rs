@@ -1,5 +1,5 @@
 //! Samples that stay with the client, on both sides: [`LocalData`] is the client's
-//! and gives them by number, [`Away`] is the worker's and asks for them.
+//! and gives them by number, `Away` is the worker's and asks for them.
 //!
 //! What travels of a sample is what a file brought, before any scaling, so that a
 //! batch is the same as one that was read of a blob, bit by bit.

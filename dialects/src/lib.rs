@@ -5,13 +5,19 @@
 //!
 //! - [`port`]: the verbs that adapters need, as traits, with the types of their
 //!   arguments and answers. Whoever serves a dialect implements them.
+//! - [`caller`]: who makes a call, as far as the call says.
+//! - [`titancompute`]: requests for inference, and their streams of tokens.
 //!
-//! [`Dialect`] names the systems and [`Profile`] the form of a wire; [`Failure`] is the
+//! [`Mount`] puts the services together. [`Dialect`] names the systems and [`Profile`] the form of a wire; [`Failure`] is the
 //! one closed list of errors, which each dialect renders in its own style.
 
+pub mod caller;
 mod dialect;
 mod failure;
+mod mount;
 pub mod port;
+pub mod titancompute;
 
 pub use dialect::{Dialect, Profile};
 pub use failure::{ErrorCode, Failure};
+pub use mount::Mount;

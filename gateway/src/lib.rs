@@ -6,3 +6,26 @@
 //! a spec, brings inputs to the node, follows the stream, checks what it fetches. So the
 //! index and the nodes know nothing of dialects, a job of a foreign client belongs to a
 //! key like every job, and nobody reads or ends another's.
+//!
+//! - [`Gateway`]: starts, goes on with what was open, stops.
+//! - `keys`: the keys of clients without a key.
+//! - `clients`: one connection for each of them.
+//! - `jobs`: their jobs, followed by the gateway until they end.
+//! - `nodes`, `models`: what can be had in the mesh.
+//! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
+//! - `store`, `folder`: what is kept, in a database and in files.
+//! - `failure`: errors of the mesh in the words of the dialects.
+
+mod clients;
+mod failure;
+mod folder;
+mod gateway;
+mod jobs;
+mod keys;
+mod models;
+mod nodes;
+mod sessions;
+mod store;
+
+pub use gateway::{Gateway, GatewayConfig, GatewayError};
+pub use store::StoreError;

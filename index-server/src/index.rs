@@ -12,7 +12,11 @@ use embermesh_mesh::{
 use embermesh_storage::folder::{DataFolder, FolderUnusable};
 use thiserror::Error;
 use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tonic::service::Routes;
 
 use crate::{
     actor::{Actor, Handle},
@@ -66,6 +70,17 @@ pub enum IndexError {
     Reflection(tonic_reflection::server::Error),
 }
 
+/// What the port serves beside the index's own services.
+#[derive(Default)]
+pub struct Beside {
+    /// Adds the services.
+    pub mount: Option<Box<dyn FnOnce(Routes) -> Routes + Send>>,
+    /// Their names, for reflection and health.
+    pub names: Vec<&'static str>,
+    /// Encoded `FileDescriptorSet`s that have them.
+    pub descriptors: Vec<&'static [u8]>,
+}
+
 /// Starts indexes.
 #[derive(Debug)]
 pub struct Index;
@@ -82,6 +97,21 @@ impl Index {
         keypair: Arc<Keypair>,
         cancel: CancellationToken,
     ) -> Result<RunningIndex, IndexError> {
+        let bound = Self::bind(config, keypair, cancel).await?;
+        bound.serve(Beside::default()).await
+    }
+
+    /// Makes an index ready that has its ports and its part of the mesh and serves
+    /// nothing yet, so that what is served beside it can be told where it is.
+    ///
+    /// # Errors
+    /// As [`Index::start`]; nothing is left running then, nor when what this gives is
+    /// dropped.
+    pub async fn bind(
+        config: IndexConfig,
+        keypair: Arc<Keypair>,
+        cancel: CancellationToken,
+    ) -> Result<BoundIndex, IndexError> {
         config.validate()?;
         let cancel = cancel.child_token();
         // Whatever fails below, what was started before it is told to stop.
@@ -121,12 +151,94 @@ impl Index {
             writable: actor.writable(),
             cancel: cancel.clone(),
         };
-        let address = listener.address();
+        Ok(BoundIndex {
+            address: listener.address(),
+            config,
+            keypair,
+            listener,
+            metrics_listener,
+            metrics,
+            actor,
+            store,
+            handle,
+            mesh,
+            parts,
+            guard,
+            cancel,
+            folder,
+        })
+    }
+}
+
+/// An index that has its ports and serves nothing yet.
+pub struct BoundIndex {
+    address: SocketAddr,
+    config: IndexConfig,
+    keypair: Arc<Keypair>,
+    listener: Listener,
+    metrics_listener: Option<TcpListener>,
+    metrics: Metrics,
+    actor: Actor,
+    store: Store,
+    handle: Handle,
+    mesh: Mesh,
+    parts: service::Parts,
+    guard: DropGuard,
+    cancel: CancellationToken,
+    folder: DataFolder,
+}
+
+impl BoundIndex {
+    /// The index's key.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        self.keypair.peer_id()
+    }
+
+    /// Where gRPC will be served.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The mesh that the index is part of.
+    #[must_use]
+    pub const fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// Cancelled when the index stops.
+    #[must_use]
+    pub const fn cancel(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Serves. When this returns, it does.
+    ///
+    /// # Errors
+    /// As [`Index::start`].
+    pub async fn serve(self, beside: Beside) -> Result<RunningIndex, IndexError> {
+        let Self {
+            address,
+            config,
+            keypair,
+            listener,
+            metrics_listener,
+            metrics,
+            actor,
+            store,
+            handle,
+            mesh,
+            parts,
+            guard,
+            cancel,
+            folder,
+        } = self;
         let serving = road::serve(
             listener,
             &Identity::new(Arc::clone(&keypair))?,
             Some(&mesh),
-            service::routes(parts).map_err(IndexError::Reflection)?,
+            service::routes(parts, beside).map_err(IndexError::Reflection)?,
             None,
             cancel.clone(),
         )?;

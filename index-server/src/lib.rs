@@ -19,5 +19,5 @@ pub mod store;
 
 pub use self::{
     config::{IndexConfig, InvalidConfig},
-    index::{Index, IndexError, RunningIndex},
+    index::{Beside, BoundIndex, Index, IndexError, RunningIndex},
 };

@@ -6,11 +6,13 @@
 //! - [`accounts`]: balances, holds, transfers, quotes.
 //! - [`nodes`]: who could run something.
 //! - [`models`]: models that answer.
+//! - [`sessions`]: permissions to ask a model once.
 
 pub mod accounts;
 pub mod jobs;
 pub mod models;
 pub mod nodes;
+pub mod sessions;
 pub mod users;
 
 use crate::Dialect;

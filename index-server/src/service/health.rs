@@ -2,7 +2,7 @@
 //! where calls go: it cannot while its store cannot be written, and it does not
 //! take on any more while it stops. All its services stand or fall together.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use tonic_health::pb::{
 #[derive(Clone)]
 pub(super) struct HealthService {
     /// The names that may be asked for; the empty one is the server as a whole.
-    pub(super) services: &'static [&'static str],
+    pub(super) services: Arc<[&'static str]>,
     /// Whether the store can be written.
     pub(super) writable: watch::Receiver<bool>,
     /// Cancelled when the index begins to stop.
@@ -112,7 +112,7 @@ mod tests {
         let (store, writable) = watch::channel(true);
         let cancel = CancellationToken::new();
         let health = HealthService {
-            services: &["a"],
+            services: Arc::new(["a"]),
             writable,
             cancel: cancel.clone(),
         };

@@ -18,7 +18,7 @@ use tonic::{server::NamedService, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 
 use self::{health::HealthService, index::IndexService, registry::RegistryService};
-use crate::{actor::Handle, store::Reader};
+use crate::{actor::Handle, index::Beside, store::Reader};
 
 /// The largest request, in bytes: a spec at its bound and room around it.
 const MAX_REQUEST: usize = 512 << 10;
@@ -52,7 +52,12 @@ const REFLECTION_V1_ALPHA: &str =
     tonic_reflection::pb::v1alpha::server_reflection_server::SERVICE_NAME;
 
 /// Everything that the port serves.
-pub(crate) fn routes(parts: Parts) -> Result<Routes, tonic_reflection::server::Error> {
+pub(crate) fn routes(
+    parts: Parts,
+    beside: Beside,
+) -> Result<Routes, tonic_reflection::server::Error> {
+    let mut served = SERVICES.to_vec();
+    served.extend(&beside.names);
     let index = IndexServer::new(IndexService {
         handle: parts.handle.clone(),
         reader: parts.reader,
@@ -69,7 +74,7 @@ pub(crate) fn routes(parts: Parts) -> Result<Routes, tonic_reflection::server::E
     .max_decoding_message_size(MAX_REQUEST)
     .max_encoding_message_size(MAX_ANSWER);
     let health = HealthServer::new(HealthService {
-        services: SERVICES,
+        services: served.clone().into(),
         writable: parts.writable,
         cancel: parts.cancel,
     });
@@ -79,12 +84,16 @@ pub(crate) fn routes(parts: Parts) -> Result<Routes, tonic_reflection::server::E
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-        SERVICES
+        let builder = beside.descriptors.iter().fold(builder, |builder, set| {
+            builder.register_encoded_file_descriptor_set(set)
+        });
+        served
             .iter()
             .chain(&[HEALTH, itself])
             .fold(builder, |builder, name| builder.with_service_name(*name))
     };
-    Ok(Routes::new(index)
+    let mount = beside.mount.unwrap_or_else(|| Box::new(|routes| routes));
+    Ok(mount(Routes::new(index))
         .add_service(registry)
         .add_service(health)
         .add_service(reflection(REFLECTION_V1).build_v1()?)

@@ -1,0 +1,19 @@
+//! TitanCompute: a coordinator says which agent answers, with a session for it, and the
+//! client streams from the agent.
+//!
+//! Every model that is deployed in the mesh is an agent's; the agent's id is the node's.
+//! A session is bound to the client, the node, the model and, where it was said, the
+//! prompt, and can be taken once. `max_tokens` is 100 and `temperature` 0.7 unless the
+//! call says otherwise.
+//!
+//! - [`Coordinator`] serves `CoordinatorService`.
+//! - [`Agent`] serves `AgentService`.
+
+mod agent;
+mod coordinator;
+
+pub use agent::Agent;
+pub use coordinator::Coordinator;
+
+/// What issues sessions, as clients know it.
+pub const ISSUER: &str = "titancompute-coordinator";

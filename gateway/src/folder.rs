@@ -1,0 +1,135 @@
+//! The files of a job: its inputs until it has ended, and then what it made.
+//!
+//! A job's folder is named by its number, which is ours; no name that a client gives is
+//! ever a path.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use embermesh_crypto::Digest;
+use embermesh_dialects::port::jobs::LogPiece;
+use embermesh_storage::folder::private_options;
+use serde::{Deserialize, Serialize};
+
+/// The folders of all jobs.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    root: PathBuf,
+}
+
+/// A piece of a log, as a file has it.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    at: embermesh_crypto::UnixMillis,
+    stream: embermesh_job::event::LogStream,
+    text: String,
+}
+
+impl Folders {
+    pub(crate) fn new(root: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&root)?;
+        Ok(Self { root })
+    }
+
+    fn of(&self, number: i64) -> PathBuf {
+        self.root.join(number.to_string())
+    }
+
+    /// Keeps the inputs of a job. They are durable when this returns.
+    pub(crate) fn keep(&self, number: i64, inputs: &BTreeMap<Digest, Bytes>) -> io::Result<()> {
+        let folder = self.of(number).join("inputs");
+        fs::create_dir_all(&folder)?;
+        for (digest, bytes) in inputs {
+            let mut options = private_options();
+            let mut file = options
+                .create(true)
+                .truncate(true)
+                .open(folder.join(digest.to_string()))?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+        }
+        fs::File::open(&folder)?.sync_all()
+    }
+
+    /// The inputs that are kept.
+    pub(crate) fn inputs(&self, number: i64) -> io::Result<Vec<PathBuf>> {
+        match fs::read_dir(self.of(number).join("inputs")) {
+            Ok(files) => files.map(|file| Ok(file?.path())).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where a result of a job is, or will be.
+    pub(crate) fn result(&self, number: i64, digest: &Digest) -> PathBuf {
+        self.of(number).join("results").join(digest.to_string())
+    }
+
+    /// Makes room for the results.
+    pub(crate) fn prepare_results(&self, number: i64) -> io::Result<()> {
+        fs::create_dir_all(self.of(number).join("results"))
+    }
+
+    /// The job has ended: its inputs go, and what it wrote stays.
+    pub(crate) fn end(&self, number: i64, log: Vec<LogPiece>) -> io::Result<()> {
+        let folder = self.of(number);
+        fs::create_dir_all(&folder)?;
+        let lines: Vec<Line> = log
+            .into_iter()
+            .map(|piece| Line {
+                at: piece.at,
+                stream: piece.stream,
+                text: piece.text,
+            })
+            .collect();
+        fs::write(folder.join("log.json"), serde_json::to_vec(&lines)?)?;
+        match fs::remove_dir_all(folder.join("inputs")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a job that has ended had written.
+    pub(crate) fn log(&self, number: i64) -> io::Result<Vec<LogPiece>> {
+        let bytes = match fs::read(self.of(number).join("log.json")) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let lines: Vec<Line> = serde_json::from_slice(&bytes)?;
+        Ok(lines
+            .into_iter()
+            .map(|line| LogPiece {
+                at: line.at,
+                stream: line.stream,
+                text: line.text,
+            })
+            .collect())
+    }
+
+    /// Forgets all of a job.
+    pub(crate) fn remove(&self, number: i64) -> io::Result<()> {
+        match fs::remove_dir_all(self.of(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Some bytes of a file, as far as it has them.
+pub(crate) fn read(path: &Path, range: &Range<u64>) -> io::Result<Bytes> {
+    let mut file = fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    let end = range.end.min(size);
+    let length = end.saturating_sub(range.start);
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+    file.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}

@@ -1,0 +1,126 @@
+//! Starts a gateway: its folder, its secret, its database, and the jobs that were open
+//! when it stopped.
+
+use std::{path::PathBuf, sync::Arc};
+
+use embermesh_client::{IndexTarget, Options};
+use embermesh_crypto::UnixMillis;
+use embermesh_mesh::Mesh;
+use thiserror::Error;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clients::Clients,
+    folder::Folders,
+    jobs::Table,
+    keys::Keyring,
+    models::Loads,
+    sessions::Signer,
+    store::{Store, StoreError},
+};
+
+/// What a gateway needs to know.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Its folder: a secret, a database, and the files of jobs.
+    pub folder: PathBuf,
+    /// The index that it is a client of.
+    pub index: IndexTarget,
+    /// This process's part of the mesh, to reach nodes by the mesh road.
+    pub mesh: Option<Mesh>,
+    /// Where others reach the services of dialects: `host:port`.
+    pub endpoint: String,
+    /// The most jobs that are open at once.
+    pub open_jobs: usize,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    /// A file or a folder of it cannot be used.
+    #[error("cannot use {path} of the gateway: {source}", path = path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Its database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A gateway. Clones are the same one.
+#[derive(Clone)]
+pub struct Gateway {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) clients: Clients,
+    pub(crate) store: Store,
+    pub(crate) folders: Folders,
+    pub(crate) table: Table,
+    pub(crate) open_jobs: usize,
+    pub(crate) loads: Loads,
+    pub(crate) signer: Signer,
+    pub(crate) endpoint: String,
+    pub(crate) started_at: UnixMillis,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Gateway {
+    /// Opens what a gateway keeps and goes on with the jobs that were open.
+    ///
+    /// The index need not answer yet: it is asked when somebody asks the gateway.
+    ///
+    /// # Errors
+    /// When its folder, secret or database cannot be used.
+    pub async fn start(
+        config: GatewayConfig,
+        cancel: CancellationToken,
+    ) -> Result<Self, GatewayError> {
+        let io = |path: &PathBuf| {
+            let path = path.clone();
+            move |source| GatewayError::Io { path, source }
+        };
+        std::fs::create_dir_all(&config.folder).map_err(io(&config.folder))?;
+        embermesh_storage::folder::make_private(&config.folder).map_err(io(&config.folder))?;
+        let secret = config.folder.join("secret");
+        let keys = Keyring::load_or_create(&secret).map_err(io(&secret))?;
+        let key = config.folder.join("session.key");
+        let signer = Signer::load_or_create(&key).map_err(io(&key))?;
+        let jobs = config.folder.join("jobs");
+        let folders = Folders::new(jobs.clone()).map_err(io(&jobs))?;
+        let store = Store::open(&config.folder.join("gateway.sqlite")).await?;
+        let options = Options {
+            mesh: config.mesh,
+            ..Options::default()
+        };
+        let gateway = Self {
+            inner: Arc::new(Inner {
+                clients: Clients::new(keys, config.index, options),
+                store,
+                folders,
+                table: Table::default(),
+                open_jobs: config.open_jobs,
+                loads: Loads::default(),
+                signer,
+                endpoint: config.endpoint,
+                started_at: UnixMillis::now(),
+                tasks: TaskTracker::new(),
+                cancel,
+            }),
+        };
+        gateway.go_on().await?;
+        Ok(gateway)
+    }
+
+    /// Waits until everything of it has stopped, once its token was cancelled.
+    pub async fn stopped(&self) {
+        self.inner.cancel.cancelled().await;
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
