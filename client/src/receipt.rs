@@ -152,6 +152,7 @@ mod tests {
                 wall_ceiling_ms: 2,
                 cpu_ceiling_ms: None,
                 output_ceiling_bytes: 2,
+                previous: None,
             }),
         }
     }

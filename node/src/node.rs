@@ -12,7 +12,7 @@ use embermesh_mesh::{
 };
 use embermesh_storage::folder::FolderUnusable;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -145,6 +145,7 @@ impl Node {
             origins,
             data_wait: Duration::from_millis(config.data_wait.0),
             residents: Residents::default(),
+            receipts: Mutex::new(()),
             tracker,
             keypair,
         });

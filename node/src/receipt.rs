@@ -37,6 +37,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) wall_ms: u64,
     /// The checkpoint that it went on from.
     pub(crate) resumed_from: Option<Digest>,
+    /// The receipt that this node signed before this one.
+    pub(crate) previous: Option<Digest>,
 }
 
 /// Signs a receipt.
@@ -104,6 +106,7 @@ fn account(ended: &Ended<'_>) -> Account {
         wall_ceiling_ms: limits.wall.0,
         cpu_ceiling_ms: limits.cpu.map(|cpu| cpu.0),
         output_ceiling_bytes: limits.output.0,
+        previous: ended.previous,
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Site {
     pub(crate) data_wait: Duration,
     /// Models that are resident here.
     pub(crate) residents: Residents,
+    /// Held by whoever signs a receipt, until it is on the disk.
+    pub(crate) receipts: tokio::sync::Mutex<()>,
     /// Owns every task of the node that is not waited for where it was started.
     pub(crate) tracker: TaskTracker,
 }

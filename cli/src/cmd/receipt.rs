@@ -192,6 +192,7 @@ fn account_fields(account: &Account) -> Vec<(&'static str, String)> {
             Some(amount::bytes(account.output_ceiling_bytes)),
         ),
         ("resumed from", digest(account.resumed_from)),
+        ("previous receipt", digest(account.previous)),
     ];
     all.into_iter()
         .filter_map(|(name, value)| Some((name, value?)))

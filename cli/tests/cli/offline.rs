@@ -234,6 +234,7 @@ fn receipt(node: &Keypair) -> Receipt {
             wall_ceiling_ms: 1000,
             cpu_ceiling_ms: None,
             output_ceiling_bytes: 1 << 20,
+            previous: None,
         }),
     }
 }

@@ -62,6 +62,11 @@ pub struct Account {
     /// Bytes of output that it might make.
     #[n(13)]
     pub output_ceiling_bytes: u64,
+    /// The digest of the receipt that this node signed before this one; none in its
+    /// first. So the receipts of a node are a chain, and where one was taken out, put in
+    /// or moved, that can be seen.
+    #[n(14)]
+    pub previous: Option<Digest>,
 }
 
 impl Account {

@@ -219,6 +219,7 @@ fn full_receipt() -> Receipt {
             wall_ceiling_ms: 1000,
             cpu_ceiling_ms: Some(2000),
             output_ceiling_bytes: 1 << 20,
+            previous: Some(Digest::of(b"previous")),
         }),
         message: "as asked".into(),
         ..receipt()
@@ -278,6 +279,7 @@ fn tampered() -> Vec<(&'static str, Receipt)> {
     in_account("wall_ceiling_ms", &|a| a.wall_ceiling_ms = 1);
     in_account("cpu_ceiling_ms", &|a| a.cpu_ceiling_ms = None);
     in_account("output_ceiling_bytes", &|a| a.output_ceiling_bytes = 1);
+    in_account("previous", &|a| a.previous = None);
     all
 }
 

@@ -65,6 +65,7 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
         origins: Origins::new(Default::default(), &Default::default()).unwrap(),
         data_wait: Duration::from_secs(1),
         residents: Residents::default(),
+        receipts: tokio::sync::Mutex::new(()),
         tracker: TaskTracker::new(),
         keypair,
     })

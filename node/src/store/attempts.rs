@@ -6,7 +6,11 @@ use embermesh_crypto::{
     time::UnixMillis,
     token::{self, Assignment, Ceilings, Refusal, TaskRef},
 };
-use embermesh_job::{assignment::TaskKey, event::Event, order::Report};
+use embermesh_job::{
+    assignment::TaskKey,
+    event::{Event, EventKind},
+    order::Report,
+};
 use sqlx::{Row as _, sqlite::SqliteRow};
 use thiserror::Error;
 
@@ -155,6 +159,7 @@ impl Store {
         let mut tx = writer.begin().await?;
         events::insert(&mut tx, key, event).await?;
         end(&mut tx, key, FINISHED, "", event.at).await?;
+        link(&mut tx, event).await?;
         if let Some(index) = reports_to {
             let report = Report::Event(Box::new(event.clone()));
             outbox::insert(&mut tx, index, key, ReportKind::End, report, event.at).await?;
@@ -177,10 +182,28 @@ impl Store {
         let mut tx = writer.begin().await?;
         end(&mut tx, key, code, message, now).await?;
         if let Some((index, report)) = report {
+            if let Report::Event(event) = &report {
+                link(&mut tx, event).await?;
+            }
             outbox::insert(&mut tx, index, key, ReportKind::End, report, now).await?;
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    /// The digest of the newest receipt that this node has signed and written down.
+    pub(crate) async fn newest_receipt(&self) -> Result<Option<Digest>, StoreError> {
+        let row = sqlx::query("SELECT receipt FROM chain")
+            .fetch_optional(self.readers())
+            .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let bytes: Vec<u8> = row.try_get(0)?;
+        let bytes = bytes
+            .try_into()
+            .map_err(|_| StoreError::bad_row("chain", "a digest has 32 bytes"))?;
+        Ok(Some(Digest::from_bytes(bytes)))
     }
 
     /// Forgets attempts that ended before a moment, with their events. Returns
@@ -242,6 +265,21 @@ async fn end(
     .bind(signed(key.epoch.0))
     .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// A receipt that is written down becomes the one that the next names.
+async fn link(tx: &mut sqlx::SqliteConnection, event: &Event) -> Result<(), StoreError> {
+    let EventKind::Finished { receipt, .. } = &event.kind else {
+        return Ok(());
+    };
+    if receipt.is_empty() {
+        return Ok(());
+    }
+    sqlx::query("INSERT OR REPLACE INTO chain (id, receipt) VALUES (0, ?)")
+        .bind(Digest::of(receipt).as_bytes().to_vec())
+        .execute(tx)
+        .await?;
     Ok(())
 }
 

@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use embermesh_compute::pipe::WorkSummary;
-use embermesh_crypto::{statement::Outcome, time::UnixMillis};
+use embermesh_crypto::{
+    statement::{Outcome, StatementError},
+    time::UnixMillis,
+};
 use embermesh_job::{
     event::{Event, EventKind},
     order::Report,
 };
-use tokio::time::sleep;
+use thiserror::Error;
+use tokio::{sync::MutexGuard, time::sleep};
 
 use super::run::{Attempt, End};
 use crate::{
@@ -29,6 +33,15 @@ const LAST_COPY: Duration = Duration::from_secs(10);
 
 /// Bytes of a message that are told.
 const MAX_MESSAGE: usize = 4096;
+
+/// Why there is no receipt.
+#[derive(Debug, Error)]
+enum Unsigned {
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    #[error("the one before it cannot be read: {0}")]
+    Store(#[from] StoreError),
+}
 
 /// Ends an attempt whose worker is gone.
 pub(super) async fn end(attempt: Attempt, ended: End) -> Attempt {
@@ -57,16 +70,20 @@ pub(super) async fn end(attempt: Attempt, ended: End) -> Attempt {
 
 /// The task is over: its last event says how, under a receipt.
 async fn finish(attempt: &Attempt, outcome: Outcome, message: &str, summary: Option<WorkSummary>) {
-    let event = match last_event(attempt, outcome, message, summary) {
+    // Held until the receipt is on the disk: the next one names it.
+    let chain = attempt.site.receipts.lock().await;
+    let event = match last_event(attempt, &chain, outcome, message, summary).await {
         Ok(event) => event,
         Err(reason) => {
             let message = format!("the receipt cannot be signed: {reason}");
+            drop(chain);
             return gone(attempt, "internal", &message, None).await;
         }
     };
     let store = &attempt.site.store;
     let reports_to = attempt.order.reports_to;
     let written = insist(|| store.finish(attempt.key, &event, reports_to)).await;
+    drop(chain);
     match written {
         Ok(()) => {
             tracing::info!(job = %attempt.key.job, epoch = %attempt.key.epoch, ?outcome, message, "a task ended");
@@ -76,12 +93,16 @@ async fn finish(attempt: &Attempt, outcome: Outcome, message: &str, summary: Opt
     }
 }
 
-fn last_event(
+/// The last event of a task, with a receipt that goes on from the node's newest. That
+/// is read while nobody else signs one.
+async fn last_event(
     attempt: &Attempt,
+    _chain: &MutexGuard<'_, ()>,
     outcome: Outcome,
     message: &str,
     summary: Option<WorkSummary>,
-) -> Result<Event, embermesh_crypto::statement::StatementError> {
+) -> Result<Event, Unsigned> {
+    let previous = attempt.site.store.newest_receipt().await?;
     let ended = UnixMillis::now();
     let message = &message[..message.floor_char_boundary(MAX_MESSAGE)];
     let summary = served(attempt, summary);
@@ -101,6 +122,7 @@ fn last_event(
             usage: attempt.usage,
             wall_ms: u64::try_from(attempt.wall.as_millis()).unwrap_or(u64::MAX),
             resumed_from: attempt.order.resume.as_ref().map(|from| from.blob.digest),
+            previous,
         },
         &attempt.site.keypair,
     )?;
@@ -140,7 +162,10 @@ fn served(attempt: &Attempt, summary: Option<WorkSummary>) -> Option<WorkSummary
 async fn stopped_by_index(attempt: &Attempt) {
     let code = "stopped";
     let message = "the index stopped this attempt: the job was cancelled, or it was moved";
-    let report = last_event(attempt, Outcome::Cancelled, "cancelled at the index", None)
+    let chain = attempt.site.receipts.lock().await;
+    let why = "cancelled at the index";
+    let report = last_event(attempt, &chain, Outcome::Cancelled, why, None)
+        .await
         .map(|event| Report::Event(Box::new(event)))
         .ok();
     gone(attempt, code, message, report).await;

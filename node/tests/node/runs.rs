@@ -319,3 +319,32 @@ async fn a_training_is_adjusted_and_ends_early_with_what_it_has() {
     ));
     node.stop().await.unwrap();
 }
+
+/// The digest of a task's receipt, and the one that it goes on from.
+fn link(events: &[embermesh_job::event::Event]) -> (Digest, Option<Digest>) {
+    let EventKind::Finished { receipt, .. } = &events.last().unwrap().kind else {
+        panic!("the last event is the end");
+    };
+    let opened = Signed::<Receipt>::from_bytes(receipt.clone()).unwrap();
+    let opened = opened.open().unwrap();
+    let previous = opened.account.as_ref().unwrap().previous;
+    (Digest::of(receipt), previous)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_receipt_names_the_one_before_it_also_across_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut newest = None;
+    for round in 0..2 {
+        let node = start(config(dir.path()), 1).await;
+        let client = caller(&node, 2).await;
+        client.put("", &digits(200)).await.unwrap();
+        for number in [1, 2] {
+            let (events, _) = all(&mut client.run(2 * round + number, &spec(200, 1)).await).await;
+            let (digest, previous) = link(&events);
+            assert_eq!(previous, newest);
+            newest = Some(digest);
+        }
+        node.stop().await.unwrap();
+    }
+}
