@@ -16,7 +16,7 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{exit::WrongInput, output::Format};
+use crate::{exit::WrongInput, gateway::GatewaySection, output::Format};
 
 /// The beginning of every environment variable that is read.
 pub(crate) const ENV_PREFIX: &str = "EMBERMESH_";
@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) log: Option<String>,
     /// `embermesh index run`.
     pub(crate) index_server: IndexConfig,
+    /// The foreign systems that `embermesh index run` serves.
+    pub(crate) gateway: GatewaySection,
     /// `embermesh node run`.
     pub(crate) node: NodeConfig,
 }

@@ -14,6 +14,7 @@ mod cmd;
 mod config;
 mod demo;
 mod exit;
+mod gateway;
 mod identity;
 mod mesh;
 mod output;

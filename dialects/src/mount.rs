@@ -6,8 +6,7 @@ use embermesh_proto::titancompute as titan;
 use tonic::{server::NamedService, service::Routes};
 
 use crate::{
-    port::IndexPort,
-    port::sessions::Sessions,
+    port::{models::Models, nodes::Nodes, sessions::Sessions, users::Users},
     titancompute::{Agent, Coordinator},
 };
 
@@ -31,7 +30,10 @@ impl Mount {
 
     /// Adds the services of TitanCompute: the coordinator's and the agent's.
     #[must_use]
-    pub fn titancompute<P: IndexPort + Sessions>(mut self, port: &Arc<P>) -> Self {
+    pub fn titancompute<P>(mut self, port: &Arc<P>) -> Self
+    where
+        P: Users + Models + Nodes + Sessions,
+    {
         use titan::{
             agent_service_server::AgentServiceServer,
             coordinator_service_server::CoordinatorServiceServer,

@@ -6,6 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use embermesh_client::{IndexTarget, Options};
 use embermesh_crypto::UnixMillis;
 use embermesh_mesh::Mesh;
+use embermesh_storage::database::NotOpened;
 use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,6 +18,7 @@ use crate::{
     models::Loads,
     sessions::Signer,
     store::{Store, StoreError},
+    users::{UserStore, policy::Policies},
 };
 
 /// What a gateway needs to know.
@@ -28,6 +30,8 @@ pub struct GatewayConfig {
     pub index: IndexTarget,
     /// This process's part of the mesh, to reach nodes by the mesh road.
     pub mesh: Option<Mesh>,
+    /// Whose word is taken, of the dialects that do not ask everybody for a token.
+    pub policies: Policies,
     /// Where others reach the services of dialects: `host:port`.
     pub endpoint: String,
     /// The most jobs that are open at once.
@@ -48,6 +52,9 @@ pub enum GatewayError {
     /// Its database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The database of users cannot be used.
+    #[error(transparent)]
+    Users(#[from] NotOpened),
 }
 
 /// A gateway. Clones are the same one.
@@ -62,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) folders: Folders,
     pub(crate) table: Table,
     pub(crate) open_jobs: usize,
+    pub(crate) users: UserStore,
     pub(crate) loads: Loads,
     pub(crate) signer: Signer,
     pub(crate) endpoint: String,
@@ -94,6 +102,8 @@ impl Gateway {
         let jobs = config.folder.join("jobs");
         let folders = Folders::new(jobs.clone()).map_err(io(&jobs))?;
         let store = Store::open(&config.folder.join("gateway.sqlite")).await?;
+        let users = config.folder.join("users.sqlite");
+        let users = UserStore::open(&users, config.policies, Arc::new(UnixMillis::now)).await?;
         let options = Options {
             mesh: config.mesh,
             ..Options::default()
@@ -105,6 +115,7 @@ impl Gateway {
                 folders,
                 table: Table::default(),
                 open_jobs: config.open_jobs,
+                users,
                 loads: Loads::default(),
                 signer,
                 endpoint: config.endpoint,

@@ -13,7 +13,9 @@
 //! - `jobs`: their jobs, followed by the gateway until they end.
 //! - `nodes`, `models`: what can be had in the mesh.
 //! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
+//! - `serve`: the services, ready to be served beside an index.
 //! - `store`, `folder`: what is kept, in a database and in files.
+//! - [`users`]: names, passwords, sessions, and whose word is taken without.
 //! - `failure`: errors of the mesh in the words of the dialects.
 
 mod clients;
@@ -24,8 +26,12 @@ mod jobs;
 mod keys;
 mod models;
 mod nodes;
+mod serve;
 mod sessions;
 mod store;
+pub mod users;
+mod who;
 
 pub use gateway::{Gateway, GatewayConfig, GatewayError};
+pub use serve::Services;
 pub use store::StoreError;

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 
 /// The migrations, compiled in.
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/jobs");
 
 static KIND: Kind = Kind {
     // "EMgw"

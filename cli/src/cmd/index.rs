@@ -12,7 +12,7 @@ use crate::{
     args::{Global, put},
     config::Settings,
     exit::Exit,
-    identity,
+    gateway, identity,
     runtime::{self, Stopping},
     show,
 };
@@ -109,11 +109,16 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
     let keypair = identity::daemon_key(global.key.as_deref(), &config.data_dir)?;
     let network = config.network.to_string();
     let cancel = CancellationToken::new();
-    let starting = Box::pin(Server::start(config, keypair, cancel.clone()));
-    let running = tokio::select! {
+    let token = cancel.clone();
+    let starting = Box::pin(async move {
+        let bound = Server::bind(config.clone(), keypair, token).await?;
+        let (beside, foreign) = gateway::start(&settings.gateway, &config, &bound).await?;
+        anyhow::Ok((bound.serve(beside).await?, foreign))
+    });
+    let (running, foreign) = tokio::select! {
         biased;
         _ = stopping.asked() => return Ok(Exit::Ok),
-        running = starting => running?,
+        started = starting => started?,
     };
     let ready = show::Ready {
         what: "index",
@@ -122,7 +127,7 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
         address: running.address(),
         mesh: running.mesh_addresses(),
         metrics: running.metrics_address(),
-        more: json!({}),
+        more: json!({ "rest": foreign.as_ref().and_then(|foreign| foreign.rest) }),
     };
     ready.print(output)?;
     let ended = running.wait();
@@ -133,6 +138,9 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
             ended.await?;
         }
         ended = &mut ended => ended?,
+    }
+    if let Some(foreign) = foreign {
+        foreign.stopped().await;
     }
     Ok(Exit::Ok)
 }

@@ -18,3 +18,4 @@ mod stay;
 mod steering;
 mod support;
 mod survival;
+mod titancompute;

@@ -8,9 +8,11 @@
 //!
 //! - [`Coordinator`] serves `CoordinatorService`.
 //! - [`Agent`] serves `AgentService`.
+//! - [`rest`] has the three paths over HTTP.
 
 mod agent;
 mod coordinator;
+pub mod rest;
 
 pub use agent::Agent;
 pub use coordinator::Coordinator;

@@ -39,8 +39,14 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Starts an index and `nodes` nodes, and waits until the index knows them all.
     pub(crate) async fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, "").await
+    }
+
+    /// The same with some more settings.
+    pub(crate) async fn start_with(nodes: usize, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config.toml"), SETTINGS).unwrap();
+        let settings = format!("{SETTINGS}\n{more}");
+        std::fs::write(folder.path().join("config.toml"), settings).unwrap();
         assert!(run(folder.path(), &["keys", "new"]).await.status.success());
         let index = start_index(folder.path(), &own_loopback()).await;
         let mut mesh = Self {

@@ -1,0 +1,202 @@
+//! A client of TitanCompute asks the coordinator which agent answers, and streams the
+//! tokens of a real model.
+
+use embermesh_proto::titancompute::{
+    AgentStatusRequest, InferenceRequest, PublicKeyRequest, StatusRequest, StreamRequest,
+    agent_service_client::AgentServiceClient, coordinator_service_client::CoordinatorServiceClient,
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::{Code, Status, transport::Channel};
+
+use crate::support::{Mesh, eventually, stdout, tiny};
+
+const LEGACY: &str = r#"
+[gateway]
+legacy = ["titancompute"]
+rest = "127.0.0.1:0"
+"#;
+
+/// A mesh in which everybody may ask a tiny model.
+async fn with_model(settings: &str) -> Mesh {
+    let mesh = Mesh::start_with(1, settings).await;
+    let path = mesh.path().join("tiny.gguf");
+    std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();
+    let mut words = vec!["deploy", path.to_str().unwrap(), "--name", "chat"];
+    words.extend(["--memory", "512 MiB", "--context", "100000", "--anyone"]);
+    mesh.json(&words).await;
+    mesh
+}
+
+async fn channel(endpoint: &str) -> Channel {
+    let address = endpoint.split("/p2p/").next().unwrap();
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+    channel.connect().await.unwrap()
+}
+
+fn asked(prompt: &str) -> InferenceRequest {
+    InferenceRequest {
+        client_id: "client-1".to_owned(),
+        model: "chat".to_owned(),
+        prompt: prompt.to_owned(),
+        ..InferenceRequest::default()
+    }
+}
+
+fn streamed(token: &str, prompt: &str) -> StreamRequest {
+    let options = [("seed", "7"), ("temperature", "1")];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    StreamRequest {
+        session_token: token.to_owned(),
+        prompt: prompt.to_owned(),
+        max_tokens: 12,
+        stream: true,
+        options: options.into(),
+        ..StreamRequest::default()
+    }
+}
+
+/// The text of an answer, and how many pieces it came in.
+async fn answer(endpoint: &str, request: StreamRequest) -> Result<(String, usize), Status> {
+    let mut agent = AgentServiceClient::new(channel(endpoint).await);
+    let mut stream = agent.stream_inference(request).await?.into_inner();
+    let (mut text, mut pieces, mut done) = (String::new(), 0, false);
+    while let Some(piece) = stream.message().await? {
+        assert!(!done, "a piece after the last");
+        assert!(piece.created_at > 0);
+        text.push_str(&piece.content);
+        pieces += 1;
+        done = piece.done;
+    }
+    assert!(done, "the last piece says so");
+    Ok((text, pieces))
+}
+
+async fn get(address: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, serde_json::from_str(body).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_sent_to_an_agent_and_streams_its_tokens() {
+    let mesh = with_model(LEGACY).await;
+    let mut coordinator = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
+    let session = coordinator.request_inference(asked("her the")).await;
+    let session = session.unwrap().into_inner();
+    assert_eq!(session.agent_id, mesh.nodes[0].peer());
+    assert!(session.expires_at > 0 && !session.job_id.is_empty());
+
+    // Another prompt than the session was given for.
+    let other = answer(
+        &session.agent_endpoint,
+        streamed(&session.session_token, "another"),
+    );
+    assert_eq!(other.await.unwrap_err().code(), Code::Unauthenticated);
+    // A wrong try has used the session up; with another one the answer is the model's.
+    let session = coordinator.request_inference(asked("her the")).await;
+    let session = session.unwrap().into_inner();
+    let request = streamed(&session.session_token, "her the");
+    let (text, pieces) = answer(&session.agent_endpoint, request.clone())
+        .await
+        .unwrap();
+    assert!(pieces > 1, "it streams");
+    let replayed = answer(&session.agent_endpoint, request).await.unwrap_err();
+    assert_eq!(replayed.code(), Code::Unauthenticated);
+    assert!(replayed.message().contains("used before"), "{replayed}");
+    // The native client gets the same text for the same seed.
+    let words = ["ask", "chat", "her the", "--max-tokens", "12"];
+    let more = ["--temperature", "1", "--seed", "7"];
+    let native = mesh.run(&[&words[..], &more[..]].concat()).await;
+    assert_eq!(
+        stdout(&native).trim_end_matches('\n'),
+        text.trim_end_matches('\n')
+    );
+
+    // Garbage, a model that nobody has, and what is missing.
+    let garbage = answer(&session.agent_endpoint, streamed("a.b.c", "x")).await;
+    assert_eq!(garbage.unwrap_err().code(), Code::Unauthenticated);
+    let nobody = InferenceRequest {
+        model: "llama3.1:8b".to_owned(),
+        ..asked("x")
+    };
+    let nobody = coordinator.request_inference(nobody).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::Unavailable);
+    assert!(nobody.message().contains("no agents available"), "{nobody}");
+    let nameless = InferenceRequest::default();
+    let nameless = coordinator.request_inference(nameless).await.unwrap_err();
+    assert_eq!(nameless.code(), Code::InvalidArgument);
+
+    // What it says of itself is counted.
+    let mut agent = AgentServiceClient::new(channel(&session.agent_endpoint).await);
+    let status = AgentStatusRequest {
+        agent_id: session.agent_id.clone(),
+        include_jobs: true,
+    };
+    eventually("the answer is counted and the model is named", async || {
+        let status = agent.clone().get_status(status.clone()).await.unwrap();
+        let status = status.into_inner();
+        status.total_requests_processed == 1
+            && status.active_sessions == 0
+            && status.model_loaded == "chat"
+    })
+    .await;
+    let unknown = AgentStatusRequest {
+        agent_id: "nobody".to_owned(),
+        include_jobs: false,
+    };
+    let unknown = agent.get_status(unknown).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let request = StatusRequest {
+        include_agents: true,
+        include_metrics: false,
+    };
+    let overview = coordinator.query_system_status(request).await.unwrap();
+    let overview = overview.into_inner();
+    assert_eq!((overview.total_agents, overview.healthy_agents), (1, 1));
+    assert_eq!(overview.agents[0].agent_id, session.agent_id);
+    let key = coordinator.get_public_key(PublicKeyRequest {}).await;
+    let key = key.unwrap().into_inner();
+    assert_eq!(key.algorithm, "RS256");
+    assert!(
+        key.public_key_pem
+            .starts_with("-----BEGIN PUBLIC KEY-----\n")
+    );
+
+    // The same over HTTP.
+    let rest = mesh.index.ready["rest"].as_str().unwrap();
+    let (code, health) = get(rest, "GET", "/api/v1/health", "").await;
+    assert_eq!((code, &health["status"]), (200, &json!("healthy")));
+    let (code, overview) = get(rest, "GET", "/api/v1/status?include_agents=true", "").await;
+    assert_eq!((code, &overview["total_agents"]), (200, &json!(1)));
+    assert_eq!(overview["agents"][0]["agent_id"], session.agent_id);
+    let path = "/api/v1/inference/request";
+    let body = json!({ "client_id": "client-1", "model": "chat", "prompt": "her the" });
+    let (code, session) = get(rest, "POST", path, &body.to_string()).await;
+    assert_eq!(code, 200, "{session}");
+    let token = session["session_token"].as_str().unwrap();
+    let endpoint = session["agent_endpoint"].as_str().unwrap();
+    let again = answer(endpoint, streamed(token, "her the")).await.unwrap();
+    assert_eq!(again.0, text);
+    let (code, refused) = get(rest, "POST", path, "{").await;
+    assert_eq!((code, &refused["code"]), (400, &json!(400)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_nobody_is_believed_unless_the_operator_says_so() {
+    let mesh = with_model("").await;
+    let mut coordinator = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
+    let refused = coordinator.request_inference(asked("x")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
