@@ -11,6 +11,7 @@
 //! - [`ask`]: what a resident model is asked, and what it answers.
 //! - [`lifecycle`]: how a job's state changes; attempts, leases, epochs.
 //! - [`place`]: which node a job goes to, and why not to the others.
+//! - [`plan`]: tasks in a graph with leases, and what becomes of their results.
 //! - [`address`], [`assignment`], [`order`]: where peers are, and the permission
 //!   to run; what an index and a node say to each other of a task.
 //! - `wire` (feature `wire`): all of these to and from the protobuf types.
@@ -24,7 +25,9 @@ pub mod lifecycle;
 pub mod model;
 pub mod order;
 pub mod place;
+pub mod plan;
 pub mod program;
+
 pub mod spec;
 pub mod units;
 #[cfg(feature = "wire")]
