@@ -11,6 +11,7 @@
 //! - [`ask`]: what a resident model is asked, and what it answers.
 //! - [`lifecycle`]: how a job's state changes; attempts, leases, epochs.
 //! - [`place`]: which node a job goes to, and why not to the others.
+//! - [`ledger`]: accounts, holds and transfers in millionths of a unit.
 //! - [`address`], [`assignment`], [`order`]: where peers are, and the permission
 //!   to run; what an index and a node say to each other of a task.
 //! - `wire` (feature `wire`): all of these to and from the protobuf types.
@@ -20,6 +21,7 @@ pub mod ask;
 pub mod assignment;
 pub mod event;
 pub mod file;
+pub mod ledger;
 pub mod lifecycle;
 pub mod model;
 pub mod order;
