@@ -9,7 +9,11 @@ use prost::Message as _;
 const SETS: &[(&str, &[&str])] = &[
     (
         "embermesh",
-        &["embermesh/v1/index.proto", "embermesh/v1/node.proto"],
+        &[
+            "embermesh/v1/index.proto",
+            "embermesh/v1/ledger.proto",
+            "embermesh/v1/node.proto",
+        ],
     ),
     ("titancompute", &["titancompute/v1/titancompute.proto"]),
     (

@@ -104,6 +104,9 @@ pub(crate) enum Command {
     Models(cmd::models::Models),
     /// Unload a deployed model
     Undeploy(cmd::deploy::Undeploy),
+    /// Look at accounts and move what is in them
+    #[command(subcommand)]
+    Account(cmd::account::Account),
     /// Bring bytes to a node, and fetch them by hash
     #[command(subcommand)]
     Blob(cmd::blob::Blob),

@@ -55,6 +55,11 @@ impl IdempotencyKey {
         Ok(Self(bytes))
     }
 
+    /// Its bytes.
+    pub(crate) const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
     /// One that the caller keeps, to be sure of one job across restarts.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {

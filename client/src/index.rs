@@ -50,7 +50,8 @@ pub(crate) struct IndexLink {
 #[derive(Default)]
 struct State {
     peer: Option<PeerId>,
-    stub: Option<Stub>,
+    /// A connection that stood when it was last used.
+    channel: Option<Channel>,
     /// Whether the index has proven itself before.
     met: bool,
 }
@@ -61,7 +62,7 @@ impl IndexLink {
             name: format!("the index {}", target.address),
             state: Mutex::new(State {
                 peer: target.peer,
-                stub: None,
+                channel: None,
                 met: false,
             }),
             identity,
@@ -104,21 +105,24 @@ impl IndexLink {
 
     /// A stub on a connection that stood when it was last used.
     async fn stub(&self) -> Result<Stub, ClientError> {
+        self.channel().await.map(stub_on)
+    }
+
+    /// A connection that stood when it was last used, or a new one.
+    async fn channel(&self) -> Result<Channel, ClientError> {
         let mut state = self.state.lock().await;
-        if let Some(stub) = &state.stub {
-            return Ok(stub.clone());
+        if let Some(channel) = &state.channel {
+            return Ok(channel.clone());
         }
         let target = self.target.road(state.peer);
         let connecting = road::connect(&self.identity, &target, None, RoadChoice::Tls);
         let connection = Box::pin(connecting)
             .await
             .map_err(|error| self.road(error, state.met))?;
-        let stub =
-            IndexClient::new(connection.channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         state.peer = Some(connection.peer);
         state.met = true;
-        state.stub = Some(stub.clone());
-        Ok(stub)
+        state.channel = Some(connection.channel.clone());
+        Ok(connection.channel)
     }
 
     /// An index that was met before and breaks off in mid-handshake is being stopped,
@@ -171,7 +175,7 @@ impl IndexLink {
         let bound = CALL_TIMEOUT;
         match timeout(bound, call).await {
             Err(_) => {
-                self.state.lock().await.stub = None;
+                self.state.lock().await.channel = None;
                 Err(ClientError::Timeout {
                     what: self.name.clone(),
                     after: bound,
@@ -179,7 +183,7 @@ impl IndexLink {
             }
             Ok(Err(status)) => {
                 if status::is_lost(&status) {
-                    self.state.lock().await.stub = None;
+                    self.state.lock().await.channel = None;
                 }
                 Err(status::error(&self.name, &status))
             }
@@ -193,11 +197,20 @@ impl IndexLink {
         F: Fn(Stub) -> R,
         R: Future<Output = Result<Response<T>, Status>>,
     {
+        self.again_on(|channel| call(stub_on(channel))).await
+    }
+
+    /// The same for another of the index's services.
+    pub(crate) async fn again_on<T, F, R>(&self, call: F) -> Result<T, ClientError>
+    where
+        F: Fn(Channel) -> R,
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
         let deadline = Instant::now() + RETRY_FOR;
         let mut waits = waits();
         loop {
-            let answer = match self.stub().await {
-                Ok(stub) => self.once(call(stub)).await,
+            let answer = match self.channel().await {
+                Ok(channel) => self.once(call(channel)).await,
                 Err(error) => Err(error),
             };
             let error = match answer {
@@ -365,6 +378,10 @@ impl IndexLink {
                 .transpose()?,
         })
     }
+}
+
+fn stub_on(channel: Channel) -> Stub {
+    IndexClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 /// An endless row of waits.

@@ -13,6 +13,7 @@
 //!   restarts of the index and changes of node. `sequence` is its pure core.
 //! - [`receipt`]: checks what a node signed against what was asked.
 //! - [`fetch`]: an artifact, verified as it arrives.
+//! - [`ledger`]: accounts at an index.
 //! - [`ask`]: resident models: found, listed, asked.
 //! - [`error`], [`bounds`]: what can go wrong, and every limit by name.
 
@@ -25,6 +26,7 @@ pub mod fetch;
 pub mod folder;
 pub mod follow;
 mod index;
+pub mod ledger;
 mod node;
 pub mod receipt;
 mod sequence;

@@ -107,7 +107,8 @@ pub struct LeaseSection {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IssuerSection {
-    /// Peer ids that may rotate the issuer key, beside the index's own.
+    /// Peer ids that may rotate the issuer key, deposit, and act for any account of
+    /// the ledger, beside the index's own.
     pub administrators: Vec<PeerId>,
     /// How long a token is good for, in seconds; at most 600.
     pub token_lifetime_s: u64,

@@ -12,6 +12,7 @@
 //! - [`lifecycle`]: how a job's state changes; attempts, leases, epochs.
 //! - [`place`]: which node a job goes to, and why not to the others.
 //! - [`plan`]: tasks in a graph with leases, and what becomes of their results.
+//! - [`ledger`]: accounts, holds and transfers in millionths of a unit.
 //! - [`address`], [`assignment`], [`order`]: where peers are, and the permission
 //!   to run; what an index and a node say to each other of a task.
 //! - `wire` (feature `wire`): all of these to and from the protobuf types.
@@ -21,6 +22,7 @@ pub mod ask;
 pub mod assignment;
 pub mod event;
 pub mod file;
+pub mod ledger;
 pub mod lifecycle;
 pub mod model;
 pub mod order;

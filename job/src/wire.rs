@@ -7,6 +7,7 @@
 mod ask;
 mod event;
 mod job;
+mod ledger;
 mod order;
 mod place;
 
@@ -14,6 +15,7 @@ use embermesh_crypto::{Digest, Epoch, JobId, PeerId};
 
 pub use ask::{Deployment, ResidentModel};
 pub use job::JobView;
+pub use ledger::{account_or, ledger_key, ledger_subject};
 
 /// The longest text that is taken from the wire, in bytes, unless its field
 /// says otherwise.

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod account;
 pub(crate) mod ask;
 pub(crate) mod blob;
 pub(crate) mod config;
@@ -45,6 +46,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Ask(flags) => flags.run(&global),
         Command::Models(models) => models.run(&global),
         Command::Undeploy(flags) => flags.run(&global),
+        Command::Account(account) => account.run(&global),
         Command::Blob(blob) => blob.run(&global),
         Command::Token(token) => token.run(&global),
         Command::Receipt(receipt) => receipt.run(&global),

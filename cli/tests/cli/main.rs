@@ -1,5 +1,6 @@
 //! The command with real processes: one program, so that it is linked once.
 
+mod account;
 mod arrows;
 mod blobs;
 mod demo;

@@ -191,5 +191,5 @@ pub(super) async fn restore(
         now,
         entropy,
     )
-    .map_err(|error| StoreError::bad_row("statements", error))
+    .map_err(|error| StoreError::bad_row(error.table(), error))
 }

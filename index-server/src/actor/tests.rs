@@ -18,6 +18,7 @@ use crate::{
     store::Store,
 };
 
+mod ledger;
 mod one_group;
 
 fn key(n: u8) -> Arc<Keypair> {

@@ -3,6 +3,7 @@
 
 mod health;
 mod index;
+mod ledger;
 mod parse;
 mod registry;
 mod render;
@@ -11,13 +12,17 @@ mod status;
 use std::sync::Arc;
 
 use embermesh_mesh::Mesh;
-use embermesh_proto::v1::{self, index_server::IndexServer, registry_server::RegistryServer};
+use embermesh_proto::v1::{
+    self, index_server::IndexServer, ledger_server::LedgerServer, registry_server::RegistryServer,
+};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{server::NamedService, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 
-use self::{health::HealthService, index::IndexService, registry::RegistryService};
+use self::{
+    health::HealthService, index::IndexService, ledger::LedgerService, registry::RegistryService,
+};
 use crate::{actor::Handle, index::Beside, store::Reader};
 
 /// The largest request, in bytes: a spec at its bound and room around it.
@@ -43,6 +48,7 @@ pub(crate) struct Parts {
 /// The services that do the index's work.
 const SERVICES: &[&str] = &[
     <IndexServer<IndexService> as NamedService>::NAME,
+    <LedgerServer<LedgerService> as NamedService>::NAME,
     <RegistryServer<RegistryService> as NamedService>::NAME,
 ];
 
@@ -60,9 +66,15 @@ pub(crate) fn routes(
     served.extend(&beside.names);
     let index = IndexServer::new(IndexService {
         handle: parts.handle.clone(),
-        reader: parts.reader,
+        reader: parts.reader.clone(),
         watches: Arc::new(Semaphore::new(parts.watches)),
         cancel: parts.cancel.clone(),
+    })
+    .max_decoding_message_size(MAX_REQUEST)
+    .max_encoding_message_size(MAX_ANSWER);
+    let ledger = LedgerServer::new(LedgerService {
+        handle: parts.handle.clone(),
+        reader: parts.reader,
     })
     .max_decoding_message_size(MAX_REQUEST)
     .max_encoding_message_size(MAX_ANSWER);
@@ -94,6 +106,7 @@ pub(crate) fn routes(
     };
     let mount = beside.mount.unwrap_or_else(|| Box::new(|routes| routes));
     Ok(mount(Routes::new(index))
+        .add_service(ledger)
         .add_service(registry)
         .add_service(health)
         .add_service(reflection(REFLECTION_V1).build_v1()?)

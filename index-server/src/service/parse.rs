@@ -90,7 +90,7 @@ pub(super) fn node_page(request: &v1::ListNodesRequest) -> Result<(Option<PeerId
     Ok((after, page_size(request.page_size)?))
 }
 
-fn page_size(asked: u32) -> Result<u32, Status> {
+pub(super) fn page_size(asked: u32) -> Result<u32, Status> {
     match asked {
         0 => Ok(DEFAULT_PAGE),
         size if size <= MAX_PAGE => Ok(size),
@@ -135,6 +135,6 @@ fn task_heartbeat(task: v1::TaskHeartbeat) -> Result<TaskHeartbeat, InvalidMessa
 }
 
 /// A part of a request that is not what it should be.
-fn malformed(error: InvalidMessage) -> Status {
+pub(super) fn malformed(error: InvalidMessage) -> Status {
     Status::invalid_argument(error.to_string())
 }

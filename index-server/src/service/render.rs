@@ -1,7 +1,7 @@
 //! From the state machine's words to the wire.
 
 use embermesh_crypto::time::UnixMillis;
-use embermesh_job::wire::JobView;
+use embermesh_job::{ledger::Transaction, wire::JobView};
 use embermesh_proto::v1;
 
 use crate::state::{Assigned, JobSnapshot, NodeEntry, Pulse, Welcome};
@@ -66,6 +66,20 @@ pub(super) fn nodes(nodes: impl Iterator<Item = NodeEntry>, size: u32) -> v1::Li
             .and_then(|node| Some(node.address.as_ref()?.peer_id.clone()))
             .unwrap_or_default(),
         nodes,
+    }
+}
+
+/// A page of an account's history. A number is its token: what is older than it never
+/// changes.
+pub(super) fn history(
+    transactions: impl Iterator<Item = Transaction>,
+    size: u32,
+) -> v1::HistoryResponse {
+    let (transactions, more) = cut(transactions.map(v1::LedgerTransaction::from), size);
+    let last = transactions.last().filter(|_| more);
+    v1::HistoryResponse {
+        next_page_token: last.map(|last| last.number.to_string()).unwrap_or_default(),
+        transactions,
     }
 }
 

@@ -1,8 +1,12 @@
 //! Each refusal as a gRPC status: one table, used by every method.
 
-use tonic::{Code, Status};
+use embermesh_job::ledger;
+use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{actor::CallFailed, state::Refused, store::StoreError};
+
+/// The metadata key under which the stable word of a ledger's refusal goes.
+const REFUSAL: &str = "embermesh-refusal";
 
 /// What a stranger reads when the store failed; the log says more.
 fn store_failed(error: &StoreError) -> (Code, String) {
@@ -27,7 +31,12 @@ pub(super) fn status(failed: &CallFailed) -> Status {
         CallFailed::Busy => (Code::ResourceExhausted, failed.to_string()),
         CallFailed::Stopped => (Code::Unavailable, failed.to_string()),
     };
-    Status::new(code, message)
+    let mut status = Status::new(code, message);
+    if let CallFailed::Refused(Refused::Ledger(refused)) = failed {
+        let word = MetadataValue::from_static(refused.code());
+        status.metadata_mut().insert(REFUSAL, word);
+    }
+    status
 }
 
 /// The status of a read of the store that failed.
@@ -63,7 +72,29 @@ fn code_of(refused: &Refused) -> Code {
         | Refused::Statement(_)
         | Refused::TooMany { .. }
         | Refused::Claims(_) => Code::InvalidArgument,
+        Refused::Ledger(refused) => code_of_ledger(refused),
         Refused::NodeUnknown(_) => Code::Unavailable,
         Refused::NoIssuerKey => Code::Internal,
+    }
+}
+
+fn code_of_ledger(refused: &ledger::Refused) -> Code {
+    use ledger::Refused as No;
+    match refused {
+        No::ZeroAmount
+        | No::AmountTooLarge
+        | No::SameAccount
+        | No::CaptureTooLarge { .. }
+        | No::Lifetime => Code::InvalidArgument,
+        No::InsufficientFunds { .. } | No::HoldExpired(_) => Code::FailedPrecondition,
+        No::NotOwner(_) | No::NotAdministrator | No::NotItsHolder(_) => Code::PermissionDenied,
+        No::NoHold(_) => Code::NotFound,
+        No::KeyReused { .. } => Code::AlreadyExists,
+        No::LookAgain => Code::Unavailable,
+        No::TooManyHolds { .. }
+        | No::HoldsFull { .. }
+        | No::TooManyAccounts { .. }
+        | No::IssuanceFull { .. } => Code::ResourceExhausted,
+        No::Overflow => Code::OutOfRange,
     }
 }

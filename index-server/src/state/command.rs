@@ -12,6 +12,7 @@ use embermesh_job::{
     address::PeerAddress,
     assignment::{NodeAssignment, TaskKey},
     event::Event,
+    ledger::{Ask, Balance, Key, Seen, Transaction},
     order::{Order, Report},
     spec::JobSpec,
     wire::Deployment,
@@ -32,6 +33,19 @@ pub struct Submit {
     pub digest: Digest,
     /// The client's name for this submit.
     pub idempotency: [u8; 16],
+}
+
+/// Something that moves money in the ledger.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The caller's proven key.
+    pub caller: PeerId,
+    /// The caller's name for it.
+    pub key: Key,
+    /// What is asked.
+    pub ask: Ask,
+    /// What the store knows of the key.
+    pub seen: Seen,
 }
 
 /// What a node says of one of its tasks in a heartbeat.
@@ -108,6 +122,16 @@ pub enum Command {
         /// The caller's proven key.
         caller: PeerId,
     },
+    /// Move money. Who may do what is in [`embermesh_job::ledger`]; the index's own
+    /// key and its administrators may act for any account.
+    Enter(Box<Entry>),
+    /// What is in an account: for its owner and administrators.
+    Balance {
+        /// The caller's proven key.
+        caller: PeerId,
+        /// Whose.
+        account: PeerId,
+    },
     /// A node introduces itself.
     Register {
         /// The caller's proven key.
@@ -165,6 +189,8 @@ impl Command {
             Self::KeySet => "key_set",
             Self::Nodes { .. } => "nodes",
             Self::Deployments { .. } => "deployments",
+            Self::Enter(_) => "enter",
+            Self::Balance { .. } => "balance",
             Self::Register { .. } => "register",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Orders { .. } => "orders",
@@ -250,6 +276,10 @@ pub enum Reply {
     Nodes(Vec<NodeEntry>),
     /// To `Deployments`.
     Deployments(Vec<Deployment>),
+    /// To `Enter`.
+    Entered(Box<Transaction>),
+    /// To `Balance`.
+    Balance(Balance),
     /// To `Register`.
     Welcome(Box<Welcome>),
     /// To `Heartbeat`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use embermesh_crypto::time::UnixMillis;
 use embermesh_job::{lifecycle::Input, order::Order};
 
-use super::{Entropy, Outputs, Reply, State};
+use super::{Entropy, Outputs, Reply, State, settings::HOLDS_PER_PASS};
 
 impl State {
     /// Lets lapse what is due.
@@ -30,6 +30,7 @@ impl State {
                 self.leases.remove(&(at, id));
             }
         }
+        self.ledger.expire(now, HOLDS_PER_PASS);
         while let Some((at, id)) = self.retries.first().copied() {
             if at > now {
                 break;

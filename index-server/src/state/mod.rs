@@ -7,6 +7,7 @@
 //! - `ids`: the order of submits.
 //! - [`command`], [`effects`]: the words in and out.
 //! - [`writes`]: what must be durable before any of it is told to anyone.
+//! - `books`: the ledger of accounts.
 //! - `submit`, `placing`, `owner`, `nodes`, `reports`, `leases`, `deployments`: what
 //!   each command does.
 //!
@@ -14,6 +15,7 @@
 //! (`store`), the wire (`service`).
 
 mod advert;
+mod books;
 pub mod command;
 mod deployments;
 pub mod effects;
@@ -48,17 +50,18 @@ use std::{
 use embermesh_crypto::{
     ids::{JobId, PeerId},
     keys::Keypair,
-    statement::StatementError,
     time::UnixMillis,
 };
 use embermesh_job::{
     assignment::TaskKey,
+    ledger::Ledger,
     lifecycle::{self, Input},
     order::Order,
 };
 
 pub use self::{
-    command::{Assigned, Command, NodeEntry, Pulse, Reply, Submit, TaskHeartbeat, Welcome},
+    books::RestoreError,
+    command::{Assigned, Command, Entry, NodeEntry, Pulse, Reply, Submit, TaskHeartbeat, Welcome},
     effects::{Effects, Outputs},
     entropy::Entropy,
     issuer::{IssuerKey, IssuerSnapshot, KeyRole, KeysSnapshot},
@@ -98,6 +101,7 @@ pub struct State {
     idempotency: Idempotency,
     registry: Registry,
     issuer: Issuer,
+    ledger: Ledger,
     /// True when a node or a slot has become free since the last walk along the
     /// queue began.
     placing_due: bool,
@@ -114,14 +118,15 @@ impl State {
     /// A new index, or one taken up from what the store kept.
     ///
     /// # Errors
-    /// When a statement that the store kept does not verify.
+    /// When a statement that the store kept does not verify, or its ledger
+    /// contradicts itself.
     pub fn restore(
         settings: Settings,
         identity: Arc<Keypair>,
         snapshot: Snapshot,
         now: UnixMillis,
         entropy: &mut Entropy,
-    ) -> Result<Self, StatementError> {
+    ) -> Result<Self, RestoreError> {
         restore::restore(settings, identity, snapshot, now, entropy)
     }
 
@@ -143,6 +148,8 @@ impl State {
             Command::KeySet => Ok(self.key_set()),
             Command::Nodes { after, most } => Ok(self.list_nodes(after, most, now)),
             Command::Deployments { caller } => Ok(self.deployments(caller)),
+            Command::Enter(entry) => self.enter(*entry, now),
+            Command::Balance { caller, account } => self.balance(caller, account, now),
             Command::Register { node, advert } => self.register(node, advert, now),
             Command::Heartbeat {
                 node,
@@ -179,6 +186,7 @@ impl State {
             .flatten()
             .map(|(at, _)| *at)
             .chain(self.registry.next_due())
+            .chain(self.ledger.next_due())
             .fold(self.issuer.next_due(&self.settings), Ord::min)
     }
 
@@ -192,6 +200,7 @@ impl State {
             }
         }
         writes.revocation = self.issuer.take_revocation_writes();
+        writes.ledger = self.ledger.take_changes();
         if !writes.is_empty() {
             for (peer, row) in std::mem::take(&mut self.owed) {
                 writes.nodes.entry(peer).or_insert(row);
@@ -211,6 +220,12 @@ impl State {
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// A job that is open, or ended a short while ago.

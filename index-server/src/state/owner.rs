@@ -119,12 +119,17 @@ impl State {
         entropy: &mut Entropy,
         out: &mut Outputs,
     ) -> Result<Reply, Refused> {
-        if caller != self.issuer.identity() && !self.settings.administrators.contains(&caller) {
+        if !self.administers(caller) {
             return Err(Refused::NotAdministrator);
         }
         self.issuer.rotate(&self.settings, now, entropy)?;
         self.publish_key_set(out);
         Ok(self.key_set())
+    }
+
+    /// Whether a key is the index's own or an administrator's.
+    pub(super) fn administers(&self, caller: PeerId) -> bool {
+        caller == self.issuer.identity() || self.settings.administrators.contains(&caller)
     }
 
     /// The signed key set.

@@ -5,11 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use embermesh_crypto::{keys::Keypair, statement::StatementError, time::UnixMillis};
-use embermesh_job::spec::JobSpec;
+use embermesh_crypto::{keys::Keypair, time::UnixMillis};
+use embermesh_job::{
+    ledger::{Bounds, Ledger},
+    spec::JobSpec,
+};
 
 use super::{
-    Entropy, LoadedJob, Settings, Snapshot, State, StoredNode, Writes,
+    Entropy, LoadedJob, RestoreError, Settings, Snapshot, State, StoredNode, Writes,
     idempotency::Idempotency,
     ids::JobIds,
     issuer::Issuer,
@@ -26,7 +29,7 @@ pub(super) fn restore(
     snapshot: Snapshot,
     now: UnixMillis,
     entropy: &mut Entropy,
-) -> Result<State, StatementError> {
+) -> Result<State, RestoreError> {
     let (issuer, made) = Issuer::restore(identity, snapshot.issuer, &settings, now, entropy)?;
     let mut state = State {
         settings,
@@ -50,6 +53,7 @@ pub(super) fn restore(
         },
         issuer,
         owed: BTreeMap::new(),
+        ledger: Ledger::restore(snapshot.ledger, Bounds::default())?,
     };
     state.take_up_nodes(snapshot.nodes);
     for submit in snapshot.idempotency {

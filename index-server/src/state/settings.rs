@@ -38,6 +38,10 @@ pub const REVOCATIONS_PER_CLIENT: usize = 64;
 // One call withdraws the tokens of every attempt of a job.
 const _: () = assert!(REVOCATIONS_PER_CLIENT >= embermesh_job::spec::MAX_ATTEMPTS as usize);
 
+/// The most holds released by time in one pass, so that commands do not wait for
+/// very many of one moment.
+pub const HOLDS_PER_PASS: usize = 512;
+
 /// Nodes whose round trips differ by less than this are equally near: what is
 /// measured wavers, and equals are to share the load.
 pub const ROUND_TRIP_STEP: Duration = Duration::from_millis(10);
@@ -75,7 +79,8 @@ pub struct Settings {
     pub rotate_after: Duration,
     /// How long a signed key set is good for. It is signed again at half time.
     pub key_set_lifetime: Duration,
-    /// Keys that may rotate the issuer key, beside the index's own.
+    /// Keys that may rotate the issuer key, deposit, and act for any account of the
+    /// ledger, beside the index's own.
     pub administrators: Vec<PeerId>,
     /// The most jobs that have not ended.
     pub open_jobs: usize,

@@ -12,6 +12,7 @@ use embermesh_crypto::{
 };
 use embermesh_job::{
     event::Event,
+    ledger::{Changes, LedgerSnapshot},
     lifecycle::{Job, JournalEntry},
 };
 
@@ -76,6 +77,8 @@ pub struct Writes {
     pub keys: Option<KeysSnapshot>,
     /// What changed about the tokens that are withdrawn.
     pub revocation: Option<RevocationWrites>,
+    /// What the ledger's transactions changed.
+    pub ledger: Option<Changes>,
 }
 
 impl Writes {
@@ -88,6 +91,7 @@ impl Writes {
             && self.nodes.is_empty()
             && self.keys.is_none()
             && self.revocation.is_none()
+            && self.ledger.is_none()
     }
 }
 
@@ -122,6 +126,8 @@ pub struct Snapshot {
     pub nodes: Vec<StoredNode>,
     /// The issuer.
     pub issuer: IssuerSnapshot,
+    /// The ledger: balances and open holds.
+    pub ledger: LedgerSnapshot,
 }
 
 /// A submit that may be sent again.

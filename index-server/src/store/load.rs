@@ -16,6 +16,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use super::{
     StoreError, body,
     issuer::{self, peer},
+    ledger,
     rows::number,
 };
 use crate::state::{
@@ -49,6 +50,7 @@ pub(super) async fn load(
         idempotency: idempotency(connection, &failed).await?,
         nodes: nodes(connection, &failed).await?,
         issuer: issuer::load(connection, &failed).await?,
+        ledger: ledger::load(connection, &failed).await?,
     })
 }
 

@@ -8,6 +8,7 @@
 mod body;
 mod error;
 mod issuer;
+mod ledger;
 mod load;
 mod open;
 mod reader;

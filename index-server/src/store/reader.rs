@@ -33,6 +33,14 @@ impl Reader {
         Self { path, pool }
     }
 
+    pub(super) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    pub(super) fn failed(&self, source: sqlx::Error) -> StoreError {
+        StoreError::from_sqlx(&self.path, source)
+    }
+
     /// A job with its journal and without its spec.
     pub(crate) async fn job(&self, id: JobId) -> Result<Option<JobSnapshot>, StoreError> {
         let failed = |source| StoreError::from_sqlx(&self.path, source);

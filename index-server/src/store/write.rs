@@ -3,7 +3,7 @@
 use embermesh_crypto::ids::PeerId;
 use sqlx::SqliteConnection;
 
-use super::{body, issuer, rows, rows::integer};
+use super::{body, issuer, ledger, rows, rows::integer};
 use crate::state::{StoredJob, StoredNode, StoredReceipt, Writes};
 
 /// How much a probe writes, in bytes: more than a small group of commands does.
@@ -36,6 +36,9 @@ pub(super) async fn write(tx: &mut SqliteConnection, writes: &Writes) -> Result<
     }
     if let Some(revocation) = &writes.revocation {
         issuer::write_revocation(tx, revocation).await?;
+    }
+    if let Some(changes) = &writes.ledger {
+        ledger::write(tx, changes).await?;
     }
     Ok(())
 }

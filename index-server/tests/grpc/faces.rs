@@ -23,7 +23,12 @@ use crate::support::{PATIENCE, World, key, next};
 async fn health_is_told_to_anyone() {
     let world = World::start().await;
     let mut health = HealthClient::new(world.plain().await);
-    for service in ["", "embermesh.v1.Index", "embermesh.v1.Registry"] {
+    for service in [
+        "",
+        "embermesh.v1.Index",
+        "embermesh.v1.Ledger",
+        "embermesh.v1.Registry",
+    ] {
         let request = HealthCheckRequest {
             service: service.to_owned(),
         };
@@ -84,6 +89,7 @@ async fn both_versions_of_reflection_name_what_is_served_and_nothing_else() {
         let itself = format!("grpc.reflection.{version}.ServerReflection");
         let expected = [
             "embermesh.v1.Index",
+            "embermesh.v1.Ledger",
             "embermesh.v1.Registry",
             "grpc.health.v1.Health",
             &itself,

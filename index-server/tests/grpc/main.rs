@@ -3,4 +3,5 @@
 mod edges;
 mod faces;
 mod flow;
+mod ledger;
 mod support;

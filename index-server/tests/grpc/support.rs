@@ -115,6 +115,8 @@ pub(crate) struct Peer {
     pub(crate) key: Arc<Keypair>,
     pub(crate) index: IndexClient<Channel>,
     pub(crate) registry: RegistryClient<Channel>,
+    /// For the services that only some tests speak to.
+    pub(crate) channel: Channel,
 }
 
 impl Peer {
@@ -131,7 +133,8 @@ impl Peer {
         Self {
             key,
             index: IndexClient::new(connection.channel.clone()),
-            registry: RegistryClient::new(connection.channel),
+            registry: RegistryClient::new(connection.channel.clone()),
+            channel: connection.channel,
         }
     }
 

@@ -66,6 +66,7 @@ impl Memory {
                 .collect(),
             nodes: self.nodes.values().cloned().collect(),
             issuer: self.issuer.clone(),
+            ledger: embermesh_job::ledger::LedgerSnapshot::default(),
         }
     }
 }
