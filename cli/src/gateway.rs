@@ -34,7 +34,7 @@ pub(crate) struct GatewaySection {
 impl Default for GatewaySection {
     fn default() -> Self {
         Self {
-            dialects: vec![Dialect::TitanCompute],
+            dialects: vec![Dialect::TitanCompute, Dialect::Dim],
             legacy: Vec::new(),
             legacy_from: Vec::new(),
             rest: String::new(),

@@ -6,6 +6,7 @@
 //! - [`port`]: the verbs that adapters need, as traits, with the types of their
 //!   arguments and answers. Whoever serves a dialect implements them.
 //! - [`caller`]: who makes a call, as far as the call says.
+//! - [`dim`]: jobs over several nodes, in three patterns.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.
 //!
 //! [`Mount`] puts the services together. [`Dialect`] names the systems and [`Profile`] the form of a wire; [`Failure`] is the
@@ -13,6 +14,7 @@
 
 pub mod caller;
 mod dialect;
+pub mod dim;
 mod failure;
 mod mount;
 pub mod port;

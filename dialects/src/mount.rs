@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use embermesh_proto::titancompute as titan;
+use embermesh_proto::{dim, titancompute as titan};
 use tonic::{server::NamedService, service::Routes};
 
 use crate::{
-    port::{models::Models, nodes::Nodes, sessions::Sessions, users::Users},
+    dim::{Daemon, Orchestrator, PatternEngine},
+    port::{models::Models, nodes::Nodes, plans::Plans, sessions::Sessions, users::Users},
     titancompute::{Agent, Coordinator},
 };
 
 /// The largest request of a TitanCompute client, in bytes: a prompt and room around it.
 const TITAN_REQUEST: usize = 1 << 20;
+/// The largest request of a DIM client, in bytes: a configuration with its data.
+const DIM_REQUEST: usize = 5 << 20;
 
 /// Services of dialects, with what reflection says of them.
 #[derive(Default)]
@@ -47,6 +50,27 @@ impl Mount {
         });
         self.add::<AgentServiceServer<Agent<P>>>(|routes| routes.add_service(agent));
         self.descriptors.push(titan::DESCRIPTORS);
+        self
+    }
+
+    /// Adds the services of DIM: the orchestrator, the daemon and the pattern engine.
+    #[must_use]
+    pub fn dim<P: Users + Plans>(mut self, port: &Arc<P>) -> Self {
+        use dim::{
+            daemon::daemon_server::DaemonServer,
+            orchestrator::orchestrator_server::OrchestratorServer,
+            pattern_engine::pattern_engine_server::PatternEngineServer,
+        };
+        let orchestrator = OrchestratorServer::new(Orchestrator::new(Arc::clone(port)))
+            .max_decoding_message_size(DIM_REQUEST);
+        let daemon =
+            DaemonServer::new(Daemon::new(Arc::clone(port))).max_decoding_message_size(DIM_REQUEST);
+        let engine = PatternEngineServer::new(PatternEngine::new(Arc::clone(port)))
+            .max_decoding_message_size(DIM_REQUEST);
+        self.add::<OrchestratorServer<Orchestrator<P>>>(|routes| routes.add_service(orchestrator));
+        self.add::<DaemonServer<Daemon<P>>>(|routes| routes.add_service(daemon));
+        self.add::<PatternEngineServer<PatternEngine<P>>>(|routes| routes.add_service(engine));
+        self.descriptors.push(dim::DESCRIPTORS);
         self
     }
 

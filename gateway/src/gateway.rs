@@ -16,6 +16,7 @@ use crate::{
     jobs::Table,
     keys::Keyring,
     models::Loads,
+    plans::Plans,
     sessions::Signer,
     store::{Store, StoreError},
     users::{UserStore, policy::Policies},
@@ -71,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) open_jobs: usize,
     pub(crate) users: UserStore,
     pub(crate) loads: Loads,
+    pub(crate) plans: Plans,
     pub(crate) signer: Signer,
     pub(crate) endpoint: String,
     pub(crate) started_at: UnixMillis,
@@ -117,6 +119,7 @@ impl Gateway {
                 open_jobs: config.open_jobs,
                 users,
                 loads: Loads::default(),
+                plans: Plans::default(),
                 signer,
                 endpoint: config.endpoint,
                 started_at: UnixMillis::now(),
@@ -125,6 +128,7 @@ impl Gateway {
             }),
         };
         gateway.go_on().await?;
+        gateway.go_on_with_plans().await?;
         Ok(gateway)
     }
 

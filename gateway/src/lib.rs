@@ -11,6 +11,7 @@
 //! - `keys`: the keys of clients without a key.
 //! - `clients`: one connection for each of them.
 //! - `jobs`: their jobs, followed by the gateway until they end.
+//! - `plans`: jobs of several tasks, driven until they end.
 //! - `nodes`, `models`: what can be had in the mesh.
 //! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
 //! - `serve`: the services, ready to be served beside an index.
@@ -26,6 +27,7 @@ mod jobs;
 mod keys;
 mod models;
 mod nodes;
+mod plans;
 mod serve;
 mod sessions;
 mod store;

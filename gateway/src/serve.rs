@@ -29,6 +29,9 @@ impl Gateway {
         if dialects.contains(&Dialect::TitanCompute) {
             mount = mount.titancompute(&port);
         }
+        if dialects.contains(&Dialect::Dim) {
+            mount = mount.dim(&port);
+        }
         Services {
             names: mount.names().to_vec(),
             descriptors: mount.descriptors().to_vec(),

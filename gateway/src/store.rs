@@ -77,8 +77,8 @@ pub(crate) struct Ended {
 /// The database. One connection writes; a few read.
 #[derive(Debug)]
 pub(crate) struct Store {
-    writer: Mutex<Writer>,
-    readers: SqlitePool,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) readers: SqlitePool,
 }
 
 impl Store {

@@ -6,6 +6,7 @@ mod blobs;
 mod demo;
 mod demo_ends;
 mod deploy;
+mod dim;
 mod first_contact;
 mod idle;
 mod index_sigkill;

@@ -6,12 +6,14 @@
 //! - [`accounts`]: balances, holds, transfers, quotes.
 //! - [`nodes`]: who could run something.
 //! - [`models`]: models that answer.
+//! - [`plans`]: jobs of several tasks.
 //! - [`sessions`]: permissions to ask a model once.
 
 pub mod accounts;
 pub mod jobs;
 pub mod models;
 pub mod nodes;
+pub mod plans;
 pub mod sessions;
 pub mod users;
 
