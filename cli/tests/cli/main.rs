@@ -8,6 +8,7 @@ mod demo_ends;
 mod deploy;
 mod dim;
 mod first_contact;
+mod gateway;
 mod idle;
 mod index_sigkill;
 mod interrupts;
