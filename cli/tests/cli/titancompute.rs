@@ -15,6 +15,7 @@ use tonic::{Code, Status, transport::Channel};
 use crate::support::{Mesh, eventually, stdout, tiny};
 
 const LEGACY: &str = r#"
+open = true
 [gateway]
 legacy = ["titancompute"]
 rest = "127.0.0.1:0"

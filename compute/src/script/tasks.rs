@@ -6,7 +6,7 @@
 //! that it takes. Of root it counts none, and there a control group must do it.
 
 use std::fs;
-use std::io::{Error, ErrorKind};
+use std::io::Error;
 use std::path::Path;
 
 /// Where control groups of processes are, by the kernel's two forms of them.
@@ -28,14 +28,15 @@ pub(super) fn limit(most: u64) -> Result<(), Error> {
     if !rustix::process::getuid().is_root() {
         return Ok(());
     }
-    let mut refused = Error::from(ErrorKind::NotFound);
+    let mut refused = Vec::new();
     for parent in PARENTS.map(Path::new) {
         sweep(parent);
         match enter(parent, most) {
             Ok(()) => return Ok(()),
-            Err(error) => refused = error,
+            Err(error) => refused.push(format!("{}: {error}", parent.display())),
         }
     }
+    let refused = refused.join("; ");
     Err(Error::other(format!(
         "the number of root's processes cannot be limited here ({refused}): run the node as a user of its own, or where it can make control groups"
     )))
@@ -43,6 +44,8 @@ pub(super) fn limit(most: u64) -> Result<(), Error> {
 
 fn enter(parent: &Path, most: u64) -> Result<(), Error> {
     let group = parent.join(format!("{PREFIX}{}", std::process::id()));
+    // One of this name was made by a process that had this number before.
+    let _ = fs::remove_dir(&group);
     fs::create_dir(&group)?;
     let entered = fs::write(group.join("pids.max"), most.to_string())
         .and_then(|()| fs::write(group.join("cgroup.procs"), std::process::id().to_string()));
