@@ -87,7 +87,7 @@ pub enum Output {
         /// Why.
         reason: String,
     },
-    /// The plan has ended: [`Run::ended`] says how.
+    /// The plan has ended: [`Run::ended`](super::Run::ended) says how.
     Ended,
 }
 
