@@ -11,6 +11,10 @@ use tokio::{
     net::TcpStream,
 };
 use tonic::{Code, Status, transport::Channel};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
 
 use crate::support::{Mesh, eventually, stdout, tiny};
 
@@ -88,6 +92,24 @@ async fn get(address: &str, method: &str, path: &str, body: &str) -> (u16, Value
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let code = head.split(' ').nth(1).unwrap().parse().unwrap();
     (code, serde_json::from_str(body).unwrap())
+}
+
+/// What reflection lists.
+async fn services(endpoint: &str) -> Vec<String> {
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(channel(endpoint).await);
+    let stream = client.server_reflection_info(futures::stream::iter([request]));
+    let answer = stream.await.unwrap().into_inner().message().await.unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.unwrap().message_response else {
+        panic!("a list of services");
+    };
+    list.service
+        .into_iter()
+        .map(|service| service.name)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -174,6 +196,13 @@ async fn a_client_is_sent_to_an_agent_and_streams_its_tokens() {
         key.public_key_pem
             .starts_with("-----BEGIN PUBLIC KEY-----\n")
     );
+
+    // Reflection knows the services, so that a client can be made of what it says.
+    let listed = services(&mesh.index.address()).await;
+    for name in ["CoordinatorService", "AgentService"] {
+        let name = format!("titancompute.v1.{name}");
+        assert!(listed.contains(&name), "{listed:?}");
+    }
 
     // The same over HTTP.
     let rest = mesh.index.ready["rest"].as_str().unwrap();

@@ -6,8 +6,9 @@
 //! that it takes. Of root it counts none, and there a control group must do it.
 
 use std::fs;
-use std::io::Error;
+use std::io::{Error, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 /// Where control groups of processes are, by the kernel's two forms of them.
 const PARENTS: [&str; 3] = [
@@ -18,6 +19,10 @@ const PARENTS: [&str; 3] = [
 
 /// How the groups of scripts begin. Each is named for the process that made it.
 const PREFIX: &str = "embermesh-script-";
+
+/// How often a group is made before it is given up, and how long to wait in between.
+const TRIES: u32 = 10;
+const TRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Puts this process, and all that it will start, under a limit, where it is root's.
 /// The groups of scripts that have ended are removed on the way.
@@ -42,17 +47,36 @@ pub(super) fn limit(most: u64) -> Result<(), Error> {
     )))
 }
 
+/// Another process that sweeps may be taking a group of this name away just now, so a
+/// group that could not be entered is made again.
 fn enter(parent: &Path, most: u64) -> Result<(), Error> {
+    // A folder without this file is none of the kernel's: what is written there limits
+    // nothing.
+    fs::metadata(parent.join("cgroup.procs"))?;
     let group = parent.join(format!("{PREFIX}{}", std::process::id()));
-    // One of this name was made by a process that had this number before.
-    let _ = fs::remove_dir(&group);
-    fs::create_dir(&group)?;
-    let entered = fs::write(group.join("pids.max"), most.to_string())
-        .and_then(|()| fs::write(group.join("cgroup.procs"), std::process::id().to_string()));
-    if entered.is_err() {
+    let mut tries = 1;
+    loop {
+        // One of this name may be left of a process that had this number before.
         let _ = fs::remove_dir(&group);
+        let entered = fs::create_dir(&group)
+            .and_then(|()| write(&group.join("pids.max"), most))
+            .and_then(|()| write(&group.join("cgroup.procs"), std::process::id().into()));
+        match entered {
+            Err(_) if tries < TRIES => tries += 1,
+            Err(error) => {
+                let _ = fs::remove_dir(&group);
+                return Err(error);
+            }
+            Ok(()) => return Ok(()),
+        }
+        std::thread::sleep(TRY_EVERY);
     }
-    entered
+}
+
+/// Writes to a file that the kernel has made.
+fn write(file: &Path, number: u64) -> Result<(), Error> {
+    let mut file = fs::OpenOptions::new().write(true).open(file)?;
+    file.write_all(number.to_string().as_bytes())
 }
 
 /// Removes groups that nobody is in and whose maker is gone: one that lives may be about
