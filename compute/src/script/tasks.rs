@@ -6,9 +6,8 @@
 //! that it takes. Of root it counts none, and there a control group must do it.
 
 use std::fs;
-use std::io::{Error, Write as _};
+use std::io::{Error, ErrorKind};
 use std::path::Path;
-use std::time::Duration;
 
 /// Where control groups of processes are, by the kernel's two forms of them.
 const PARENTS: [&str; 3] = [
@@ -20,10 +19,6 @@ const PARENTS: [&str; 3] = [
 /// How the groups of scripts begin. Each is named for the process that made it.
 const PREFIX: &str = "embermesh-script-";
 
-/// How often a group is made before it is given up, and how long to wait in between.
-const TRIES: u32 = 10;
-const TRY_EVERY: Duration = Duration::from_millis(20);
-
 /// Puts this process, and all that it will start, under a limit, where it is root's.
 /// The groups of scripts that have ended are removed on the way.
 ///
@@ -33,50 +28,32 @@ pub(super) fn limit(most: u64) -> Result<(), Error> {
     if !rustix::process::getuid().is_root() {
         return Ok(());
     }
-    let mut refused = Vec::new();
+    let mut refused = Error::from(ErrorKind::NotFound);
     for parent in PARENTS.map(Path::new) {
         sweep(parent);
         match enter(parent, most) {
             Ok(()) => return Ok(()),
-            Err(error) => refused.push(format!("{}: {error}", parent.display())),
+            Err(error) => refused = error,
         }
     }
-    let refused = refused.join("; ");
     Err(Error::other(format!(
         "the number of root's processes cannot be limited here ({refused}): run the node as a user of its own, or where it can make control groups"
     )))
 }
 
-/// Another process that sweeps may be taking a group of this name away just now, so a
-/// group that could not be entered is made again.
 fn enter(parent: &Path, most: u64) -> Result<(), Error> {
-    // A folder without this file is none of the kernel's: what is written there limits
-    // nothing.
-    fs::metadata(parent.join("cgroup.procs"))?;
     let group = parent.join(format!("{PREFIX}{}", std::process::id()));
-    let mut tries = 1;
-    loop {
-        // One of this name may be left of a process that had this number before.
+    // One of this name may be left of a process that had this number before.
+    fs::create_dir(&group).or_else(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Ok(()),
+        _ => Err(error),
+    })?;
+    let entered = fs::write(group.join("pids.max"), most.to_string())
+        .and_then(|()| fs::write(group.join("cgroup.procs"), std::process::id().to_string()));
+    if entered.is_err() {
         let _ = fs::remove_dir(&group);
-        let entered = fs::create_dir(&group)
-            .and_then(|()| write(&group.join("pids.max"), most))
-            .and_then(|()| write(&group.join("cgroup.procs"), std::process::id().into()));
-        match entered {
-            Err(_) if tries < TRIES => tries += 1,
-            Err(error) => {
-                let _ = fs::remove_dir(&group);
-                return Err(error);
-            }
-            Ok(()) => return Ok(()),
-        }
-        std::thread::sleep(TRY_EVERY);
     }
-}
-
-/// Writes to a file that the kernel has made.
-fn write(file: &Path, number: u64) -> Result<(), Error> {
-    let mut file = fs::OpenOptions::new().write(true).open(file)?;
-    file.write_all(number.to_string().as_bytes())
+    entered
 }
 
 /// Removes groups that nobody is in and whose maker is gone: one that lives may be about
