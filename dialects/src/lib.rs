@@ -9,8 +9,8 @@
 //! - [`dim`]: jobs over several nodes, in three patterns.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.
 //!
-//! [`Mount`] puts the services together. [`Dialect`] names the systems and [`Profile`] the form of a wire; [`Failure`] is the
-//! one closed list of errors, which each dialect renders in its own style.
+//! [`Mount`] puts the services together. [`Dialect`] names the systems and [`Profile`]
+//! the form of a wire; [`Failure`] is the one closed list of errors, which each dialect renders in its own style.
 
 pub mod caller;
 mod dialect;
