@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use anyhow::Context as _;
 use embermesh_client::IndexTarget;
-use embermesh_dialects::Dialect;
+use embermesh_dialects::{Dialect, Profile};
 use embermesh_gateway::{
     Gateway, GatewayConfig,
     users::policy::{Belief, Network, Policies, Policy},
@@ -136,7 +136,7 @@ pub(crate) async fn start(
         }
         None => None,
     };
-    let services = gateway.services(&section.dialects);
+    let services = gateway.services(&section.dialects, Profile::default());
     let beside = Beside {
         mount: Some(services.mount),
         names: services.names,

@@ -1,22 +1,15 @@
 //! The services of dialects, put together for whoever serves a port.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 
-use embermesh_proto::{dim, titancompute as titan};
-use tonic::{server::NamedService, service::Routes};
-
-use crate::{
-    dim::{Daemon, Orchestrator, PatternEngine},
-    port::{models::Models, nodes::Nodes, plans::Plans, sessions::Sessions, users::Users},
-    titancompute::{Agent, Coordinator},
+use tonic::{
+    body::Body,
+    codegen::{Service, http},
+    server::NamedService,
+    service::Routes,
 };
 
-/// The largest request of a TitanCompute client, in bytes: a prompt and room around it.
-const TITAN_REQUEST: usize = 1 << 20;
-/// The largest request of a DIM client, in bytes: a configuration with its data.
-const DIM_REQUEST: usize = 5 << 20;
-
-/// Services of dialects, with what reflection says of them.
+/// Services of dialects, with what reflection says of them. Each dialect adds its own.
 #[derive(Default)]
 pub struct Mount {
     add: Vec<Box<dyn FnOnce(Routes) -> Routes + Send>>,
@@ -25,52 +18,27 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Adds a service.
-    fn add<S: NamedService>(&mut self, add: impl FnOnce(Routes) -> Routes + Send + 'static) {
-        self.names.push(S::NAME);
-        self.add.push(Box::new(add));
-    }
-
-    /// Adds the services of TitanCompute: the coordinator's and the agent's.
-    #[must_use]
-    pub fn titancompute<P>(mut self, port: &Arc<P>) -> Self
+    /// The same with a service more.
+    pub(crate) fn serve<S>(mut self, service: S) -> Self
     where
-        P: Users + Models + Nodes + Sessions,
+        S: Service<http::Request<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Response: axum::response::IntoResponse,
+        S::Future: Send + 'static,
     {
-        use titan::{
-            agent_service_server::AgentServiceServer,
-            coordinator_service_server::CoordinatorServiceServer,
-        };
-        let coordinator = CoordinatorServiceServer::new(Coordinator::new(Arc::clone(port)))
-            .max_decoding_message_size(TITAN_REQUEST);
-        let agent = AgentServiceServer::new(Agent::new(Arc::clone(port)))
-            .max_decoding_message_size(TITAN_REQUEST);
-        self.add::<CoordinatorServiceServer<Coordinator<P>>>(|routes| {
-            routes.add_service(coordinator)
-        });
-        self.add::<AgentServiceServer<Agent<P>>>(|routes| routes.add_service(agent));
-        self.descriptors.push(titan::DESCRIPTORS);
+        self.names.push(S::NAME);
+        self.add
+            .push(Box::new(|routes| routes.add_service(service)));
         self
     }
 
-    /// Adds the services of DIM: the orchestrator, the daemon and the pattern engine.
-    #[must_use]
-    pub fn dim<P: Users + Plans>(mut self, port: &Arc<P>) -> Self {
-        use dim::{
-            daemon::daemon_server::DaemonServer,
-            orchestrator::orchestrator_server::OrchestratorServer,
-            pattern_engine::pattern_engine_server::PatternEngineServer,
-        };
-        let orchestrator = OrchestratorServer::new(Orchestrator::new(Arc::clone(port)))
-            .max_decoding_message_size(DIM_REQUEST);
-        let daemon =
-            DaemonServer::new(Daemon::new(Arc::clone(port))).max_decoding_message_size(DIM_REQUEST);
-        let engine = PatternEngineServer::new(PatternEngine::new(Arc::clone(port)))
-            .max_decoding_message_size(DIM_REQUEST);
-        self.add::<OrchestratorServer<Orchestrator<P>>>(|routes| routes.add_service(orchestrator));
-        self.add::<DaemonServer<Daemon<P>>>(|routes| routes.add_service(daemon));
-        self.add::<PatternEngineServer<PatternEngine<P>>>(|routes| routes.add_service(engine));
-        self.descriptors.push(dim::DESCRIPTORS);
+    /// The same with an encoded `FileDescriptorSet` more.
+    pub(crate) fn describe(mut self, descriptors: &'static [u8]) -> Self {
+        self.descriptors.push(descriptors);
         self
     }
 

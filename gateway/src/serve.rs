@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::extract::Request;
-use embermesh_dialects::{Dialect, Mount, caller::Remote, titancompute};
+use embermesh_dialects::{Dialect, Mount, Profile, caller::Remote, titancompute};
 use embermesh_mesh::road::Caller;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -21,17 +21,16 @@ pub struct Services {
 }
 
 impl Gateway {
-    /// The services of some dialects.
+    /// The services of some dialects, in one form of their wires.
     #[must_use]
-    pub fn services(&self, dialects: &[Dialect]) -> Services {
+    pub fn services(&self, dialects: &[Dialect], _profile: Profile) -> Services {
         let port = Arc::new(self.clone());
-        let mut mount = Mount::default();
-        if dialects.contains(&Dialect::TitanCompute) {
-            mount = mount.titancompute(&port);
-        }
-        if dialects.contains(&Dialect::Dim) {
-            mount = mount.dim(&port);
-        }
+        let mount = Mount::default();
+        let mount = dialects.iter().fold(mount, |mount, dialect| match dialect {
+            Dialect::TitanCompute => mount.titancompute(&port),
+            Dialect::Dim => mount.dim(&port),
+            Dialect::CyxWiz | Dialect::HiveMind | Dialect::Zisk => mount,
+        });
         Services {
             names: mount.names().to_vec(),
             descriptors: mount.descriptors().to_vec(),

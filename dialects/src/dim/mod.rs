@@ -19,6 +19,7 @@
 mod config;
 mod daemon;
 mod engine;
+mod mount;
 mod orchestrator;
 mod render;
 

@@ -12,6 +12,7 @@
 
 mod agent;
 mod coordinator;
+mod mount;
 pub mod rest;
 
 pub use agent::Agent;
