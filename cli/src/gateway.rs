@@ -1,6 +1,9 @@
 //! The foreign systems that an index serves: their settings, and the gateway behind them.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use embermesh_client::IndexTarget;
@@ -10,6 +13,7 @@ use embermesh_gateway::{
     users::policy::{Belief, Network, Policies, Policy},
 };
 use embermesh_index_server::{Beside, BoundIndex, IndexConfig};
+use embermesh_mesh::road::{Identity, ListenConfig, Listener, Serving};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::WrongInput;
@@ -27,8 +31,24 @@ pub(crate) struct GatewaySection {
     legacy_from: Vec<String>,
     /// `host:port` of TitanCompute's paths over HTTP; empty: not served.
     rest: String,
+    /// More ports, each with systems and a form of their wires.
+    listeners: Vec<ListenerSection>,
     /// The most jobs of foreign clients that are open at once.
     open_jobs: usize,
+}
+
+/// A port beside the index's own, for foreign systems only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenerSection {
+    /// `host:port`; port 0 takes a free one.
+    listen: String,
+    /// The form of the wires, where what is documented and what shipped differ.
+    #[serde(default)]
+    profile: Profile,
+    /// The systems; none: those of the index's own port.
+    #[serde(default)]
+    dialects: Vec<Dialect>,
 }
 
 impl Default for GatewaySection {
@@ -38,6 +58,7 @@ impl Default for GatewaySection {
             legacy: Vec::new(),
             legacy_from: Vec::new(),
             rest: String::new(),
+            listeners: Vec::new(),
             open_jobs: 10_000,
         }
     }
@@ -68,15 +89,14 @@ impl GatewaySection {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let address = self
-            .rest
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut all| all.next());
-        address.map(Some).ok_or_else(|| {
-            WrongInput(format!("gateway.rest: `{}` is not host:port", self.rest)).into()
-        })
+        address("gateway.rest", &self.rest).map(Some)
     }
+}
+
+/// The address that a setting means.
+fn address(setting: &str, text: &str) -> anyhow::Result<SocketAddr> {
+    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| WrongInput(format!("{setting}: `{text}` is not host:port")).into())
 }
 
 /// A gateway that runs.
@@ -84,12 +104,18 @@ pub(crate) struct Running {
     gateway: Gateway,
     /// Where TitanCompute's paths are, if they are served.
     pub(crate) rest: Option<SocketAddr>,
+    /// Where the other ports are, in the order of the settings.
+    pub(crate) listeners: Vec<SocketAddr>,
+    serving: Vec<Serving>,
 }
 
 impl Running {
     /// Waits until it has stopped.
     pub(crate) async fn stopped(self) {
         self.gateway.stopped().await;
+        for serving in &self.serving {
+            serving.ended().await;
+        }
     }
 }
 
@@ -136,11 +162,36 @@ pub(crate) async fn start(
         }
         None => None,
     };
+    let identity = Identity::new(Arc::clone(bound.keypair()))?;
+    let mut listeners = Vec::new();
+    let mut serving = Vec::new();
+    for more in &section.listeners {
+        let setting = "gateway.listeners.listen";
+        let listener = Listener::bind(&ListenConfig {
+            address: address(setting, &more.listen)?,
+            plaintext: None,
+        })
+        .await
+        .with_context(|| format!("choose another {setting}"))?;
+        listeners.push(listener.address());
+        let dialects = match &more.dialects[..] {
+            [] => &section.dialects,
+            some => some,
+        };
+        let served = gateway.serve_on(listener, &identity, dialects, more.profile);
+        serving.push(served.await?);
+    }
     let services = gateway.services(&section.dialects, Profile::default());
     let beside = Beside {
         mount: Some(services.mount),
         names: services.names,
         descriptors: services.descriptors,
     };
-    Ok((beside, Some(Running { gateway, rest })))
+    let running = Running {
+        gateway,
+        rest,
+        listeners,
+        serving,
+    };
+    Ok((beside, Some(running)))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use embermesh_crypto::{JobId, statement::MAX_MODEL_NAME};
+use embermesh_crypto::{JobId, UnixMillis, statement::MAX_MODEL_NAME};
 use embermesh_job::{
     address::PeerAddress,
     ask::{Ask, Part},
@@ -141,7 +141,8 @@ impl Client {
         }
     }
 
-    /// Asks a model, whose answer may take so long.
+    /// Asks a model, whose answer may take so long. Where its node does not know this
+    /// client, the index's permission is fetched and shown.
     ///
     /// # Errors
     /// When its node cannot be reached, or it does not take the ask.
@@ -151,10 +152,30 @@ impl Client {
         ask: &Ask,
         within: Duration,
     ) -> Result<Answer, ClientError> {
-        self.node(&found.node)
-            .await?
-            .infer(&found.model, ask, within)
-            .await
+        let node = self.node(&found.node).await?;
+        let infer = |permit: Option<String>| {
+            let node = node.clone();
+            async move {
+                node.infer(&found.model, ask, within, permit.as_deref())
+                    .await
+            }
+        };
+        let Ok(job) = found.model.parse::<JobId>() else {
+            return infer(None).await;
+        };
+        let kept = self.permits().token(job, UnixMillis::now());
+        let refused = match infer(kept).await {
+            Err(refused @ ClientError::Refused { .. }) => refused,
+            said => return said,
+        };
+        self.permits().forget(job);
+        // Who gets none hears why the node has refused.
+        let Ok(permit) = self.index().permit_ask(job).await else {
+            return Err(refused);
+        };
+        let token = permit.token.clone();
+        self.permits().keep(permit);
+        infer(Some(token)).await
     }
 
     /// The models that are resident on a node and that this client may ask.
@@ -195,7 +216,7 @@ pub async fn ask_at(
     within: Duration,
 ) -> Result<Answer, ClientError> {
     let link = NodeLink::connect(identity, node, options.mesh.as_ref(), options.road).await?;
-    link.infer(model, ask, within).await
+    link.infer(model, ask, within, None).await
 }
 
 /// The models of a node that is known by its address, without an index.

@@ -49,3 +49,7 @@ pub const MAX_DEPLOYMENTS: usize = 1000;
 pub const ANSWER_TIME: Duration = Duration::from_secs(300);
 /// How much later than its node this side notices that an answer takes too long.
 pub const ANSWER_SLACK: Duration = Duration::from_secs(5);
+/// Permissions to ask that a client keeps.
+pub const MAX_PERMITS: usize = 256;
+/// A permission to ask is not used any more when less than this is left of its life.
+pub const PERMIT_SLACK: Duration = Duration::from_secs(30);

@@ -28,6 +28,7 @@ use crate::{
     follow::{Follow, Start},
     index::{IndexLink, Watched},
     node::{Control, NodeLink, NodeStatus},
+    permits::Permits,
     upload,
 };
 
@@ -88,6 +89,7 @@ struct Inner {
     identity: Identity,
     index_peer: PeerId,
     index: IndexLink,
+    permits: Permits,
 }
 
 impl Client {
@@ -108,6 +110,7 @@ impl Client {
                 identity,
                 index_peer,
                 index,
+                permits: Permits::default(),
             }),
             options,
         })
@@ -129,6 +132,10 @@ impl Client {
     #[must_use]
     pub fn index_peer(&self) -> PeerId {
         self.inner.index_peer
+    }
+
+    pub(crate) fn permits(&self) -> &Permits {
+        &self.inner.permits
     }
 
     pub(crate) fn index(&self) -> &IndexLink {

@@ -355,6 +355,20 @@ impl IndexLink {
         )
     }
 
+    /// A token by which a deployment may be asked where it runs now.
+    pub(crate) async fn permit_ask(&self, job: JobId) -> Result<NodeAssignment, ClientError> {
+        let answer = self
+            .again(|mut stub| async move {
+                let job_id = job.to_string();
+                stub.permit_ask(v1::PermitAskRequest { job_id }).await
+            })
+            .await?;
+        convert(
+            &self.name,
+            present(&self.name, "the permission", answer.assignment)?,
+        )
+    }
+
     pub(crate) async fn watch(
         &self,
         job: JobId,

@@ -28,6 +28,7 @@ pub mod follow;
 mod index;
 pub mod ledger;
 mod node;
+mod permits;
 pub mod receipt;
 mod sequence;
 pub mod source;

@@ -209,17 +209,19 @@ impl NodeLink {
             .collect()
     }
 
-    /// Asks a resident model.
+    /// Asks a resident model, with the permission of an index where one is needed.
     pub(crate) async fn infer(
         &self,
         model: &str,
         ask: &Ask,
         within: Duration,
+        permit: Option<&str>,
     ) -> Result<Answer, ClientError> {
         let request = v1::InferRequest {
             model: model.to_owned(),
             within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
             ask: ask.to_json()?.into(),
+            token: permit.unwrap_or_default().to_owned(),
         };
         let mut stub = self.stub.clone();
         let stream = self.call(CALL_TIMEOUT, stub.infer(request)).await?;

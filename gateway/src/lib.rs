@@ -35,5 +35,5 @@ pub mod users;
 mod who;
 
 pub use gateway::{Gateway, GatewayConfig, GatewayError};
-pub use serve::Services;
+pub use serve::{NotServed, Services};
 pub use store::StoreError;

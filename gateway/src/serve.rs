@@ -1,12 +1,15 @@
-//! The services of dialects, ready to be served beside an index's own.
+//! The services of dialects, ready to be served beside an index's own, or on a port of
+//! theirs: one port has one form of each wire.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::extract::Request;
 use embermesh_dialects::{Dialect, Mount, Profile, caller::Remote, titancompute};
-use embermesh_mesh::road::Caller;
+use embermesh_mesh::road::{self, Caller, Identity, Listener, RoadError, Serving};
+use thiserror::Error;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
 
 use crate::Gateway;
 
@@ -20,7 +23,60 @@ pub struct Services {
     pub mount: Box<dyn FnOnce(Routes) -> Routes + Send>,
 }
 
+/// Why dialects are not served on a port of their own.
+#[derive(Debug, Error)]
+pub enum NotServed {
+    /// The port cannot be served.
+    #[error(transparent)]
+    Road(#[from] RoadError),
+    /// The services could not describe themselves.
+    #[error("the services cannot be described for reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl Services {
+    /// Them with what every port has: health and reflection.
+    async fn alone(self) -> Result<Routes, tonic_reflection::server::Error> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        for name in &self.names {
+            let serving = ServingStatus::Serving;
+            health.set_service_status(*name, serving).await;
+        }
+        let reflection = || {
+            let builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            let builder = self.descriptors.iter().fold(builder, |builder, set| {
+                builder.register_encoded_file_descriptor_set(set)
+            });
+            self.names
+                .iter()
+                .fold(builder, |builder, name| builder.with_service_name(*name))
+        };
+        let (v1, v1_alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+        Ok((self.mount)(Routes::new(health_service))
+            .add_service(v1)
+            .add_service(v1_alpha))
+    }
+}
+
 impl Gateway {
+    /// Serves some dialects on a port of their own, in one form of their wires, until
+    /// the gateway stops.
+    ///
+    /// # Errors
+    /// When the services cannot be put together.
+    pub async fn serve_on(
+        &self,
+        listener: Listener,
+        identity: &Identity,
+        dialects: &[Dialect],
+        profile: Profile,
+    ) -> Result<Serving, NotServed> {
+        let routes = self.services(dialects, profile).alone().await?;
+        let cancel = self.inner.cancel.clone();
+        Ok(road::serve(listener, identity, None, routes, None, cancel)?)
+    }
+
     /// The services of some dialects, in one form of their wires.
     #[must_use]
     pub fn services(&self, dialects: &[Dialect], _profile: Profile) -> Services {

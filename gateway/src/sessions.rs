@@ -131,7 +131,7 @@ impl Signer {
         })
     }
 
-    fn redeem(&self, token: &str, now: u64) -> Result<Grant, Failure> {
+    fn redeem(&self, token: &str, prompt: Digest, now: u64) -> Result<Grant, Failure> {
         let refuse = |why: &str| {
             let message = format!("Invalid session token: {why}");
             Failure::new(ErrorCode::Unauthenticated, message)
@@ -163,6 +163,9 @@ impl Signer {
         }
         if now >= claims.exp {
             return Err(refuse("it has expired; ask the coordinator again"));
+        }
+        if claims.prompt.is_some_and(|given| given != prompt) {
+            return Err(refuse("it was given for another prompt"));
         }
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         // What has expired needs no memory.
@@ -210,8 +213,9 @@ impl Sessions for Gateway {
             .issue(grant, &id, UnixMillis::now().0 / 1000)
     }
 
-    async fn redeem(&self, token: &str) -> Result<Grant, Failure> {
-        self.inner.signer.redeem(token, UnixMillis::now().0 / 1000)
+    async fn redeem(&self, token: &str, prompt: Digest) -> Result<Grant, Failure> {
+        let now = UnixMillis::now().0 / 1000;
+        self.inner.signer.redeem(token, prompt, now)
     }
 
     fn public_key(&self) -> String {
@@ -247,6 +251,11 @@ mod tests {
         }
     }
 
+    /// The digest of the prompt.
+    fn asked() -> Digest {
+        Digest::of(b"Why?")
+    }
+
     fn signer() -> (tempfile::TempDir, Signer) {
         let folder = tempfile::tempdir().unwrap();
         let signer = Signer::load_or_create(&folder.path().join("key")).unwrap();
@@ -263,15 +272,21 @@ mod tests {
     fn a_session_is_taken_once_in_its_time_and_outlives_a_restart() {
         let (folder, signer) = signer();
         let issued = signer.issue(&grant(), "id-1", 1000).unwrap();
-        assert!(why(signer.redeem(&issued.token, 999)).contains("not valid yet"));
-        assert!(why(signer.redeem(&issued.token, 1060)).contains("expired"));
-        assert_eq!(signer.redeem(&issued.token, 1059).unwrap(), grant());
-        assert!(why(signer.redeem(&issued.token, 1059)).contains("used before"));
+        assert!(why(signer.redeem(&issued.token, asked(), 999)).contains("not valid yet"));
+        assert!(why(signer.redeem(&issued.token, asked(), 1060)).contains("expired"));
+        let other = signer.redeem(&issued.token, Digest::of(b"Why not?"), 1059);
+        assert!(why(other).contains("another prompt"));
+        // That try has not used it up.
+        assert_eq!(
+            signer.redeem(&issued.token, asked(), 1059).unwrap(),
+            grant()
+        );
+        assert!(why(signer.redeem(&issued.token, asked(), 1059)).contains("used before"));
         // The key is the same after a restart.
         let again = Signer::load_or_create(&folder.path().join("key")).unwrap();
         assert_eq!(again.pem, signer.pem);
         let next = signer.issue(&grant(), "id-2", 1000).unwrap();
-        assert_eq!(again.redeem(&next.token, 1000).unwrap(), grant());
+        assert_eq!(again.redeem(&next.token, asked(), 1000).unwrap(), grant());
     }
 
     #[test]
@@ -283,18 +298,18 @@ mod tests {
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let touched = String::from_utf8(bytes).unwrap();
             // The last character of a signature has bits that mean nothing.
-            assert!(signer.redeem(&touched, 1000).is_err(), "at {at}");
+            assert!(signer.redeem(&touched, asked(), 1000).is_err(), "at {at}");
         }
         for garbage in ["", ".", "..", "a.b.c", &"x".repeat(MAX_TOKEN + 1)] {
-            assert!(why(signer.redeem(garbage, 1000)).contains("Invalid session token"));
+            assert!(why(signer.redeem(garbage, asked(), 1000)).contains("Invalid session token"));
         }
         let (_other_folder, other) = self::signer();
-        assert!(why(other.redeem(&token, 1000)).contains("not this coordinator's"));
+        assert!(why(other.redeem(&token, asked(), 1000)).contains("not this coordinator's"));
         let none = token.split('.').nth(1).unwrap();
         let url = general_purpose::URL_SAFE_NO_PAD;
         let unsigned = format!("{}.{none}.", url.encode(r#"{"alg":"none"}"#));
-        assert!(signer.redeem(&unsigned, 1000).is_err());
-        assert!(signer.redeem(&token, 1000).is_ok());
+        assert!(signer.redeem(&unsigned, asked(), 1000).is_err());
+        assert!(signer.redeem(&token, asked(), 1000).is_ok());
     }
 
     /// RFC 7468: what verifiers elsewhere read.

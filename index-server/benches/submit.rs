@@ -97,6 +97,7 @@ refuse! {
     rotate_issuer_key: RotateIssuerKeyRequest -> RotateIssuerKeyResponse;
     revoke_assignment: RevokeAssignmentRequest -> RevokeAssignmentResponse;
     list_deployments: ListDeploymentsRequest -> ListDeploymentsResponse;
+    permit_ask: PermitAskRequest -> PermitAskResponse;
 }
 
 /// What one turn measured.

@@ -195,6 +195,12 @@ impl BoundIndex {
         self.keypair.peer_id()
     }
 
+    /// The key that the index runs under.
+    #[must_use]
+    pub const fn keypair(&self) -> &Arc<Keypair> {
+        &self.keypair
+    }
+
     /// Where gRPC will be served.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

@@ -238,6 +238,11 @@ impl Resident {
         self.askers.admit(asker, &self.owner, allowed)
     }
 
+    /// The job that keeps it.
+    pub(crate) const fn job(&self) -> JobId {
+        self.job
+    }
+
     /// Asks it. The answer ends with its stream, and its stream with the answer.
     pub(crate) fn ask(self: &Arc<Self>, ask: Ask) -> Result<AnswerStream, NotAsked> {
         self.taken_in(ask).inspect_err(|_| {

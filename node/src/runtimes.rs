@@ -11,11 +11,14 @@ use tokio::{io::AsyncReadExt as _, process::Child, time::timeout};
 
 use crate::{
     config::AllowedRuntimes,
-    worker::{Spawner, WorkerCommand, end_group},
+    worker::{Group, Spawner, WorkerCommand, end_group},
 };
 
 /// How long a small program may take, with all that starts it.
 const PROBE_WAIT: Duration = Duration::from_secs(20);
+
+/// Memory that a small program may take, in bytes.
+const PROBE_MEMORY: u64 = 1 << 30;
 
 /// Bytes of a probe's answer that are read.
 const MAX_ANSWER: u64 = 16 * 1024;
@@ -95,6 +98,9 @@ async fn probe(
         .spawn(command.probe_runtime(runtime))
         .await
         .map_err(|error| format!("the probe could not be started: {error}"))?;
+    // Under what a worker is put for a program, and then it may begin.
+    let _group = child.id().and_then(|pid| Group::around(pid, PROBE_MEMORY));
+    drop(child.stdin.take());
     let answer = timeout(PROBE_WAIT, Box::pin(answer(&mut child))).await;
     // Whatever it said, nothing of it is left.
     end_group(&mut child).await;

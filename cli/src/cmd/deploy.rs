@@ -58,7 +58,7 @@ pub(crate) struct Flags {
     /// A key that may ask it, too; may be repeated
     #[arg(long, value_name = "PEER", conflicts_with = "anyone")]
     peer: Vec<PeerId>,
-    /// Let every key ask that the node's owner allows
+    /// Let every key ask that the index or the owner of the node lets in
     #[arg(long)]
     anyone: bool,
     #[command(flatten)]

@@ -127,7 +127,10 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
         address: running.address(),
         mesh: running.mesh_addresses(),
         metrics: running.metrics_address(),
-        more: json!({ "rest": foreign.as_ref().and_then(|foreign| foreign.rest) }),
+        more: json!({
+            "rest": foreign.as_ref().and_then(|foreign| foreign.rest),
+            "listeners": foreign.as_ref().map_or(&[][..], |foreign| &foreign.listeners),
+        }),
     };
     ready.print(output)?;
     let ended = running.wait();

@@ -18,7 +18,6 @@ use crate::support::{Mesh, PATIENCE, stderr, tiny};
 
 const SETTINGS: &str = r#"
 residents = 2
-open = true
 [gateway]
 legacy = ["dim"]
 "#;

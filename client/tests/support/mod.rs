@@ -448,6 +448,13 @@ impl index_server::Index for Shown {
         Ok(Response::new(v1::RenewAssignmentResponse { assignment }))
     }
 
+    async fn permit_ask(
+        &self,
+        _: Request<v1::PermitAskRequest>,
+    ) -> Result<Response<v1::PermitAskResponse>, Status> {
+        nothing()
+    }
+
     async fn list_nodes(
         &self,
         request: Request<v1::ListNodesRequest>,

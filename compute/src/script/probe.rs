@@ -1,7 +1,10 @@
 //! Whether a runtime works on this machine, found out by running a small program in
 //! it: `embermesh worker --probe-runtime python` prints one line of JSON.
 
-use std::process::ExitCode;
+use std::{
+    io::{IsTerminal as _, Read as _},
+    process::ExitCode,
+};
 
 use embermesh_job::spec::Runtime;
 use serde::{Deserialize, Serialize};
@@ -21,8 +24,14 @@ pub enum RuntimeReport {
     Fault(String),
 }
 
-/// Probes a runtime in this process and prints what came of it.
+/// Probes a runtime in this process and prints what came of it. It begins when its input
+/// ends: who starts it may have to put it somewhere first.
 pub(crate) fn main(runtime: Runtime) -> ExitCode {
+    let mut input = std::io::stdin();
+    if !input.is_terminal() {
+        // Whatever comes of it, there is nothing more to wait for.
+        let _ = input.read(&mut [0]);
+    }
     let report = match probe(runtime) {
         Ok(name) => RuntimeReport::Works(name),
         Err(ScriptFailed::NoRuntime(reason)) => RuntimeReport::Fault(reason),

@@ -118,6 +118,8 @@ impl Ceilings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Method {
+    /// Ask the model that the task keeps resident.
+    Ask,
     /// Join the task's stream.
     Attach,
     /// Stop the task.
@@ -136,7 +138,8 @@ pub enum Method {
 
 impl Method {
     /// Every method, in the order of their words.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Ask,
         Self::Attach,
         Self::Cancel,
         Self::FetchBlob,
@@ -150,6 +153,7 @@ impl Method {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Ask => "ask",
             Self::Attach => "attach",
             Self::Cancel => "cancel",
             Self::FetchBlob => "fetch_blob",

@@ -46,12 +46,12 @@ pub trait Sessions: Send + Sync + 'static {
     /// Gives a session.
     async fn issue(&self, grant: &Grant) -> Result<Issued, Failure>;
 
-    /// Takes a session: once.
+    /// Takes a session for a prompt: once.
     ///
     /// # Errors
-    /// `Unauthenticated` for a token that does not verify, has expired, or was taken
-    /// before.
-    async fn redeem(&self, token: &str) -> Result<Grant, Failure>;
+    /// `Unauthenticated` for a token that does not verify, has expired, was given for
+    /// another prompt, or was taken before.
+    async fn redeem(&self, token: &str, prompt: Digest) -> Result<Grant, Failure>;
 
     /// The key that verifies sessions, as PEM (SubjectPublicKeyInfo, RFC 7468). It stays
     /// the same across restarts.

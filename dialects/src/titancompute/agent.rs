@@ -14,7 +14,7 @@ use wire::agent_service_server::AgentService;
 
 use super::coordinator::free_mb;
 use crate::{
-    ErrorCode, Failure,
+    Failure,
     port::{models::Models, nodes::Nodes, sessions::Sessions},
 };
 
@@ -133,13 +133,8 @@ impl<P: Models + Nodes + Sessions> AgentService for Agent<P> {
     ) -> Result<Response<Responses>, Status> {
         let said = request.into_inner();
         let ask = ask(&said)?;
-        let grant = self.port.redeem(&said.session_token).await?;
-        if let Some(digest) = grant.prompt
-            && digest != Digest::of(said.prompt.as_bytes())
-        {
-            let message = "Invalid session token: it was given for another prompt";
-            return Err(Failure::new(ErrorCode::Unauthenticated, message).into());
-        }
+        let prompt = Digest::of(said.prompt.as_bytes());
+        let grant = self.port.redeem(&said.session_token, prompt).await?;
         let session = said.session_token;
         let parts = self.port.ask(&grant.client, &grant.model, ask).await?;
         let port = Arc::clone(&self.port);

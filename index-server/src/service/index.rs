@@ -297,4 +297,19 @@ impl index_server::Index for IndexService {
             deployments: found.into_iter().map(Into::into).collect(),
         }))
     }
+
+    async fn permit_ask(
+        &self,
+        request: Request<v1::PermitAskRequest>,
+    ) -> Result<Response<v1::PermitAskResponse>, Status> {
+        let caller = Caller::peer_of(&request)?;
+        let job = parse::job_id(&request.get_ref().job_id)?;
+        let permit = Command::PermitAsk { job, caller };
+        let Reply::Assignment(permission) = self.call(permit).await? else {
+            return Err(mismatch());
+        };
+        Ok(Response::new(v1::PermitAskResponse {
+            assignment: Some((*permission).into()),
+        }))
+    }
 }

@@ -122,6 +122,13 @@ pub enum Command {
         /// The caller's proven key.
         caller: PeerId,
     },
+    /// A token by which the caller may ask a deployment.
+    PermitAsk {
+        /// Which.
+        job: JobId,
+        /// The caller's proven key.
+        caller: PeerId,
+    },
     /// Move money. Who may do what is in [`embermesh_job::ledger`]; the index's own
     /// key and its administrators may act for any account.
     Enter(Box<Entry>),
@@ -189,6 +196,7 @@ impl Command {
             Self::KeySet => "key_set",
             Self::Nodes { .. } => "nodes",
             Self::Deployments { .. } => "deployments",
+            Self::PermitAsk { .. } => "permit_ask",
             Self::Enter(_) => "enter",
             Self::Balance { .. } => "balance",
             Self::Register { .. } => "register",
@@ -268,7 +276,7 @@ pub enum Reply {
     Jobs(Vec<JobSnapshot>),
     /// To `Cancel`.
     Job(Box<JobSnapshot>),
-    /// To `Renew`.
+    /// To `Renew` and `PermitAsk`.
     Assignment(Box<NodeAssignment>),
     /// To `Revoke`, `RotateIssuerKey` and `KeySet`: the signed statement.
     Statement(Bytes),

@@ -148,6 +148,7 @@ impl State {
             Command::KeySet => Ok(self.key_set()),
             Command::Nodes { after, most } => Ok(self.list_nodes(after, most, now)),
             Command::Deployments { caller } => Ok(self.deployments(caller)),
+            Command::PermitAsk { job, caller } => self.permit_ask(job, caller, now),
             Command::Enter(entry) => self.enter(*entry, now),
             Command::Balance { caller, account } => self.balance(caller, account, now),
             Command::Register { node, advert } => self.register(node, advert, now),

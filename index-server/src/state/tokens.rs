@@ -1,7 +1,7 @@
 //! Assignments: the token, the node's address, and how long both are good.
 
 use embermesh_crypto::{
-    ids::{JobId, TokenId},
+    ids::{JobId, PeerId, TokenId},
     time::UnixMillis,
     token::{Claims, Methods},
 };
@@ -14,6 +14,19 @@ impl State {
     /// is the attempt's, however often it is signed, so that withdrawing it
     /// withdraws every copy.
     pub(super) fn assignment(&self, id: JobId, now: UnixMillis) -> Result<NodeAssignment, Refused> {
+        let record = self.jobs.get(&id).ok_or(Refused::UnknownJob(id))?;
+        self.permission(id, record.job.owner, Methods::all(), now)
+    }
+
+    /// The permission for somebody to do some of what can be done with a job's current
+    /// attempt. Who may have it is the caller's to judge.
+    pub(super) fn permission(
+        &self,
+        id: JobId,
+        client: PeerId,
+        methods: Methods,
+        now: UnixMillis,
+    ) -> Result<NodeAssignment, Refused> {
         let record = self.jobs.get(&id).ok_or(Refused::UnknownJob(id))?;
         let (attempt, open) = match (record.running(), &record.open) {
             (Some(attempt), Some(open)) => (attempt, open),
@@ -32,13 +45,13 @@ impl State {
         let expires_at = issued_at.saturating_add(self.settings.token_lifetime.as_secs());
         let claims = Claims {
             issuer: self.issuer.signer().ok_or(Refused::NoIssuerKey)?,
-            client: record.job.owner,
+            client,
             node: attempt.node,
             job: id,
             task: TASK,
             epoch: attempt.epoch,
             spec: record.job.spec_digest,
-            methods: Methods::all(),
+            methods,
             ceilings: open.limits.ceilings(),
             token_id: attempt.token_id,
             issued_at,

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use embermesh_crypto::ids::PeerId;
+use embermesh_crypto::{
+    ids::{JobId, PeerId},
+    time::UnixMillis,
+    token::{Bearer, Method, Refusal},
+};
 use embermesh_job::ask::Ask;
 use embermesh_proto::v1;
 use futures::{Stream, stream};
@@ -52,10 +56,15 @@ pub(super) fn infer(
         )));
     }
     // Who may not ask hears so before what was asked is looked at.
+    let permitted = permitted(gate, asker, &request.token)?;
+    let allowed = gate.allows(&asker) || permitted.is_some();
     let model = site
         .residents
-        .find(&request.model, &asker, gate.allows(&asker))
+        .find(&request.model, &asker, allowed)
         .map_err(|not| not_asked(&not))?;
+    if permitted.is_some_and(|job| job != model.job()) && !gate.allows(&asker) {
+        return Err(refusal::token(&Refusal::WrongJob));
+    }
     let ask = Ask::from_json(&request.ask)
         .map_err(|error| Status::invalid_argument(format!("ask: {error}")))?;
     let answer = model.ask(ask).map_err(|not| not_asked(&not))?;
@@ -66,6 +75,20 @@ pub(super) fn infer(
         closing,
     };
     Ok(stream::unfold(Some(under_way), next))
+}
+
+/// The deployment that a token lets the caller ask, if he shows one.
+#[allow(clippy::result_large_err)]
+fn permitted(gate: &Gate, asker: PeerId, token: &str) -> Result<Option<JobId>, Status> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let bearer = Bearer::Peer(asker);
+    let now = UnixMillis::now();
+    let passed = gate
+        .pass(token, bearer, Method::Ask, None, None, now)
+        .map_err(|refusal| refusal::token(&refusal))?;
+    Ok(Some(passed.assignment.claims().job))
 }
 
 struct UnderWay {

@@ -113,7 +113,7 @@ impl Places {
                     .to_str()
                     .is_some_and(|name| name.starts_with(PREFIX));
                 if ours {
-                    let _ = fs::remove_dir(entry.path());
+                    emptied(&entry.path());
                 }
             }
         }
@@ -259,8 +259,19 @@ impl Drop for Group {
 /// Removes what can be removed, and gives the rest.
 fn left(folders: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut left = folders;
-    left.retain(|folder| fs::remove_dir(folder).is_err() && folder.exists());
+    left.retain(|folder| !emptied(folder) && folder.exists());
     left
+}
+
+/// Removes a group, and first those inside it, which a worker has made for its program.
+/// The kernel keeps what a process is in.
+fn emptied(group: &Path) -> bool {
+    for inside in fs::read_dir(group).into_iter().flatten().flatten() {
+        if inside.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = fs::remove_dir(inside.path());
+        }
+    }
+    fs::remove_dir(group).is_ok()
 }
 
 async fn remove(folders: Vec<PathBuf>) {
@@ -281,6 +292,15 @@ mod tests {
 
     fn root() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_group_goes_with_those_inside_it() {
+        let root = root();
+        let group = root.path().join("embermesh-worker-1");
+        fs::create_dir_all(group.join("embermesh-script-2")).unwrap();
+        assert_eq!(left(vec![group.clone()]), Vec::<PathBuf>::new());
+        assert!(!group.exists());
     }
 
     #[test]

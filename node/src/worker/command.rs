@@ -83,11 +83,11 @@ impl WorkerCommand {
         command
     }
 
-    /// A probe of a runtime.
+    /// A probe of a runtime. It begins when its input ends, so that it can be put into
+    /// its place before.
     pub(crate) fn probe_runtime(&self, runtime: Runtime) -> Command {
         let mut command = self.bare();
         command.args([probe::FLAG, runtime.as_str()]);
-        command.stdin(Stdio::null());
         command
     }
 

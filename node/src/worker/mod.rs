@@ -16,7 +16,7 @@ mod spawner;
 mod tail;
 mod warm;
 
-pub(crate) use cgroup::describe as describe_groups;
+pub(crate) use cgroup::{Group, describe as describe_groups};
 pub(crate) use command::WorkerCommand;
 pub(crate) use group::end_group;
 pub(crate) use process::{Worker, WorkerLost};

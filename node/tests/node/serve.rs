@@ -6,6 +6,7 @@ use std::time::Duration;
 use embermesh_crypto::{
     digest::Digest,
     statement::{Outcome, Receipt, Signed},
+    token::{self, Claims, Method},
 };
 use embermesh_job::{
     ask::{Ask, Part},
@@ -20,7 +21,7 @@ use embermesh_proto::v1;
 use tonic::{Code, Status, Streaming};
 
 use crate::support::{
-    Caller, LONG, all, caller, config, digits, key, spec as spec_of, start, tiny, until, word,
+    Caller, LONG, all, caller, config, digits, job, key, spec as spec_of, start, tiny, until, word,
 };
 
 /// Tokens that a text may have: enough that none ends while a test looks.
@@ -86,6 +87,22 @@ async fn ask(
         model: model.to_owned(),
         within_ms,
         ask: ask.to_json().unwrap().into(),
+        token: String::new(),
+    };
+    Ok(who.stub.clone().infer(request).await?.into_inner())
+}
+
+/// Asks with a token.
+async fn ask_by(
+    who: &Caller,
+    model: &str,
+    token: String,
+) -> Result<Streaming<v1::InferUpdate>, Status> {
+    let request = v1::InferRequest {
+        model: model.to_owned(),
+        within_ms: 0,
+        ask: text("a", 1, 3).to_json().unwrap().into(),
+        token,
     };
     Ok(who.stub.clone().infer(request).await?.into_inner())
 }
@@ -245,6 +262,92 @@ async fn who_may_not_ask_is_refused_and_sees_nothing() {
     node.stop().await.unwrap();
 }
 
+/// A permission that whom the node believes has signed lets a stranger ask what anyone
+/// may, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_opens_one_model_to_one_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.open = false;
+    config.allow = vec![key(2).peer_id()];
+    config.residents = 3;
+    let node = start(config, 1).await;
+    let owner = caller(&node, 2).await;
+    let stranger = caller(&node, 3).await;
+    let mut deployments = Vec::new();
+    for (number, name, askers) in [
+        (1, "mine", Askers::Owner),
+        (2, "open", Askers::Anyone),
+        (3, "other", Askers::Anyone),
+    ] {
+        let mut spec = deployment(askers, 1, 0);
+        spec.name = name.to_owned();
+        let stream = deploy(&owner, number, &spec).await;
+        deployments.push((spec, stream));
+    }
+    let permit = |number: u8, change: &dyn Fn(&mut Claims)| {
+        let (spec, _) = &deployments[usize::from(number) - 1];
+        let mut claims = stranger.claims(number, spec);
+        claims.issuer = key(1).peer_id();
+        claims.methods = [Method::Ask].into_iter().collect();
+        change(&mut claims);
+        let signer = if claims.issuer == key(1).peer_id() {
+            1
+        } else {
+            3
+        };
+        token::issue(&claims, &key(signer)).unwrap()
+    };
+    let as_it_is = |_: &mut Claims| {};
+    for what in ["open".to_owned(), job(2).to_string()] {
+        // By its name too, though another is open to whoever has a permission.
+        let mut answer = ask_by(&stranger, &what, permit(2, &as_it_is))
+            .await
+            .unwrap();
+        assert_eq!(whole(&mut answer).await.unwrap().1, 3);
+    }
+    let refused = [
+        ("open", permit(3, &as_it_is), "wrong_job"),
+        ("mine", permit(1, &as_it_is), "not_an_asker"),
+        (
+            "open",
+            permit(2, &|claims| claims.issuer = claims.client),
+            "unknown_issuer",
+        ),
+        (
+            "open",
+            permit(2, &|claims| claims.client = key(4).peer_id()),
+            "wrong_client",
+        ),
+        (
+            "open",
+            permit(2, &|claims| claims.node = key(5).peer_id()),
+            "wrong_node",
+        ),
+        (
+            "open",
+            permit(2, &|claims| {
+                claims.methods = [Method::Run].into_iter().collect()
+            }),
+            "method_not_allowed",
+        ),
+        ("open", "x.y.z".to_owned(), "malformed"),
+    ];
+    for (model, token, why) in refused {
+        let refused = ask_by(&stranger, model, token).await.unwrap_err();
+        assert_eq!(word(&refused), why, "{refused}");
+    }
+    // It lets nobody do what else can be done with a job.
+    let control = v1::ControlRequest {
+        token: permit(2, &as_it_is),
+        job_id: job(2).to_string(),
+        ..v1::ControlRequest::default()
+    };
+    let refused = stranger.stub.clone().cancel(control).await.unwrap_err();
+    assert_eq!(word(&refused), "method_not_allowed");
+    node.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_much_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
@@ -273,6 +376,7 @@ async fn what_is_too_much_is_refused_in_words() {
             model: model.to_owned(),
             within_ms,
             ask: asked.to_vec().into(),
+            token: String::new(),
         };
         let refused = owner.stub.clone().infer(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");

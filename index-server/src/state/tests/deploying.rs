@@ -1,5 +1,6 @@
 //! Deployments: who sees them, and where they are placed.
 
+use embermesh_crypto::token::{self, Method};
 use embermesh_job::{
     event::Loaded,
     spec::{Askers, LanguageModel, Serve, Served},
@@ -83,6 +84,39 @@ fn deployments_are_shown_to_those_who_may_ask_until_they_end() {
     let caller = owner.peer_id();
     world.handle(Command::Cancel { job, caller }).unwrap();
     assert_eq!(names(world.deployments(&owner)), ["all", "some"]);
+}
+
+#[test]
+fn who_may_ask_gets_a_permission_for_that_and_for_nothing_else() {
+    let mut world = World::new();
+    world.register_with(&key(1), 4, 1);
+    let deploy = |world: &mut World, askers| {
+        let deployed = world.submit(deployment("it", askers)).unwrap();
+        deployed.job.job.id
+    };
+    let mine = deploy(&mut world, Askers::Owner);
+    let some = deploy(&mut world, Askers::Peers(vec![key(2).peer_id()]));
+    let all = deploy(&mut world, Askers::Anyone);
+    let no_model = world.submit(spec("no deployment")).unwrap().job.job.id;
+    let mut permit = |job, caller: &Keypair| {
+        let caller = caller.peer_id();
+        match world.handle(Command::PermitAsk { job, caller })? {
+            Reply::Assignment(permit) => Ok(*permit),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (job, caller) in [(mine, 100), (some, 2), (all, 2), (all, 3)] {
+        let permit = permit(job, &key(caller)).unwrap();
+        assert_eq!((permit.job, permit.node.peer), (job, key(1).peer_id()));
+        let said = token::inspect(&permit.token, permit.expires_at).unwrap();
+        assert_eq!(said.claims.client, key(caller).peer_id());
+        let methods: Vec<Method> = said.claims.methods.iter().collect();
+        assert_eq!(methods, [Method::Ask]);
+    }
+    for (job, caller) in [(mine, 2), (some, 3), (no_model, 100)] {
+        let refused = permit(job, &key(caller)).unwrap_err();
+        assert!(matches!(refused, Refused::UnknownJob(id) if id == job));
+    }
 }
 
 #[test]
