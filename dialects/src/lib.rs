@@ -6,9 +6,14 @@
 //! - [`port`]: the verbs that adapters need, as traits, with the types of their
 //!   arguments and answers. Whoever serves a dialect implements them.
 //!
+//! And the systems:
+//!
+//! - [`cyxwiz`]: jobs, nodes and wallets of CyxWiz.
+//!
 //! [`Dialect`] names the systems and [`Profile`] the form of a wire; [`Failure`] is the
 //! one closed list of errors, which each dialect renders in its own style.
 
+pub mod cyxwiz;
 mod dialect;
 mod failure;
 pub mod port;
