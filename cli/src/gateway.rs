@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -24,6 +25,8 @@ use crate::exit::WrongInput;
 pub(crate) struct GatewaySection {
     /// The systems, on the port of the index.
     dialects: Vec<Dialect>,
+    /// The form of their wires, where the documented one is not the one that shipped.
+    profile: Profile,
     /// Those of them whose clients are believed without a token, from this machine or
     /// from `legacy_from`.
     legacy: Vec<Dialect>,
@@ -54,7 +57,8 @@ pub(crate) struct ListenerSection {
 impl Default for GatewaySection {
     fn default() -> Self {
         Self {
-            dialects: vec![Dialect::TitanCompute, Dialect::Dim],
+            dialects: vec![Dialect::TitanCompute, Dialect::Dim, Dialect::CyxWiz],
+            profile: Profile::default(),
             legacy: Vec::new(),
             legacy_from: Vec::new(),
             rest: String::new(),
@@ -99,6 +103,11 @@ fn address(setting: &str, text: &str) -> anyhow::Result<SocketAddr> {
     found.ok_or_else(|| WrongInput(format!("{setting}: `{text}` is not host:port")).into())
 }
 
+/// The gateway's part of the folder of an index.
+pub(crate) fn folder(config: &IndexConfig) -> PathBuf {
+    config.data_dir.join("gateway")
+}
+
 /// A gateway that runs.
 pub(crate) struct Running {
     gateway: Gateway,
@@ -140,7 +149,7 @@ pub(crate) async fn start(
     let endpoint = config.advertise.first().cloned();
     let gateway = Gateway::start(
         GatewayConfig {
-            folder: config.data_dir.join("gateway"),
+            folder: folder(config),
             index: IndexTarget {
                 address: here.to_string(),
                 peer: Some(bound.peer_id()),
@@ -181,7 +190,7 @@ pub(crate) async fn start(
         let served = gateway.serve_on(listener, &identity, dialects, more.profile);
         serving.push(served.await?);
     }
-    let services = gateway.services(&section.dialects, Profile::default());
+    let services = gateway.services(&section.dialects, section.profile);
     let beside = Beside {
         mount: Some(services.mount),
         names: services.names,
