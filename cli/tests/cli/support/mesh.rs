@@ -110,6 +110,13 @@ impl Mesh {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Runs a command that speaks to no index and must succeed, for its JSON.
+    pub(crate) async fn local(&self, words: &[&str]) -> Value {
+        let output = run(self.path(), &[&["-o", "json"], words].concat()).await;
+        assert!(output.status.success(), "{words:?}: {}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// Starts a client command whose lines are read as they come.
     pub(crate) fn stream(&self, words: &[&str]) -> Stream {
         let mut all = vec!["-o", "jsonl"];
