@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    agents,
     clients::Clients,
     folder::Folders,
     jobs::Table,
@@ -97,6 +98,7 @@ pub(crate) struct Inner {
     pub(crate) loads: Loads,
     pub(crate) plans: Plans,
     pub(crate) signer: Signer,
+    pub(crate) agents: agents::Table,
     pub(crate) endpoint: String,
     pub(crate) started_at: UnixMillis,
     pub(crate) tasks: TaskTracker,
@@ -123,6 +125,7 @@ impl Gateway {
         let store = Store::open(&config.folder.join("gateway.sqlite")).await?;
         let users = config.folder.join(USERS);
         let users = UserStore::open(&users, config.policies, Arc::new(UnixMillis::now)).await?;
+        let agents = agents::Table::load(&store, UnixMillis::now()).await?;
         let options = Options {
             mesh: config.mesh,
             ..Options::default()
@@ -138,6 +141,7 @@ impl Gateway {
                 loads: Loads::default(),
                 plans: Plans::default(),
                 signer,
+                agents,
                 endpoint: config.endpoint,
                 started_at: UnixMillis::now(),
                 tasks: TaskTracker::new(),

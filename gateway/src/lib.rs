@@ -22,6 +22,7 @@
 //! - `failure`: errors of the mesh in the words of the dialects.
 
 mod accounts;
+mod agents;
 mod clients;
 mod failure;
 mod folder;

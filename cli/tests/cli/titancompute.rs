@@ -1,9 +1,11 @@
 //! A client of TitanCompute asks the coordinator which agent answers, and streams the
 //! tokens of a real model.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use embermesh_proto::titancompute::{
-    AgentStatusRequest, InferenceRequest, PublicKeyRequest, StatusRequest, StreamRequest,
-    agent_service_client::AgentServiceClient, coordinator_service_client::CoordinatorServiceClient,
+    AgentRegistration, AgentStatusRequest, HealthUpdate, InferenceRequest, PublicKeyRequest,
+    StatusRequest, StreamRequest, agent_service_client::AgentServiceClient,
+    coordinator_service_client::CoordinatorServiceClient,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -226,4 +228,121 @@ async fn without_a_token_nobody_is_believed_unless_the_operator_says_so() {
     let mut coordinator = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
     let refused = coordinator.request_inference(asked("x")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+/// A call by whom a pass was given to.
+async fn by<T>(mesh: &Mesh, name: &str, message: T) -> tonic::Request<T> {
+    let folder = mesh.path().join("index");
+    let words = ["index", "pass", "titancompute", name, "--data-dir"];
+    let pass = mesh
+        .local(&[&words[..], &[folder.to_str().unwrap()]].concat())
+        .await;
+    let mut request = tonic::Request::new(message);
+    let bearer = format!("Bearer {}", pass["token"].as_str().unwrap());
+    request
+        .metadata_mut()
+        .insert("authorization", bearer.parse().unwrap());
+    request
+}
+
+/// An agent that is no node joins, is sent clients with sessions that name it, is nobody
+/// else's, and need not join again when the index was killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_agent_joins_and_is_sent_clients() {
+    let mut mesh = Mesh::start(0).await;
+    let offer = |id: &str, endpoint: &str| AgentRegistration {
+        agent_id: id.to_owned(),
+        endpoint: endpoint.to_owned(),
+        total_ram_mb: 16_000,
+        max_jobs: 2,
+        supported_models: vec!["llama3.1:8b".to_owned()],
+        ..AgentRegistration::default()
+    };
+    let health = |running: i32| HealthUpdate {
+        agent_id: "agent-1".to_owned(),
+        free_ram_mb: 8_000,
+        running_jobs: running,
+        rtt_ms: 12.5,
+        ..HealthUpdate::default()
+    };
+    let asked = || InferenceRequest {
+        client_id: "alice".to_owned(),
+        model: "llama3.1:8b".to_owned(),
+        prompt: "Why?".to_owned(),
+        ..InferenceRequest::default()
+    };
+    let mut stub = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
+    let agent = offer("agent-1", "10.0.0.7:50052");
+    let nobody = stub.register_agent(agent.clone()).await.unwrap_err();
+    assert_eq!(nobody.code(), Code::Unauthenticated);
+    let early = by(&mesh, "ops", futures::stream::iter([health(0)])).await;
+    let mut acks = stub.report_health(early).await.unwrap().into_inner();
+    let ack = acks.message().await.unwrap().unwrap();
+    assert_eq!(ack.status, "error");
+    assert!(ack.message.contains("agent-1 not registered"), "{ack:?}");
+
+    let joined = stub.register_agent(by(&mesh, "ops", agent.clone()).await);
+    let joined = joined.await.unwrap().into_inner();
+    assert_eq!(joined.status, "success");
+    assert!(joined.heartbeat_interval_seconds > 0);
+    let stolen = by(&mesh, "thief", offer("agent-1", "10.6.6.6:1")).await;
+    let stolen = stub.register_agent(stolen).await.unwrap_err();
+    assert_eq!(stolen.code(), Code::PermissionDenied);
+    for (endpoint, models) in [
+        ("nowhere", 1),
+        ("a b:1", 1),
+        ("http://x:1", 1),
+        ("a:1", 300),
+    ] {
+        let mut wrong = offer("agent-2", endpoint);
+        wrong.supported_models = vec!["m".to_owned(); models];
+        let wrong = by(&mesh, "ops", wrong).await;
+        let refused = stub.register_agent(wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{endpoint}");
+    }
+
+    // The index is killed; the agent only goes on saying how it is.
+    mesh.restart_index(std::time::Duration::ZERO).await;
+    let mut stub = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
+    let alive = by(&mesh, "ops", futures::stream::iter([health(1)])).await;
+    let mut acks = stub.report_health(alive).await.unwrap().into_inner();
+    let ack = acks.message().await.unwrap().unwrap();
+    assert_eq!(
+        (ack.status.as_str(), ack.agent_id.as_str()),
+        ("ok", "agent-1")
+    );
+    let session = stub.request_inference(by(&mesh, "alice", asked()).await);
+    let session = session.await.unwrap().into_inner();
+    assert_eq!(session.agent_endpoint, "10.0.0.7:50052");
+    assert_eq!(session.agent_id, "agent-1");
+    assert!((session.estimated_rtt_ms - 12.5).abs() < 1e-9);
+    let claims = session.session_token.split('.').nth(1).unwrap();
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    for (name, value) in [
+        ("agent_id", "agent-1"),
+        ("client_id", "alice"),
+        ("model", "llama3.1:8b"),
+    ] {
+        assert_eq!(claims[name], value);
+    }
+    for name in ["jti", "iat", "exp", "nbf", "iss"] {
+        assert!(!claims[name].is_null(), "{name}");
+    }
+    let status = StatusRequest {
+        include_agents: true,
+        ..StatusRequest::default()
+    };
+    let status = stub.query_system_status(status).await.unwrap().into_inner();
+    assert_eq!((status.total_agents, status.healthy_agents), (1, 1));
+    assert_eq!((status.total_jobs, status.agents[0].running_jobs), (1, 1));
+
+    // One that is full is sent nobody.
+    let full = by(&mesh, "ops", futures::stream::iter([health(2)])).await;
+    let mut acks = stub.report_health(full).await.unwrap().into_inner();
+    acks.message().await.unwrap().unwrap();
+    let nobody = stub.request_inference(by(&mesh, "alice", asked()).await);
+    let nobody = nobody.await.unwrap_err();
+    assert_eq!(nobody.code(), Code::Unavailable);
+    assert!(nobody.message().contains("no agents available"), "{nobody}");
 }

@@ -7,9 +7,11 @@
 //! - [`nodes`]: who could run something.
 //! - [`models`]: models that answer.
 //! - [`plans`]: jobs of several tasks.
+//! - [`agents`]: programs of foreign systems that answer for models.
 //! - [`sessions`]: permissions to ask a model once.
 
 pub mod accounts;
+pub mod agents;
 pub mod jobs;
 pub mod models;
 pub mod nodes;

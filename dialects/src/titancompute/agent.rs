@@ -14,8 +14,8 @@ use wire::agent_service_server::AgentService;
 
 use super::coordinator::free_mb;
 use crate::{
-    Failure,
-    port::{models::Models, nodes::Nodes, sessions::Sessions},
+    Dialect, Failure,
+    port::{agents::Agents, models::Models, nodes::Nodes, sessions::Sessions},
 };
 
 /// Tokens of an answer, where the call does not say.
@@ -124,7 +124,7 @@ fn render(session: &str, part: Part, now: UnixMillis) -> Result<wire::StreamResp
 type Responses = Pin<Box<dyn Stream<Item = Result<wire::StreamResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl<P: Models + Nodes + Sessions> AgentService for Agent<P> {
+impl<P: Models + Nodes + Sessions + Agents> AgentService for Agent<P> {
     type StreamInferenceStream = Responses;
 
     async fn stream_inference(
@@ -161,6 +161,20 @@ impl<P: Models + Nodes + Sessions> AgentService for Agent<P> {
         request: Request<wire::AgentStatusRequest>,
     ) -> Result<Response<wire::AgentStatusResponse>, Status> {
         let id = &request.get_ref().agent_id;
+        let agents = self.port.agents(Dialect::TitanCompute).await?;
+        if let Some(agent) = agents.iter().find(|agent| agent.offer.id == *id) {
+            let mb = |mb| i64::try_from(mb).unwrap_or(i64::MAX);
+            return Ok(Response::new(wire::AgentStatusResponse {
+                agent_id: id.clone(),
+                status: agent.standing.as_str().to_owned(),
+                free_vram_mb: mb(agent.health.free_vram_mb),
+                free_ram_mb: mb(agent.health.free_ram_mb),
+                active_sessions: i32::try_from(agent.health.running).unwrap_or(i32::MAX),
+                // It answers its clients by itself and tells nobody how often.
+                total_requests_processed: 0,
+                model_loaded: agent.offer.models.join(","),
+            }));
+        }
         let nodes = self.port.nodes().await?;
         let node = nodes
             .iter()

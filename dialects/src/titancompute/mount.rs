@@ -10,7 +10,7 @@ use embermesh_proto::titancompute::{
 use super::{Agent, Coordinator};
 use crate::{
     Mount,
-    port::{models::Models, nodes::Nodes, sessions::Sessions, users::Users},
+    port::{agents::Agents, models::Models, nodes::Nodes, sessions::Sessions, users::Users},
 };
 
 /// The largest request, in bytes: a prompt and room around it.
@@ -21,7 +21,7 @@ impl Mount {
     #[must_use]
     pub fn titancompute<P>(self, port: &Arc<P>) -> Self
     where
-        P: Users + Models + Nodes + Sessions,
+        P: Users + Models + Nodes + Sessions + Agents,
     {
         let coordinator = CoordinatorServiceServer::new(Coordinator::new(Arc::clone(port)))
             .max_decoding_message_size(MAX_REQUEST);

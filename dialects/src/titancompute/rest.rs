@@ -21,7 +21,7 @@ use wire::coordinator_service_server::CoordinatorService;
 use super::{Coordinator, ISSUER};
 use crate::{
     caller::Remote,
-    port::{models::Models, nodes::Nodes, sessions::Sessions, users::Users},
+    port::{agents::Agents, models::Models, nodes::Nodes, sessions::Sessions, users::Users},
 };
 
 /// The largest body of a request, in bytes.
@@ -29,7 +29,7 @@ const MAX_BODY: usize = 1 << 20;
 
 /// The paths, over a port. Served with `into_make_service_with_connect_info`, so that
 /// it is known where a call comes from.
-pub fn router<P: Users + Models + Nodes + Sessions>(port: Arc<P>) -> Router {
+pub fn router<P: Users + Models + Nodes + Sessions + Agents>(port: Arc<P>) -> Router {
     Router::new()
         .route("/api/v1/health", get(health))
         .route("/api/v1/status", get(status::<P>))
@@ -130,7 +130,7 @@ async fn health() -> Response {
     )
 }
 
-async fn status<P: Users + Models + Nodes + Sessions>(
+async fn status<P: Users + Models + Nodes + Sessions + Agents>(
     State(coordinator): State<Arc<Coordinator<P>>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
@@ -168,7 +168,7 @@ async fn status<P: Users + Models + Nodes + Sessions>(
     }
 }
 
-async fn inference<P: Users + Models + Nodes + Sessions>(
+async fn inference<P: Users + Models + Nodes + Sessions + Agents>(
     State(coordinator): State<Arc<Coordinator<P>>>,
     ConnectInfo(remote): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
