@@ -6,3 +6,7 @@
 //! a spec, brings inputs to the node, follows the stream, checks what it fetches. So the
 //! index and the nodes know nothing of dialects, a job of a foreign client belongs to a
 //! key like every job, and nobody reads or ends another's.
+//!
+//! - [`users`]: names, passwords, sessions, and whose word is taken without.
+
+pub mod users;
