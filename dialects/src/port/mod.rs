@@ -6,12 +6,14 @@
 //! - [`accounts`]: balances, holds, transfers, quotes.
 //! - [`nodes`]: who could run something.
 //! - [`models`]: models that answer.
+//! - [`workers`]: programs of foreign systems that take tasks.
 
 pub mod accounts;
 pub mod jobs;
 pub mod models;
 pub mod nodes;
 pub mod users;
+pub mod workers;
 
 use crate::Dialect;
 
