@@ -7,6 +7,7 @@
 //!   arguments and answers. Whoever serves a dialect implements them.
 //! - [`caller`]: who makes a call, as far as the call says.
 //! - [`dim`]: jobs over several nodes, in three patterns.
+//! - [`hivemind`]: programs in archives, run for their output and their files.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.
 //!
 //! [`Mount`] puts the services together. [`Dialect`] names the systems and [`Profile`]
@@ -16,6 +17,7 @@ pub mod caller;
 mod dialect;
 pub mod dim;
 mod failure;
+pub mod hivemind;
 mod mount;
 pub mod port;
 pub mod titancompute;
