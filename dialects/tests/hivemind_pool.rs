@@ -204,13 +204,15 @@ async fn a_worker_is_its_owners_and_speaks_only_of_tasks_that_it_was_given() {
         let kept = memory.kept();
         let (owner, offer) = &kept.workers["w"];
         assert_eq!(owner, "ada");
-        assert_eq!(offer.endpoint.as_deref(), Some("192.0.2.5:50052"));
+        assert_eq!((offer.host.as_str(), offer.port), ("192.0.2.5", 50_052));
+        assert_eq!(offer.form, Profile::Documented);
         assert_eq!(offer.gpu.as_deref(), Some("RTX 4090"));
         assert_eq!(offer.memory, 16 << 30);
     }
     // The shipped form, sent to the same listener.
     let shipped = shipped::RegisterWorkerNodeRequest {
         node_id: "s".to_owned(),
+        port: 50_053,
         gpu_name: "A100".to_owned(),
         ..shipped::RegisterWorkerNodeRequest::default()
     };
@@ -220,7 +222,12 @@ async fn a_worker_is_its_owners_and_speaks_only_of_tasks_that_it_was_given() {
         .await
         .unwrap();
     assert!(known.into_inner().success);
-    assert_eq!(memory.kept().workers["s"].1.gpu.as_deref(), Some("A100"));
+    {
+        let kept = memory.kept();
+        let (_, offer) = &kept.workers["s"];
+        assert_eq!(offer.gpu.as_deref(), Some("A100"));
+        assert_eq!(offer.form, Profile::Shipped);
+    }
 
     memory.kept().given.insert("t".to_owned(), "w".to_owned());
     let mut tasks = Tasks::new(channel);

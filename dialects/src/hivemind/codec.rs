@@ -19,6 +19,8 @@ use tonic::{
 };
 use tonic_prost::ProstEncoder;
 
+use crate::Profile;
+
 /// Something with two forms.
 pub(super) trait Form: Default + Send + 'static {
     /// Reads one field, or leaves it out.
@@ -80,6 +82,8 @@ impl Form for Upload {
 /// A worker, in either form. What it says of its trust and of its heartbeat is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Registration {
+    /// The form that it came in, where its fields tell.
+    pub(super) form: Option<Profile>,
     pub(super) node_id: String,
     pub(super) hostname: String,
     pub(super) cpu_cores: i32,
@@ -106,7 +110,13 @@ impl Form for Registration {
             (7, _) => int32::merge(wire, &mut self.gpu_memory_gb, buffer, context),
             (8, _) => string::merge(wire, &mut self.location, buffer, context),
             (9, _) => int32::merge(wire, &mut self.port, buffer, context),
-            (10, _) | (12, WireType::LengthDelimited) => {
+            (10, _) => string::merge(wire, &mut self.gpu_name, buffer, context),
+            (12, WireType::SixtyFourBit) => {
+                self.form = Some(Profile::Documented);
+                skip_field(wire, number, buffer, context)
+            }
+            (12, WireType::LengthDelimited) => {
+                self.form = Some(Profile::Shipped);
                 string::merge(wire, &mut self.gpu_name, buffer, context)
             }
             _ => skip_field(wire, number, buffer, context),
@@ -195,6 +205,7 @@ mod tests {
     #[test]
     fn both_forms_of_a_worker_are_the_same_worker() {
         let worker = Registration {
+            form: Some(Profile::Documented),
             node_id: "w".to_owned(),
             hostname: "h".to_owned(),
             cpu_cores: 8,
@@ -208,7 +219,11 @@ mod tests {
             Registration::read(&mut &*DOCUMENTED_WORKER),
             Ok(worker.clone())
         );
-        assert_eq!(Registration::read(&mut &*SHIPPED_WORKER), Ok(worker));
+        let shipped = Registration {
+            form: Some(Profile::Shipped),
+            ..worker
+        };
+        assert_eq!(Registration::read(&mut &*SHIPPED_WORKER), Ok(shipped));
     }
 
     #[test]
@@ -228,7 +243,7 @@ mod tests {
             assert!(Registration::read(&mut &*garbage).is_err(), "{garbage:?}");
         }
         // Fields of a later version are left out.
-        let later = b"\x0a\x02t1\xa0\x06\x07";
+        let later: &[u8] = b"\x0a\x02t1\xa0\x06\x07";
         assert_eq!(
             Upload::read(&mut &*later).map(|upload| upload.task_id),
             Ok("t1".to_owned())

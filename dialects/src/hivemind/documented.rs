@@ -4,13 +4,14 @@ use embermesh_proto::hivemind::nodepool as wire;
 use tonic::{Request, Response, Status};
 
 use super::{
-    MAX_MESSAGE, Pool,
+    MAX_MESSAGE, Pool, PoolPort,
+    bulk::Bulk,
     code::{About, answer},
     codec::{Registration, Upload},
     forms::{Call, Forms},
     services::services,
 };
-use crate::port::{IndexPort, workers::Workers};
+use crate::Mount;
 
 services!();
 
@@ -23,11 +24,14 @@ mod write {
         ErrorCode, Failure,
         hivemind::{
             code::{About, Code, refusal, status},
-            pool::{Listed, seconds},
+            nodes::{Listed, seconds},
             tasks::{said, word},
         },
         port::jobs::JobView,
     };
+
+    /// The form of a request that does not tell.
+    pub(super) const FORM: crate::Profile = crate::Profile::Documented;
 
     pub(super) fn no_session<T>(_: &Result<T, Failure>) -> Option<String> {
         None
@@ -63,8 +67,7 @@ mod write {
         let nodes = nodes.into_iter().map(|node| wire::WorkerNodeInfo {
             node_id: node.node_id,
             hostname: node.hostname,
-            // What nodes say of themselves has no number of cores.
-            cpu_cores: 0,
+            cpu_cores: node.cpu_cores,
             memory_gb: node.memory_gb,
             cpu_score: node.cpu_score,
             gpu_score: node.gpu_score,

@@ -23,7 +23,7 @@ use super::{
 };
 
 /// What a call of gRPC comes to.
-type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Answering<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One call that reads both forms, and the service that has the rest.
 pub(super) struct Forms<S, H> {

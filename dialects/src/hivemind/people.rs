@@ -3,23 +3,20 @@
 
 use tonic::Request;
 
-use super::Pool;
-use crate::{
-    Dialect, ErrorCode, Failure,
-    port::{IndexPort, Principal, accounts::Accounts as _, users::Users as _, workers::Workers},
-};
+use super::{Pool, PoolPort};
+use crate::{Dialect, ErrorCode, Failure, caller, port::Principal};
 
 /// Micro-units of one unit.
 const UNIT: u64 = 1_000_000;
 
-impl<P: IndexPort + Workers> Pool<P> {
+impl<P: PoolPort> Pool<P> {
     pub(super) async fn make_user<T>(
         &self,
         request: &Request<T>,
         name: &str,
         password: &str,
     ) -> Result<String, Failure> {
-        let remote = request.remote_addr().map(|address| address.ip());
+        let remote = caller::remote(request);
         self.port
             .register(Dialect::HiveMind, name, password, remote)
             .await?;
@@ -33,7 +30,7 @@ impl<P: IndexPort + Workers> Pool<P> {
         name: &str,
         password: &str,
     ) -> Result<String, Failure> {
-        let remote = request.remote_addr().map(|address| address.ip());
+        let remote = caller::remote(request);
         let session = self
             .port
             .login(Dialect::HiveMind, name, password, remote)

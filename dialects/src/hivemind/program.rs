@@ -2,8 +2,12 @@
 //!
 //! An archive is unpacked into the working folder before its program runs there, so that
 //! it finds its files where it did, and what it changes comes back with the result.
+//! Workers of the system get an archive in any case, as they always did.
 
-use std::{collections::BTreeMap, io::Cursor};
+use std::{
+    collections::BTreeMap,
+    io::{Cursor, Write as _},
+};
 
 use bytes::Bytes;
 use embermesh_crypto::Digest;
@@ -36,8 +40,8 @@ with zipfile.ZipFile('/inputs/task.zip') as task:
 os.execv(sys.executable, [sys.executable, os.path.join('/work', sys.argv[1])])
 ";
 
-/// The job that a task is.
-pub(super) fn submission(upload: Upload) -> Result<Submission, Failure> {
+/// The job that a task is, and the archive that a worker takes.
+pub(super) fn submission(upload: Upload) -> Result<(Submission, Bytes), Failure> {
     task_id(&upload.task_id)?;
     if upload.data.is_empty() {
         return Err(Failure::invalid(
@@ -58,19 +62,20 @@ pub(super) fn submission(upload: Upload) -> Result<Submission, Failure> {
         input
     };
     let zipped = ZIP.iter().any(|head| upload.data.starts_with(head));
-    let (program, args, files) = if zipped {
+    let (program, args, files, package) = if zipped {
         let program = find(&upload.data)?;
         let archive = keep(upload.data.clone());
         let unpack = keep(Bytes::from_static(UNPACK.as_bytes()));
         let files = [(ARCHIVE.to_owned(), archive)].into();
-        (unpack, vec![program], files)
+        (unpack, vec![program], files, upload.data.clone())
     } else {
         if std::str::from_utf8(&upload.data).is_err() || upload.data.contains(&0) {
             return Err(Failure::invalid(
                 "the task is neither a zip archive nor Python source in UTF-8",
             ));
         }
-        (keep(upload.data.clone()), Vec::new(), BTreeMap::new())
+        let program = keep(upload.data.clone());
+        (program, Vec::new(), BTreeMap::new(), archive(&upload.data)?)
     };
     let spec = JobSpec {
         name: upload.task_id.clone(),
@@ -91,20 +96,41 @@ pub(super) fn submission(upload: Upload) -> Result<Submission, Failure> {
         limits: limits(&upload)?,
         attempts: 1,
     };
-    Ok(Submission {
+    let job = Submission {
         foreign_id: Some(upload.task_id),
         spec,
         inputs,
         notes: BTreeMap::new(),
-    })
+    };
+    Ok((job, package))
 }
 
-/// Refuses an id that is no name. It is never a path.
+/// Source as an archive with one program.
+fn archive(source: &[u8]) -> Result<Bytes, Failure> {
+    let write = || -> zip::result::ZipResult<Vec<u8>> {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        zip.start_file("main.py", zip::write::SimpleFileOptions::default())?;
+        zip.write_all(source)?;
+        Ok(zip.finish()?.into_inner())
+    };
+    let archive = write().map_err(|error| {
+        tracing::error!(%error, "source could not be put into an archive");
+        Failure::new(
+            ErrorCode::Internal,
+            "the task could not be put into an archive",
+        )
+    })?;
+    Ok(archive.into())
+}
+
+/// Refuses an id that is no name. It is no path here; whoever makes one of it elsewhere
+/// stays in his folder.
 fn task_id(id: &str) -> Result<(), Failure> {
     let length = id.chars().count();
-    if length == 0 || length > MAX_ID || id.chars().any(char::is_control) {
+    let path = id.starts_with('.') || id.contains(['/', '\\']);
+    if length == 0 || length > MAX_ID || path || id.chars().any(char::is_control) {
         return Err(Failure::invalid(format!(
-            "give the task an id of 1 to {MAX_ID} characters"
+            "give the task an id of 1 to {MAX_ID} characters that is no path: without / and \\ and no dot first"
         )));
     }
     Ok(())

@@ -168,7 +168,8 @@ mod tests {
         let mut zip = zip::ZipArchive::new(Cursor::new(packed.to_vec())).unwrap();
         let mut names = Vec::new();
         for index in 0..zip.len() {
-            names.push(zip.by_index(index).unwrap().name().to_owned());
+            let file = zip.by_index(index).unwrap();
+            names.push(file.name().unwrap().into_owned());
         }
         assert_eq!(names, ["a/run.sh", "b.txt", "model.bin", "task_logs.txt"]);
         assert_eq!(zip.by_index(0).unwrap().unix_mode(), Some(0o100_755));

@@ -3,58 +3,66 @@
 //! Where it is used, `wire` is the generated package, and `write` has a function for each
 //! answer whose forms differ.
 
-/// Implements the services over `wire`, and `add`, which puts them on routes.
+/// Implements the services over `wire`, and `add`, which mounts them.
 macro_rules! services {
     () => {
         /// The services, over one pool.
         struct Services<P>(std::sync::Arc<Pool<P>>);
 
-        /// Puts the services on routes.
-        pub(super) fn add<P: IndexPort + Workers>(
-            pool: &std::sync::Arc<Pool<P>>,
-            routes: &mut tonic::service::RoutesBuilder,
-        ) {
+        /// Puts the services beside others.
+        pub(super) fn add<P: PoolPort>(pool: &std::sync::Arc<Pool<P>>, mount: Mount) -> Mount {
             let users = wire::user_service_server::UserServiceServer::new(Services(pool.clone()));
             let nodes = wire::node_manager_service_server::NodeManagerServiceServer::new(Services(
                 pool.clone(),
             ));
             let tasks = wire::master_node_service_server::MasterNodeServiceServer::new(Services(
                 pool.clone(),
-            ))
-            .max_decoding_message_size(MAX_MESSAGE);
-            routes.add_service(users);
-            routes.add_service(Forms {
-                rest: nodes,
-                path: "/nodepool.NodeManagerService/RegisterWorkerNode",
-                call: Call::<P, Registration, wire::StatusResponse> {
-                    pool: pool.clone(),
-                    function: |pool, request| {
-                        Box::pin(async move {
-                            let (success, message) =
-                                answer(pool.enroll(request).await, About::Node);
-                            Ok(Response::new(wire::StatusResponse { success, message }))
-                        })
-                    },
+            ));
+            let bulk = tasks.clone().max_decoding_message_size(MAX_MESSAGE);
+            let enroll = Call::<P, Registration, wire::StatusResponse> {
+                pool: pool.clone(),
+                function: |pool, request| {
+                    Box::pin(async move {
+                        let known = pool.enroll(request, write::FORM).await;
+                        let (success, message) = answer(known, About::Node);
+                        Ok(Response::new(wire::StatusResponse { success, message }))
+                    })
                 },
-            });
-            routes.add_service(Forms {
-                rest: tasks,
-                path: "/nodepool.MasterNodeService/UploadTask",
-                call: Call::<P, Upload, wire::UploadTaskResponse> {
-                    pool: pool.clone(),
-                    function: |pool, request| {
-                        Box::pin(async move {
-                            let (success, message) =
-                                answer(pool.upload(request).await, About::Task);
-                            Ok(Response::new(wire::UploadTaskResponse { success, message }))
-                        })
-                    },
+            };
+            let upload = Call::<P, Upload, wire::UploadTaskResponse> {
+                pool: pool.clone(),
+                function: |pool, request| {
+                    Box::pin(async move {
+                        let (success, message) = answer(pool.upload(request).await, About::Task);
+                        Ok(Response::new(wire::UploadTaskResponse { success, message }))
+                    })
                 },
-            });
+            };
+            mount
+                .serve(users)
+                .serve(Forms {
+                    rest: nodes,
+                    path: "/nodepool.NodeManagerService/RegisterWorkerNode",
+                    call: enroll,
+                })
+                .serve(Bulk {
+                    pool: pool.clone(),
+                    paths: &[
+                        "/nodepool.MasterNodeService/UploadTask",
+                        "/nodepool.MasterNodeService/StoreResult",
+                        "/nodepool.MasterNodeService/ReturnTaskResult",
+                    ],
+                    bulk: Forms {
+                        rest: bulk,
+                        path: "/nodepool.MasterNodeService/UploadTask",
+                        call: upload,
+                    },
+                    rest: tasks,
+                })
         }
 
         #[tonic::async_trait]
-        impl<P: IndexPort + Workers> wire::user_service_server::UserService for Services<P> {
+        impl<P: PoolPort> wire::user_service_server::UserService for Services<P> {
             async fn login(
                 &self,
                 request: Request<wire::LoginRequest>,
@@ -129,9 +137,7 @@ macro_rules! services {
         }
 
         #[tonic::async_trait]
-        impl<P: IndexPort + Workers> wire::node_manager_service_server::NodeManagerService
-            for Services<P>
-        {
+        impl<P: PoolPort> wire::node_manager_service_server::NodeManagerService for Services<P> {
             async fn register_worker_node(
                 &self,
                 _: Request<wire::RegisterWorkerNodeRequest>,
@@ -167,9 +173,7 @@ macro_rules! services {
         }
 
         #[tonic::async_trait]
-        impl<P: IndexPort + Workers> wire::master_node_service_server::MasterNodeService
-            for Services<P>
-        {
+        impl<P: PoolPort> wire::master_node_service_server::MasterNodeService for Services<P> {
             async fn upload_task(
                 &self,
                 _: Request<wire::UploadTaskRequest>,

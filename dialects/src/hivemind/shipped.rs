@@ -4,13 +4,14 @@ use embermesh_proto::hivemind::shipped as wire;
 use tonic::{Request, Response, Status};
 
 use super::{
-    MAX_MESSAGE, Pool,
+    MAX_MESSAGE, Pool, PoolPort,
+    bulk::Bulk,
     code::{About, answer},
     codec::{Registration, Upload},
     forms::{Call, Forms},
     services::services,
 };
-use crate::port::{IndexPort, workers::Workers};
+use crate::Mount;
 
 services!();
 
@@ -23,11 +24,14 @@ mod write {
         ErrorCode, Failure,
         hivemind::{
             code::{About, Code, answer, refusal},
-            pool::{Listed, seconds},
+            nodes::{Listed, seconds},
             tasks::{said, word},
         },
         port::jobs::JobView,
     };
+
+    /// The form of a request that does not tell.
+    pub(super) const FORM: crate::Profile = crate::Profile::Shipped;
 
     /// The word by which its clients know that they must log in again. It stands alone:
     /// they compare the whole message.
@@ -72,8 +76,7 @@ mod write {
         let nodes = nodes.into_iter().map(|node| wire::WorkerNodeInfo {
             node_id: node.node_id,
             hostname: node.hostname,
-            // What nodes say of themselves has no number of cores.
-            cpu_cores: 0,
+            cpu_cores: node.cpu_cores,
             memory_gb: node.memory_gb,
             status: if node.live { "ONLINE" } else { "OFFLINE" }.to_owned(),
             last_heartbeat: node.last_heartbeat,

@@ -1,10 +1,11 @@
 //! Tasks: taken on, looked at, stopped, fetched.
 
-use embermesh_job::lifecycle::JobState;
+use bytes::Bytes;
+use embermesh_job::{event::Artifact, lifecycle::JobState};
 use tonic::Request;
 
 use super::{
-    MAX_LISTED, MAX_RESULT, Pool,
+    MAX_LISTED, MAX_RESULT, Pool, PoolPort,
     code::Code,
     codec::Upload,
     program,
@@ -13,9 +14,9 @@ use super::{
 use crate::{
     ErrorCode, Failure,
     port::{
-        IndexPort,
-        jobs::{JobFilter, JobView, Jobs as _},
-        workers::Workers,
+        Principal,
+        jobs::{JobFilter, JobView},
+        workers::RESULT,
     },
 };
 
@@ -39,7 +40,7 @@ pub(super) fn said(job: &JobView) -> String {
     }
 }
 
-impl<P: IndexPort + Workers> Pool<P> {
+impl<P: PoolPort> Pool<P> {
     pub(super) async fn upload(&self, request: Request<Upload>) -> Result<String, Failure> {
         let claimed = &request.get_ref().user_id;
         let who = self.who(&request, "", claimed).await?;
@@ -47,7 +48,7 @@ impl<P: IndexPort + Workers> Pool<P> {
             let message = format!("the token is of {:?}, who pays for the task", who.name);
             return Err(Failure::new(ErrorCode::Denied, message));
         }
-        let job = program::submission(request.into_inner())?;
+        let (job, package) = program::submission(request.into_inner())?;
         let id = job.foreign_id.clone().unwrap_or_default();
         match self.port.job(&who, &id).await {
             Ok(_) => {
@@ -57,7 +58,7 @@ impl<P: IndexPort + Workers> Pool<P> {
             Err(failure) if failure.code == ErrorCode::NotFound => {}
             Err(failure) => return Err(failure),
         }
-        self.port.submit(&who, job).await?;
+        self.port.take_on(&who, job, package).await?;
         Ok("the task is taken on".to_owned())
     }
 
@@ -121,12 +122,18 @@ impl<P: IndexPort + Workers> Pool<P> {
         request: &Request<T>,
         token: &str,
         id: &str,
-    ) -> Result<(String, bytes::Bytes), Failure> {
+    ) -> Result<(String, Bytes), Failure> {
         let who = self.who(request, token, "").await?;
         let job = self.port.job(&who, id).await?;
         if !job.state.is_final() {
             let message = format!("the task is {}: it has no result yet", word(job.state));
             return Err(Failure::new(ErrorCode::Precondition, message));
+        }
+        if let [made] = job.artifacts.as_slice()
+            && made.name == RESULT
+        {
+            let result = self.artifact(&who, id, made).await?;
+            return Ok((format!("the task is {}", word(job.state)), result));
         }
         let size: u64 = job.artifacts.iter().map(|artifact| artifact.size).sum();
         if size > MAX_RESULT {
@@ -137,14 +144,29 @@ impl<P: IndexPort + Workers> Pool<P> {
         let _turn = self.packing.acquire().await.map_err(internal)?;
         let mut artifacts = Vec::new();
         for artifact in &job.artifacts {
-            let range = 0..artifact.size;
-            let bytes = self.port.artifact(&who, id, &artifact.name, range).await?;
+            let bytes = self.artifact(&who, id, artifact).await?;
             artifacts.push((artifact.name.clone(), bytes));
         }
         let log = text(&lines(&self.port.log(&who, id).await?));
         let packed = tokio::task::spawn_blocking(move || pack(&artifacts, &log));
         let packed = packed.await.map_err(internal)??;
         Ok((format!("the task is {}", word(job.state)), packed))
+    }
+}
+
+impl<P: PoolPort> Pool<P> {
+    /// All of an artifact.
+    async fn artifact(&self, who: &Principal, id: &str, made: &Artifact) -> Result<Bytes, Failure> {
+        let bytes = self
+            .port
+            .artifact(who, id, &made.name, 0..made.size)
+            .await?;
+        if bytes.len() as u64 == made.size {
+            return Ok(bytes);
+        }
+        tracing::error!(artifact = made.name, "a result was not read whole");
+        let message = format!("{:?} could not be read whole: ask again", made.name);
+        Err(Failure::new(ErrorCode::Internal, message))
     }
 }
 

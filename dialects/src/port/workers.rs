@@ -2,20 +2,32 @@
 //! their system's own calls.
 
 use bytes::Bytes;
+use embermesh_crypto::UnixMillis;
 
-use super::{Principal, users::Credentials};
-use crate::{Dialect, ErrorCode, Failure};
+use super::{
+    Principal,
+    jobs::{JobView, Submission},
+    users::Credentials,
+};
+use crate::{Dialect, Failure, Profile};
+
+/// What a task's result is called that a worker has made. It is given back as it came.
+pub const RESULT: &str = "result.zip";
 
 /// What a worker says of itself. Nothing of it is proven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// The id that it wants to be known by.
     pub id: String,
-    /// Where it says that it can be called, as `host:port`.
-    pub endpoint: Option<String>,
-    /// Cores of the processor.
+    /// The form of the wire that it speaks.
+    pub form: Profile,
+    /// The host that it says it is. It is called where it registered from.
+    pub host: String,
+    /// The port that it serves.
+    pub port: u16,
+    /// Cores of the processor; 0 where it does not say.
     pub cores: u32,
-    /// Memory, in bytes.
+    /// Memory, in bytes; 0 where it does not say.
     pub memory: u64,
     /// What its graphics card is called.
     pub gpu: Option<String>,
@@ -25,70 +37,66 @@ pub struct Offer {
     pub region: Option<String>,
 }
 
-/// What somebody says of a task. `worker` is the id, where the call has one; without, the
-/// caller's only worker is meant.
+/// A worker that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerView {
+    /// What it said of itself.
+    pub offer: Offer,
+    /// Whether it has been heard of lately.
+    pub live: bool,
+    /// When it was last heard of.
+    pub last_heard: Option<UnixMillis>,
+}
+
+/// What somebody says of a task. `worker` is the id, where the call has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfTask {
     /// Who says it.
     pub worker: Option<String>,
-    /// The task, as the lease named it.
+    /// The task, as it was called when the worker was given it.
     pub task: String,
 }
 
-/// A task that a worker has been given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// What it is called.
-    pub task: String,
-    /// The program, in the form that the system's workers run.
-    pub data: Bytes,
-}
-
-/// The verbs of foreign workers. A worker belongs to the first principal that registered
-/// it, and speaks only of tasks that it has been given: a report on any other is refused
-/// with `Denied`, or `NotFound` where there is no such task, before anything is looked at.
-///
-/// Whoever takes no foreign workers leaves the verbs as they are: they refuse, with the
-/// cure.
+/// Workers, and tasks for them.
 #[tonic::async_trait]
 pub trait Workers: Send + Sync + 'static {
-    /// Makes a worker known, or known anew.
+    /// Makes a worker known, or known anew. It belongs to the first who registered it.
+    ///
+    /// # Errors
+    /// `Denied` when its id is somebody else's.
     async fn enroll(
         &self,
-        _dialect: Dialect,
-        _credentials: Credentials,
-        _offer: Offer,
-    ) -> Result<(), Failure> {
-        Err(none_taken())
-    }
+        dialect: Dialect,
+        credentials: Credentials,
+        offer: Offer,
+    ) -> Result<(), Failure>;
 
     /// A sign of life of the caller's worker, with what it says it does.
-    async fn alive(&self, _who: &Principal, _worker: &str, _state: &str) -> Result<(), Failure> {
-        Err(none_taken())
-    }
+    async fn alive(&self, who: &Principal, worker: &str, state: &str) -> Result<(), Failure>;
 
-    /// The next task for a worker, if there is one.
-    async fn lease(&self, _who: &Principal, _worker: &str) -> Result<Option<Lease>, Failure> {
-        Err(none_taken())
-    }
+    /// Every worker of a system, by its id.
+    async fn workers(&self, dialect: Dialect) -> Result<Vec<WorkerView>, Failure>;
 
-    /// Something that a task has written.
-    async fn wrote(&self, _who: &Principal, _of: OfTask, _text: String) -> Result<(), Failure> {
-        Err(none_taken())
-    }
-
-    /// What a task has made.
-    async fn made(&self, _who: &Principal, _of: OfTask, _result: Bytes) -> Result<(), Failure> {
-        Err(none_taken())
-    }
-
-    /// The end of a task, and whether it went well.
-    async fn ended(&self, _who: &Principal, _of: OfTask, _well: bool) -> Result<(), Failure> {
-        Err(none_taken())
-    }
+    /// Takes a job on that a worker can run too: `package` is the form in which the
+    /// system's workers take it.
+    async fn take_on(
+        &self,
+        who: &Principal,
+        job: Submission,
+        package: Bytes,
+    ) -> Result<JobView, Failure>;
 }
 
-fn none_taken() -> Failure {
-    let message = "no workers of foreign systems are taken here: run an embermesh node beside it";
-    Failure::new(ErrorCode::Unimplemented, message)
+/// What workers say of the tasks that they have. A worker speaks only of those: a report
+/// on another is refused with `Denied`, or `NotFound` where there is no such task.
+#[tonic::async_trait]
+pub trait Reports: Send + Sync + 'static {
+    /// Something that a task has written.
+    async fn wrote(&self, who: &Principal, of: OfTask, text: String) -> Result<(), Failure>;
+
+    /// What a task has made; said again, it takes the place of what was said before.
+    async fn made(&self, who: &Principal, of: OfTask, result: Bytes) -> Result<(), Failure>;
+
+    /// The end of a task, and whether it went well.
+    async fn ended(&self, who: &Principal, of: OfTask, well: bool) -> Result<(), Failure>;
 }

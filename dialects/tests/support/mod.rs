@@ -13,16 +13,15 @@ use std::{
 use bytes::Bytes;
 use embermesh_crypto::{Digest, UnixMillis};
 use embermesh_dialects::{
-    Dialect, ErrorCode, Failure, Profile,
-    hivemind::Pool,
+    Dialect, ErrorCode, Failure, Mount, Profile,
     port::{
         Principal,
         accounts::{Accounts, Balance, Hold, Micros, Movement},
         jobs::{JobFilter, JobPage, JobUpdate, JobView, Jobs, LogPiece, Submission},
-        models::{ModelView, Models},
+        models::{Load, ModelView, Models},
         nodes::{NodeView, Nodes},
         users::{Credentials, Session, Users},
-        workers::{Lease, OfTask, Offer, Workers},
+        workers::{OfTask, Offer, Reports, WorkerView, Workers},
     },
 };
 use embermesh_job::{
@@ -32,38 +31,43 @@ use embermesh_job::{
     spec::JobSpec,
 };
 use futures::stream::BoxStream;
-use tonic::transport::{Channel, Server, server::TcpIncoming};
+use tonic::{
+    service::Routes,
+    transport::{Channel, Server, server::TcpIncoming},
+};
 
 /// Everything that is kept.
 #[derive(Default)]
-pub struct Kept {
-    pub now: u64,
-    pub passwords: BTreeMap<String, String>,
-    pub sessions: BTreeMap<String, (String, u64)>,
-    pub jobs: Vec<(JobView, Submission)>,
-    pub logs: BTreeMap<String, Vec<LogPiece>>,
-    pub results: BTreeMap<(String, String), Bytes>,
-    pub balances: BTreeMap<String, Micros>,
-    pub nodes: Vec<NodeView>,
+pub(crate) struct Kept {
+    pub(crate) now: u64,
+    pub(crate) passwords: BTreeMap<String, String>,
+    pub(crate) sessions: BTreeMap<String, (String, u64)>,
+    pub(crate) jobs: Vec<(JobView, Submission)>,
+    pub(crate) logs: BTreeMap<String, Vec<LogPiece>>,
+    pub(crate) results: BTreeMap<(String, String), Bytes>,
+    pub(crate) balances: BTreeMap<String, Micros>,
+    pub(crate) nodes: Vec<NodeView>,
     /// Worker to its owner.
-    pub workers: BTreeMap<String, (String, Offer)>,
+    pub(crate) workers: BTreeMap<String, (String, Offer)>,
     /// Task to the worker that was given it.
-    pub given: BTreeMap<String, String>,
+    pub(crate) given: BTreeMap<String, String>,
+    /// What workers would be sent.
+    pub(crate) packages: Vec<Bytes>,
     /// What workers have said of tasks.
-    pub said: Vec<(String, String)>,
+    pub(crate) said: Vec<(String, String)>,
 }
 
 /// The ports.
 #[derive(Default)]
-pub struct Memory(Mutex<Kept>);
+pub(crate) struct Memory(Mutex<Kept>);
 
 impl Memory {
-    pub fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap()
     }
 
     /// Ends a job.
-    pub fn end(&self, id: &str, state: JobState, message: &str) {
+    pub(crate) fn end(&self, id: &str, state: JobState, message: &str) {
         let mut kept = self.kept();
         let job = kept.jobs.iter_mut().find(|(job, _)| job.id == id);
         let (job, _) = job.unwrap();
@@ -73,7 +77,7 @@ impl Memory {
     }
 
     /// Gives a job a result.
-    pub fn make(&self, id: &str, name: &str, bytes: &[u8]) {
+    pub(crate) fn make(&self, id: &str, name: &str, bytes: &[u8]) {
         let mut kept = self.kept();
         let bytes = Bytes::copy_from_slice(bytes);
         let artifact = Artifact {
@@ -87,7 +91,7 @@ impl Memory {
     }
 
     /// Lets a job write.
-    pub fn write(&self, id: &str, stream: LogStream, text: &str) {
+    pub(crate) fn write(&self, id: &str, stream: LogStream, text: &str) {
         let piece = LogPiece {
             at: UnixMillis(0),
             stream,
@@ -332,6 +336,10 @@ impl Nodes for Memory {
 
 #[tonic::async_trait]
 impl Models for Memory {
+    fn load(&self, _: &str) -> Load {
+        Load::default()
+    }
+
     async fn models(&self, _: &Principal) -> Result<Vec<ModelView>, Failure> {
         Ok(Vec::new())
     }
@@ -400,10 +408,30 @@ impl Workers for Memory {
         }
     }
 
-    async fn lease(&self, _: &Principal, _: &str) -> Result<Option<Lease>, Failure> {
-        Ok(None)
+    async fn workers(&self, _: Dialect) -> Result<Vec<WorkerView>, Failure> {
+        let kept = self.kept();
+        let workers = kept.workers.values().map(|(_, offer)| WorkerView {
+            offer: offer.clone(),
+            live: true,
+            last_heard: Some(UnixMillis(4500)),
+        });
+        Ok(workers.collect())
     }
 
+    async fn take_on(
+        &self,
+        who: &Principal,
+        job: Submission,
+        package: Bytes,
+    ) -> Result<JobView, Failure> {
+        let view = self.submit(who, job).await?;
+        self.kept().packages.push(package);
+        Ok(view)
+    }
+}
+
+#[tonic::async_trait]
+impl Reports for Memory {
     async fn wrote(&self, who: &Principal, of: OfTask, text: String) -> Result<(), Failure> {
         let mut kept = self.kept();
         kept.given(who, &of)?;
@@ -427,7 +455,7 @@ impl Workers for Memory {
 }
 
 /// A pool on a port of its own, with the users ada and bob logged in, and a way to it.
-pub async fn pool(profile: Profile) -> (Arc<Memory>, Channel) {
+pub(crate) async fn pool(profile: Profile) -> (Arc<Memory>, Channel) {
     let memory = Arc::new(Memory::default());
     for name in ["ada", "bob"] {
         let mut kept = memory.kept();
@@ -438,7 +466,8 @@ pub async fn pool(profile: Profile) -> (Arc<Memory>, Channel) {
     }
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = incoming.local_addr().unwrap();
-    let routes = Pool::routes(memory.clone(), profile);
+    let mount = Mount::default().hivemind(&memory, profile);
+    let routes = mount.onto(Routes::default());
     // It ends with the runtime of the test.
     tokio::spawn(
         Server::builder()
@@ -450,7 +479,7 @@ pub async fn pool(profile: Profile) -> (Arc<Memory>, Channel) {
 }
 
 /// A request of somebody's, by the metadata.
-pub fn by<T>(name: &str, message: T) -> tonic::Request<T> {
+pub(crate) fn by<T>(name: &str, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     let value = format!("Bearer token-of-{name}").parse().unwrap();
     request.metadata_mut().insert("authorization", value);

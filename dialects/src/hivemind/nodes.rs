@@ -1,18 +1,19 @@
-//! Nodes as the pool lists them, and workers of the system that report to it.
+//! Nodes and workers of the system, as the pool lists them, and workers that join.
 
-use bytes::Bytes;
 use embermesh_crypto::statement::DeviceKind;
 use tonic::Request;
 
-use super::{Pool, caller::credentials, codec::Registration};
+use super::{Pool, PoolPort, codec::Registration};
 use crate::{
-    Dialect, Failure,
+    Dialect, Failure, Profile, caller,
     port::{
-        IndexPort,
-        nodes::{NodeView, Nodes as _},
-        workers::{OfTask, Offer, Workers},
+        nodes::NodeView,
+        workers::{Offer, WorkerView},
     },
 };
+
+/// The longest text of what a worker says of itself, in bytes.
+const MAX_TEXT: usize = 256;
 
 /// A node, in the system's own measures.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Listed {
     pub(super) node_id: String,
     pub(super) hostname: String,
     pub(super) port: i32,
+    /// What nodes say of themselves has no number of cores: 0.
+    pub(super) cpu_cores: i32,
     pub(super) memory_gb: i32,
     pub(super) cpu_score: i32,
     pub(super) gpu_score: i32,
@@ -81,33 +84,72 @@ fn whole(number: u64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-fn offer(registration: Registration) -> Offer {
+/// A worker as it is listed, by what it says of itself.
+fn listed_worker(worker: WorkerView) -> Listed {
+    let offer = worker.offer;
+    Listed {
+        node_id: offer.id,
+        hostname: offer.host,
+        port: offer.port.into(),
+        cpu_cores: whole(offer.cores.into()),
+        memory_gb: gb(offer.memory),
+        gpu_memory_gb: gb(offer.gpu_memory),
+        gpu_name: offer.gpu.unwrap_or_default(),
+        location: offer.region.unwrap_or_default(),
+        last_heartbeat: worker.last_heard.map(seconds).unwrap_or_default(),
+        live: worker.live,
+        ..Listed::default()
+    }
+}
+
+fn offer(registration: Registration, form: Profile) -> Result<Offer, Failure> {
     let bytes = |gb: i32| u64::from(u32::try_from(gb).unwrap_or_default()) << 30;
     let given = |text: String| Some(text).filter(|text| !text.is_empty());
-    let endpoint = format!("{}:{}", registration.hostname, registration.port);
-    Offer {
+    let texts = [
+        &registration.hostname,
+        &registration.location,
+        &registration.gpu_name,
+    ];
+    if texts.iter().any(|text| text.len() > MAX_TEXT) {
+        let message = format!("what a worker says of itself has {MAX_TEXT} bytes at most a field");
+        return Err(Failure::invalid(message));
+    }
+    let port = u16::try_from(registration.port)
+        .ok()
+        .filter(|port| *port > 0);
+    Ok(Offer {
         id: registration.node_id,
-        endpoint: Some(endpoint).filter(|_| !registration.hostname.is_empty()),
+        form: registration.form.unwrap_or(form),
+        host: registration.hostname,
+        port: port.ok_or_else(|| Failure::invalid("say the port that the worker serves"))?,
         cores: u32::try_from(registration.cpu_cores).unwrap_or_default(),
         memory: bytes(registration.memory_gb),
         gpu: given(registration.gpu_name),
         gpu_memory: bytes(registration.gpu_memory_gb),
         region: given(registration.location),
-    }
+    })
 }
 
-impl<P: IndexPort + Workers> Pool<P> {
-    /// Every node, for whoever has logged in.
+impl<P: PoolPort> Pool<P> {
+    /// Every node and every worker, for whoever has logged in.
     pub(super) async fn nodes<T>(&self, request: &Request<T>) -> Result<Vec<Listed>, Failure> {
         self.who(request, "", "").await?;
         let nodes = self.port.nodes().await?;
-        Ok(nodes.iter().map(listed).collect())
+        let workers = self.port.workers(Dialect::HiveMind).await?;
+        let nodes = nodes.iter().map(listed);
+        Ok(nodes
+            .chain(workers.into_iter().map(listed_worker))
+            .collect())
     }
 
-    /// Whether a node is heard of, or, without an id, that the pool answers.
+    /// Whether a node or a worker is heard of, or, without an id, that the pool answers.
     pub(super) async fn health(&self, id: &str) -> Result<bool, Failure> {
         if id.is_empty() {
             return Ok(true);
+        }
+        let workers = self.port.workers(Dialect::HiveMind).await?;
+        if let Some(worker) = workers.iter().find(|worker| worker.offer.id == id) {
+            return Ok(worker.live);
         }
         let nodes = self.port.nodes().await?;
         let node = nodes
@@ -117,9 +159,13 @@ impl<P: IndexPort + Workers> Pool<P> {
             .ok_or_else(|| Failure::not_found(format!("there is no node {id:?}")))
     }
 
-    pub(super) async fn enroll(&self, request: Request<Registration>) -> Result<String, Failure> {
-        let credentials = credentials(&request, "", &request.get_ref().node_id);
-        let offer = offer(request.into_inner());
+    pub(super) async fn enroll(
+        &self,
+        request: Request<Registration>,
+        form: Profile,
+    ) -> Result<String, Failure> {
+        let credentials = caller::credentials(&request, "", &request.get_ref().node_id);
+        let offer = offer(request.into_inner(), form)?;
         self.port
             .enroll(Dialect::HiveMind, credentials, offer)
             .await?;
@@ -135,48 +181,5 @@ impl<P: IndexPort + Workers> Pool<P> {
         let who = self.who(request, "", worker).await?;
         self.port.alive(&who, worker, state).await?;
         Ok("noted".to_owned())
-    }
-
-    pub(super) async fn wrote<T>(
-        &self,
-        request: &Request<T>,
-        worker: &str,
-        task: &str,
-        text: &str,
-    ) -> Result<String, Failure> {
-        let who = self.who(request, "", worker).await?;
-        let of = of(worker, task);
-        self.port.wrote(&who, of, text.to_owned()).await?;
-        Ok("kept".to_owned())
-    }
-
-    pub(super) async fn made<T>(
-        &self,
-        request: &Request<T>,
-        task: &str,
-        result: Bytes,
-    ) -> Result<String, Failure> {
-        let who = self.who(request, "", "").await?;
-        self.port.made(&who, of("", task), result).await?;
-        Ok("kept".to_owned())
-    }
-
-    pub(super) async fn ended<T>(
-        &self,
-        request: &Request<T>,
-        worker: &str,
-        task: &str,
-        well: bool,
-    ) -> Result<String, Failure> {
-        let who = self.who(request, "", worker).await?;
-        self.port.ended(&who, of(worker, task), well).await?;
-        Ok("noted".to_owned())
-    }
-}
-
-fn of(worker: &str, task: &str) -> OfTask {
-    OfTask {
-        worker: Some(worker.to_owned()).filter(|worker| !worker.is_empty()),
-        task: task.to_owned(),
     }
 }
