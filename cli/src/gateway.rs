@@ -14,6 +14,7 @@ use embermesh_gateway::{
     users::policy::{Belief, Network, Policies, Policy},
 };
 use embermesh_index_server::{Beside, BoundIndex, IndexConfig};
+use embermesh_job::units::MicroUnits;
 use embermesh_mesh::road::{Identity, ListenConfig, Listener, Serving};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,8 @@ pub(crate) struct GatewaySection {
     listeners: Vec<ListenerSection>,
     /// The most jobs of foreign clients that are open at once.
     open_jobs: usize,
+    /// What an hour of a foreign worker costs whoever has it work.
+    worker_price: MicroUnits,
 }
 
 /// A port beside the index's own, for foreign systems only.
@@ -57,13 +60,19 @@ pub(crate) struct ListenerSection {
 impl Default for GatewaySection {
     fn default() -> Self {
         Self {
-            dialects: vec![Dialect::TitanCompute, Dialect::Dim, Dialect::CyxWiz],
+            dialects: vec![
+                Dialect::TitanCompute,
+                Dialect::Dim,
+                Dialect::CyxWiz,
+                Dialect::HiveMind,
+            ],
             profile: Profile::default(),
             legacy: Vec::new(),
             legacy_from: Vec::new(),
             rest: String::new(),
             listeners: Vec::new(),
             open_jobs: 10_000,
+            worker_price: MicroUnits(0),
         }
     }
 }
@@ -158,6 +167,7 @@ pub(crate) async fn start(
             policies: section.policies()?,
             endpoint: endpoint.unwrap_or_else(|| here.to_string()),
             open_jobs: section.open_jobs,
+            worker_price: section.worker_price,
         },
         bound.cancel().clone(),
     )

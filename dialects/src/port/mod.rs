@@ -9,6 +9,7 @@
 //! - [`plans`]: jobs of several tasks.
 //! - [`agents`]: programs of foreign systems that answer for models.
 //! - [`sessions`]: permissions to ask a model once.
+//! - [`workers`]: programs of foreign systems that take tasks.
 
 pub mod accounts;
 pub mod agents;
@@ -18,6 +19,7 @@ pub mod nodes;
 pub mod plans;
 pub mod sessions;
 pub mod users;
+pub mod workers;
 
 use crate::Dialect;
 
