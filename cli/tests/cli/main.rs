@@ -4,6 +4,7 @@ mod account;
 mod arrows;
 mod blobs;
 mod conformance;
+mod cyxwiz;
 mod demo;
 mod demo_ends;
 mod deploy;
