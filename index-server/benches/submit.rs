@@ -97,6 +97,7 @@ refuse! {
     rotate_issuer_key: RotateIssuerKeyRequest -> RotateIssuerKeyResponse;
     revoke_assignment: RevokeAssignmentRequest -> RevokeAssignmentResponse;
     list_deployments: ListDeploymentsRequest -> ListDeploymentsResponse;
+    quote: QuoteRequest -> QuoteResponse;
 }
 
 /// What one turn measured.
@@ -136,6 +137,7 @@ async fn turn(
                             .into_bytes()
                             .into(),
                         idempotency_key: idempotency.to_vec().into(),
+                        ..v1::SubmitRequest::default()
                     };
                     let sent = Instant::now();
                     let answer = client
@@ -213,6 +215,7 @@ async fn main() {
     let probe = v1::SubmitRequest {
         spec: template.clone().into_bytes().into(),
         idempotency_key: vec![255; 16].into(),
+        ..v1::SubmitRequest::default()
     };
     let answer = submits[0]
         .clone()

@@ -316,6 +316,12 @@ impl Book {
         self.open.values().map(|kept| &kept.reservation)
     }
 
+    /// An open reservation.
+    #[must_use]
+    pub fn open_one(&self, id: ReservationId) -> Option<&Reservation> {
+        self.open.get(&id).map(|kept| &kept.reservation)
+    }
+
     /// The open reservation of a node.
     #[must_use]
     pub fn of_node(&self, node: &PeerId) -> Option<&Reservation> {
