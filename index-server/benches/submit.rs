@@ -197,7 +197,7 @@ async fn main() {
     })
     .await;
     let node = world.peer(150).await;
-    let advert = advert(&key(150), 1, 100_000_000);
+    let advert = advert(&key(150), 1, 100_000_000, 0);
     let request = v1::RegisterNodeRequest {
         advert: advert.bytes().to_vec().into(),
     };
@@ -285,7 +285,7 @@ async fn parts(template: &str) {
     )
     .expect("a state");
     let node = key(150).peer_id();
-    let advert = advert(&key(150), 1, 100_000_000);
+    let advert = advert(&key(150), 1, 100_000_000, 0);
     state
         .handle(Command::Register { node, advert }, now, &mut entropy)
         .reply

@@ -203,7 +203,7 @@ impl Peer {
 
     /// The same of a node that asks so many millionths for an hour.
     pub(crate) async fn register_at(&self, slots: u32, price: u64) -> v1::RegisterNodeResponse {
-        let advert = priced_advert(&self.key, UnixMillis::now().0, slots, price);
+        let advert = advert(&self.key, UnixMillis::now().0, slots, price);
         let request = v1::RegisterNodeRequest {
             advert: advert.bytes().to_vec().into(),
         };
@@ -264,6 +264,10 @@ impl Peer {
     }
 
     pub(crate) async fn started(&self, key: TaskKey) {
+        assert!(self.try_started(key).await.unwrap());
+    }
+
+    pub(crate) async fn try_started(&self, key: TaskKey) -> Result<bool, tonic::Status> {
         let report = event(
             key,
             1,
@@ -274,10 +278,21 @@ impl Peer {
                 samples: 1,
             },
         );
-        assert!(self.report(key, report).await.unwrap());
+        self.report(key, report).await
     }
 
     pub(crate) fn finished(&self, key: TaskKey, owner: PeerId, spec: &JobSpec) -> Report {
+        self.finished_after(key, owner, spec, 0)
+    }
+
+    /// The same of a node that signs for so many milliseconds.
+    pub(crate) fn finished_after(
+        &self,
+        key: TaskKey,
+        owner: PeerId,
+        spec: &JobSpec,
+        ran_ms: u64,
+    ) -> Report {
         let now = UnixMillis::now();
         let receipt = Receipt {
             node: self.id(),
@@ -297,7 +312,7 @@ impl Peer {
             samples: 1,
             loss: None,
             accuracy: None,
-            started_at: now,
+            started_at: UnixMillis(now.0 - ran_ms),
             ended_at: now,
             message: String::new(),
             account: None,
@@ -393,11 +408,7 @@ pub(crate) fn rand_key() -> [u8; 16] {
     key
 }
 
-pub(crate) fn advert(key: &Keypair, sequence: u64, slots: u32) -> Signed<Advert> {
-    priced_advert(key, sequence, slots, 0)
-}
-
-fn priced_advert(key: &Keypair, sequence: u64, slots: u32, price: u64) -> Signed<Advert> {
+pub(crate) fn advert(key: &Keypair, sequence: u64, slots: u32, price: u64) -> Signed<Advert> {
     let now = UnixMillis::now();
     let advert = Advert {
         peer: key.peer_id(),

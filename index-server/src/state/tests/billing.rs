@@ -281,7 +281,7 @@ fn what_the_index_has_set_aside_is_not_the_payers_to_take_back() {
     let first = world.started_for(&node, brief("held"), 1_000);
     let owner = world.client.peer_id();
     let hold = *world.state.ledger().holds().keys().next().unwrap();
-    let mut settle = |world: &mut World, caller| {
+    let settle = |world: &mut World, caller| {
         let entry = Entry {
             caller,
             key: [7; 16].into(),

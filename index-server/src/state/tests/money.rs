@@ -372,6 +372,6 @@ fn money_is_conserved_and_nobody_is_charged_twice() {
         reserved += paid.count();
     }
     // The play is about something.
-    assert!(charged > 500, "{charged}");
+    assert!(charged > 200, "{charged}");
     assert!(reserved > 50, "{reserved}");
 }
