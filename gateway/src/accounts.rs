@@ -12,19 +12,16 @@ use embermesh_dialects::{
 };
 use embermesh_job::{
     ledger::{Account, Ask, HoldId, Key, Subject, Transaction, Why},
-    place::{NodeView, Takes, place_as},
     spec::JobSpec,
     units::{MicroUnits, Millis},
 };
 
-use crate::{Gateway, failure};
+use crate::{Gateway, failure, nodes::itself};
 
 /// The most transactions of an account that a history goes back.
 const LONGEST_HISTORY: usize = 10_000;
 /// How far back a hold is looked for that was placed before under the same key.
 const PLACED_BEFORE: usize = 1_000;
-/// Milliseconds in an hour.
-const HOUR: u128 = 3_600_000;
 
 #[tonic::async_trait]
 impl Accounts for Gateway {
@@ -132,36 +129,14 @@ impl Accounts for Gateway {
     }
 
     async fn quote(&self, spec: &JobSpec) -> Result<Micros, Failure> {
-        use embermesh_dialects::port::nodes::Nodes as _;
-        let mut nodes: Vec<NodeView> = self
-            .nodes()
-            .await?
-            .iter()
-            .filter(|node| node.live)
-            .filter_map(|node| Some(NodeView::of(node.advert.as_ref()?)))
-            .collect();
-        for node in &mut nodes {
-            // One that is busy now could run it later.
-            node.free_slots = node.free_slots.max(1);
-            node.free_residents = node.free_residents.max(1);
-        }
-        let takes = Takes::of(&spec.work);
-        let (requires, limits) = (&spec.requires, &spec.limits);
-        let placed = place_as(takes, requires, limits, spec.runtime(), &nodes, &[], 0);
-        let fits = |node: &&NodeView| placed.ranked.iter().any(|fit| fit.peer == node.peer);
-        let dearest = nodes.iter().filter(fits).map(|node| node.price).max();
-        let dearest = dearest.ok_or_else(|| {
+        let client = self.inner.clients.of(&itself()).await?;
+        let quoted = client.quote(spec).await.map_err(|error| refused(&error))?;
+        if quoted.quote.nodes == 0 {
             let message = "no node that is here now could run it, so nothing is known of its price";
-            Failure::new(ErrorCode::Precondition, message)
-        })?;
-        Ok(cost(dearest, spec.limits.wall))
+            return Err(Failure::new(ErrorCode::Precondition, message));
+        }
+        Ok(quoted.quote.most.0)
     }
-}
-
-/// What so long costs at a price for an hour, rounded up.
-fn cost(hourly: MicroUnits, wall: Millis) -> Micros {
-    let whole = u128::from(hourly.0) * u128::from(wall.0);
-    u64::try_from(whole.div_ceil(HOUR)).unwrap_or(u64::MAX)
 }
 
 /// The name of a request in the ledger, of a fixed length whatever the name here.
@@ -246,15 +221,6 @@ fn refused(error: &ClientError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_price_is_for_an_hour_and_rounded_up() {
-        let cost = |hourly, wall| cost(MicroUnits(hourly), Millis(wall));
-        assert_eq!(cost(1_000_000, 3_600_000), 1_000_000);
-        assert_eq!(cost(1_000_000, 1), 1);
-        assert_eq!(cost(0, 3_600_000), 0);
-        assert_eq!(cost(u64::MAX, u64::MAX), u64::MAX);
-    }
 
     #[test]
     fn refusals_are_told_apart_by_their_word() {

@@ -11,7 +11,7 @@ use embermesh_dialects::{
 use crate::{Gateway, failure::failure};
 
 /// Who looks for nodes: the gateway itself.
-fn itself() -> Principal {
+pub(crate) fn itself() -> Principal {
     Principal {
         dialect: Dialect::CyxWiz,
         name: String::new(),

@@ -98,6 +98,7 @@ refuse! {
     revoke_assignment: RevokeAssignmentRequest -> RevokeAssignmentResponse;
     list_deployments: ListDeploymentsRequest -> ListDeploymentsResponse;
     permit_ask: PermitAskRequest -> PermitAskResponse;
+    quote: QuoteRequest -> QuoteResponse;
 }
 
 /// What one turn measured.
@@ -137,6 +138,7 @@ async fn turn(
                             .into_bytes()
                             .into(),
                         idempotency_key: idempotency.to_vec().into(),
+                        ..v1::SubmitRequest::default()
                     };
                     let sent = Instant::now();
                     let answer = client
@@ -196,7 +198,7 @@ async fn main() {
     })
     .await;
     let node = world.peer(150).await;
-    let advert = advert(&key(150), 1, 100_000_000);
+    let advert = advert(&key(150), 1, 100_000_000, 0);
     let request = v1::RegisterNodeRequest {
         advert: advert.bytes().to_vec().into(),
     };
@@ -214,6 +216,7 @@ async fn main() {
     let probe = v1::SubmitRequest {
         spec: template.clone().into_bytes().into(),
         idempotency_key: vec![255; 16].into(),
+        ..v1::SubmitRequest::default()
     };
     let answer = submits[0]
         .clone()
@@ -283,7 +286,7 @@ async fn parts(template: &str) {
     )
     .expect("a state");
     let node = key(150).peer_id();
-    let advert = advert(&key(150), 1, 100_000_000);
+    let advert = advert(&key(150), 1, 100_000_000, 0);
     state
         .handle(Command::Register { node, advert }, now, &mut entropy)
         .reply

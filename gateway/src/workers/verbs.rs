@@ -15,7 +15,7 @@ use embermesh_dialects::{
     },
 };
 use embermesh_job::{
-    place::{NodeView, Takes, place_as},
+    place::{NodeView, Takes, Wanted, place_as},
     spec::JobSpec,
 };
 
@@ -45,9 +45,14 @@ impl Gateway {
 
 /// Whether one of some nodes would run a job.
 pub(super) fn takes(spec: &JobSpec, nodes: &[NodeView]) -> bool {
-    let (requires, limits) = (&spec.requires, &spec.limits);
-    let takes = Takes::of(&spec.work);
-    let placed = place_as(takes, requires, limits, spec.runtime(), nodes, &[], 0);
+    let wanted = Wanted {
+        takes: Takes::of(&spec.work),
+        requires: &spec.requires,
+        limits: &spec.limits,
+        runtime: spec.runtime(),
+        buyer: None,
+    };
+    let placed = place_as(&wanted, nodes, &[], 0);
     !placed.ranked.is_empty()
 }
 

@@ -312,4 +312,16 @@ impl index_server::Index for IndexService {
             assignment: Some((*permission).into()),
         }))
     }
+
+    async fn quote(
+        &self,
+        request: Request<v1::QuoteRequest>,
+    ) -> Result<Response<v1::QuoteResponse>, Status> {
+        let caller = Caller::peer_of(&request)?;
+        let spec = Box::new(parse::spec(&request.get_ref().spec)?);
+        let Reply::Quoted(quoted) = self.call(Command::Quote { caller, spec }).await? else {
+            return Err(mismatch());
+        };
+        Ok(Response::new((*quoted).into()))
+    }
 }
