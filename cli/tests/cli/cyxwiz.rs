@@ -388,3 +388,29 @@ async fn the_form_that_shipped_is_served_to_those_who_are_believed() {
     let refused = wallet.get_balance(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_node_dies_goes_on_elsewhere_under_its_id() {
+    let mut mesh = Mesh::start(2).await;
+    let alice = Somebody::new(&mesh, "alice").await;
+    let mut jobs = JobServiceClient::new(channel(&mesh).await);
+    let mut request = training(1_000_000);
+    let config = request.config.as_mut().unwrap();
+    let often = ("checkpoint_frequency".to_owned(), "500".to_owned());
+    config.hyperparameters.extend([often]);
+    let answer = jobs.submit_job(alice.says(request)).await.unwrap();
+    let job = answer.into_inner().job_id;
+    let runs_on = async || {
+        let status = alice.status(&jobs, &job).await;
+        (status.status == 3 && status.progress > 0.0).then_some(status.current_node_id)
+    };
+    eventually("it runs", async || runs_on().await.is_some()).await;
+    let first = runs_on().await.unwrap();
+    mesh.node_of(&first).kill().await;
+    eventually("it runs elsewhere", async || {
+        runs_on().await.is_some_and(|node| node != first)
+    })
+    .await;
+    let ended = jobs.cancel_job(alice.says(cancel(&job))).await.unwrap();
+    assert_eq!(ended.into_inner().status, 6);
+}
