@@ -8,12 +8,16 @@
 //! - [`models`]: models that answer.
 //! - [`plans`]: jobs of several tasks.
 //! - [`sessions`]: permissions to ask a model once.
+//! - [`registry`]: models that are kept, with their bytes.
+//! - [`deployments`]: models that are put into memory, and asked there.
 
 pub mod accounts;
+pub mod deployments;
 pub mod jobs;
 pub mod models;
 pub mod nodes;
 pub mod plans;
+pub mod registry;
 pub mod sessions;
 pub mod users;
 
