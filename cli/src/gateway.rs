@@ -10,6 +10,7 @@ use embermesh_gateway::{
     users::policy::{Belief, Network, Policies, Policy},
 };
 use embermesh_index_server::{Beside, BoundIndex, IndexConfig};
+use embermesh_job::units::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::WrongInput;
@@ -29,6 +30,8 @@ pub(crate) struct GatewaySection {
     rest: String,
     /// The most jobs of foreign clients that are open at once.
     open_jobs: usize,
+    /// What the models of one owner may have together, in the registry.
+    model_quota: Bytes,
 }
 
 impl Default for GatewaySection {
@@ -39,6 +42,7 @@ impl Default for GatewaySection {
             legacy_from: Vec::new(),
             rest: String::new(),
             open_jobs: 10_000,
+            model_quota: Bytes(64 << 30),
         }
     }
 }
@@ -123,6 +127,7 @@ pub(crate) async fn start(
             policies: section.policies()?,
             endpoint: endpoint.unwrap_or_else(|| here.to_string()),
             open_jobs: section.open_jobs,
+            model_quota: section.model_quota.0,
         },
         bound.cancel().clone(),
     )

@@ -17,6 +17,7 @@ use crate::{
     keys::Keyring,
     models::Loads,
     plans::Plans,
+    registry::Models,
     sessions::Signer,
     store::{Store, StoreError},
     users::{UserStore, policy::Policies},
@@ -37,6 +38,8 @@ pub struct GatewayConfig {
     pub endpoint: String,
     /// The most jobs that are open at once.
     pub open_jobs: usize,
+    /// The bytes that the models of one owner may have together, in the registry.
+    pub model_quota: u64,
 }
 
 /// Why a gateway did not start.
@@ -70,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) folders: Folders,
     pub(crate) table: Table,
     pub(crate) open_jobs: usize,
+    pub(crate) models: Models,
     pub(crate) users: UserStore,
     pub(crate) loads: Loads,
     pub(crate) plans: Plans,
@@ -103,6 +107,8 @@ impl Gateway {
         let signer = Signer::load_or_create(&key).map_err(io(&key))?;
         let jobs = config.folder.join("jobs");
         let folders = Folders::new(jobs.clone()).map_err(io(&jobs))?;
+        let models = config.folder.join("models");
+        let models = Models::new(models.clone(), config.model_quota).map_err(io(&models))?;
         let store = Store::open(&config.folder.join("gateway.sqlite")).await?;
         let users = config.folder.join("users.sqlite");
         let users = UserStore::open(&users, config.policies, Arc::new(UnixMillis::now)).await?;
@@ -117,6 +123,7 @@ impl Gateway {
                 folders,
                 table: Table::default(),
                 open_jobs: config.open_jobs,
+                models,
                 users,
                 loads: Loads::default(),
                 plans: Plans::default(),

@@ -13,6 +13,8 @@
 //! - `jobs`: their jobs, followed by the gateway until they end.
 //! - `plans`: jobs of several tasks, driven until they end.
 //! - `nodes`, `models`: what can be had in the mesh.
+//! - `registry`: models that they keep here; `deployments`: models that they put into
+//!   the memory of a node.
 //! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
 //! - `serve`: the services, ready to be served beside an index.
 //! - `store`, `folder`: what is kept, in a database and in files.
@@ -20,6 +22,7 @@
 //! - `failure`: errors of the mesh in the words of the dialects.
 
 mod clients;
+mod deployments;
 mod failure;
 mod folder;
 mod gateway;
@@ -28,6 +31,7 @@ mod keys;
 mod models;
 mod nodes;
 mod plans;
+mod registry;
 mod serve;
 mod sessions;
 mod store;

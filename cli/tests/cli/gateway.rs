@@ -66,6 +66,7 @@ impl Running {
             policies: BTreeMap::default(),
             endpoint: address,
             open_jobs: 10,
+            model_quota: 1 << 30,
         };
         let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
         Self { gateway, cancel }

@@ -47,41 +47,13 @@ impl Gateway {
             .ok_or_else(|| Failure::not_found(format!("no job {id:?} of yours is known here")))
     }
 
-    /// What a kept job looks like now.
-    fn present(&self, kept: Kept) -> JobView {
-        match self.inner.table.get(kept.number) {
-            Some(live) => live.view(),
-            None => view(kept),
-        }
-    }
-}
-
-fn fits(job: &Submission) -> Result<(), Failure> {
-    if let Some(id) = &job.foreign_id
-        && (id.is_empty() || id.len() > MAX_ID || id.chars().any(char::is_control))
-    {
-        let reason = format!("a job's name has 1 to {MAX_ID} bytes and no control characters");
-        return Err(Failure::invalid(reason));
-    }
-    let bytes: usize = job.notes.iter().map(|(k, v)| k.len() + v.len()).sum();
-    if job.notes.len() > MAX_NOTES.0 || bytes > MAX_NOTES.1 {
-        return Err(Failure::invalid("too much is noted with the job"));
-    }
-    for input in job.spec.inputs() {
-        if let Some(bytes) = job.inputs.get(&input.digest)
-            && bytes.len() as u64 != input.size
-        {
-            return Err(Failure::invalid("an input is not as long as the job says"));
-        }
-    }
-    job.spec
-        .validate()
-        .map_err(|error| Failure::invalid(error.to_string()))
-}
-
-#[tonic::async_trait]
-impl Jobs for Gateway {
-    async fn submit(&self, who: &Principal, job: Submission) -> Result<JobView, Failure> {
+    /// Takes a job on, whose inputs `keep` writes into the folder of its number.
+    pub(crate) async fn take_on(
+        &self,
+        who: &Principal,
+        job: Submission,
+        keep: impl FnOnce(&folder::Folders, i64) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<JobView, Failure> {
         fits(&job)?;
         if self.inner.table.len() >= self.inner.open_jobs {
             let message = "too many jobs are open here; try again when some have ended";
@@ -112,8 +84,7 @@ impl Jobs for Gateway {
         let live = Arc::new(Live::new(view(kept.clone())));
         self.inner.table.insert(number, Arc::clone(&live));
         let folders = self.inner.folders.clone();
-        let inputs = job.inputs;
-        let written = spawn_blocking(move || folders.keep(number, &inputs)).await;
+        let written = spawn_blocking(move || keep(&folders, number)).await;
         let placed = match written.map_err(std::io::Error::other).flatten() {
             Ok(()) => self.place(&kept).await,
             Err(error) => Err(store_failed(&error)),
@@ -147,6 +118,46 @@ impl Jobs for Gateway {
                 .unwrap_or_default();
         });
         Ok(shown)
+    }
+
+    /// What a kept job looks like now.
+    fn present(&self, kept: Kept) -> JobView {
+        match self.inner.table.get(kept.number) {
+            Some(live) => live.view(),
+            None => view(kept),
+        }
+    }
+}
+
+fn fits(job: &Submission) -> Result<(), Failure> {
+    if let Some(id) = &job.foreign_id
+        && (id.is_empty() || id.len() > MAX_ID || id.chars().any(char::is_control))
+    {
+        let reason = format!("a job's name has 1 to {MAX_ID} bytes and no control characters");
+        return Err(Failure::invalid(reason));
+    }
+    let bytes: usize = job.notes.iter().map(|(k, v)| k.len() + v.len()).sum();
+    if job.notes.len() > MAX_NOTES.0 || bytes > MAX_NOTES.1 {
+        return Err(Failure::invalid("too much is noted with the job"));
+    }
+    job.spec
+        .validate()
+        .map_err(|error| Failure::invalid(error.to_string()))
+}
+
+#[tonic::async_trait]
+impl Jobs for Gateway {
+    async fn submit(&self, who: &Principal, mut job: Submission) -> Result<JobView, Failure> {
+        let inputs = std::mem::take(&mut job.inputs);
+        for input in job.spec.inputs() {
+            if let Some(bytes) = inputs.get(&input.digest)
+                && bytes.len() as u64 != input.size
+            {
+                return Err(Failure::invalid("an input is not as long as the job says"));
+            }
+        }
+        self.take_on(who, job, move |folders, number| folders.keep(number, &inputs))
+            .await
     }
 
     async fn job(&self, who: &Principal, id: &str) -> Result<JobView, Failure> {

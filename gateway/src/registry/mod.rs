@@ -14,8 +14,6 @@ mod checksum;
 mod incoming;
 mod outgoing;
 mod rows;
-#[cfg(test)]
-mod tests;
 mod verbs;
 
 use std::{
@@ -28,6 +26,8 @@ use std::{
 use embermesh_dialects::{ErrorCode, Failure};
 
 use crate::failure::store_failed;
+
+pub(crate) use self::verbs::fresh_id;
 
 /// The files of all models, and which of them somebody writes.
 #[derive(Clone, Debug)]
