@@ -48,3 +48,14 @@ impl<T: users::Users + jobs::Jobs + accounts::Accounts + nodes::Nodes + models::
     for T
 {
 }
+
+/// Every verb over models, for those who keep them, deploy them and ask them.
+pub trait ModelPort:
+    users::Users + registry::Registry + deployments::Deployments + deployments::Inference
+{
+}
+
+impl<T: users::Users + registry::Registry + deployments::Deployments + deployments::Inference>
+    ModelPort for T
+{
+}
