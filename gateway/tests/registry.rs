@@ -83,7 +83,11 @@ fn pieces(model: &str, data: &[u8], from: usize, each: usize) -> Vec<Piece> {
     starts.map(piece).collect()
 }
 
-async fn send(gateway: &Gateway, who: &Principal, pieces: Vec<Piece>) -> Result<ModelEntry, Failure> {
+async fn send(
+    gateway: &Gateway,
+    who: &Principal,
+    pieces: Vec<Piece>,
+) -> Result<ModelEntry, Failure> {
     let pieces = stream::iter(pieces.into_iter().map(Ok)).boxed();
     gateway.receive(who, pieces).await
 }
@@ -127,7 +131,10 @@ async fn a_model_that_was_broken_off_goes_on_after_a_restart_and_reads_back() {
     let model = gateway.add_model(&ada, model).await.unwrap();
     let id = model.id.as_str();
     assert_eq!((model.received, &model.whole), (0, &None));
-    assert_eq!(code(gateway.read_model(&ada, id).await), ErrorCode::Precondition);
+    assert_eq!(
+        code(gateway.read_model(&ada, id).await),
+        ErrorCode::Precondition
+    );
 
     let mut first = pieces(id, &data, 0, 1 << 20);
     first.truncate(1);
@@ -187,8 +194,14 @@ async fn bytes_that_are_not_what_was_said_are_refused_and_dropped() {
     };
     let wrong = [
         ("of another model", pieces(&id, &another, 0, 1000)),
-        ("a piece", change(&|all| all[1].data = Bytes::from(vec![0; 1000]))),
-        ("no checksum at all", change(&|all| all[0].checksum = Some("chunk_checksum_0".to_owned()))),
+        (
+            "a piece",
+            change(&|all| all[1].data = Bytes::from(vec![0; 1000])),
+        ),
+        (
+            "no checksum at all",
+            change(&|all| all[0].checksum = Some("chunk_checksum_0".to_owned())),
+        ),
         ("the size", change(&|all| all[0].total = 4000)),
         ("too short", change(&|all| all[1].is_last = true)),
         ("too long", {
@@ -198,25 +211,50 @@ async fn bytes_that_are_not_what_was_said_are_refused_and_dropped() {
             pieces.iter_mut().for_each(|piece| piece.total = 3000);
             pieces
         }),
-        ("two models", change(&|all| all[1].model = "another".to_owned())),
-        ("after the last", change(&|all| {
-            let more = Piece { data: Bytes::new(), offset: 3000, checksum: None, ..all[2].clone() };
-            all.push(more);
-        })),
+        (
+            "two models",
+            change(&|all| all[1].model = "another".to_owned()),
+        ),
+        (
+            "after the last",
+            change(&|all| {
+                let more = Piece {
+                    data: Bytes::new(),
+                    offset: 3000,
+                    checksum: None,
+                    ..all[2].clone()
+                };
+                all.push(more);
+            }),
+        ),
     ];
     for (what, pieces) in wrong {
-        assert_eq!(code(send(gateway, &ada, pieces).await), ErrorCode::Invalid, "{what}");
-        assert_eq!(gateway.model(&ada, &id).await.unwrap().whole, None, "{what}");
+        assert_eq!(
+            code(send(gateway, &ada, pieces).await),
+            ErrorCode::Invalid,
+            "{what}"
+        );
+        assert_eq!(
+            gateway.model(&ada, &id).await.unwrap().whole,
+            None,
+            "{what}"
+        );
     }
     // A piece that is left out leaves what came before it.
     let gap = change(&|all| drop(all.remove(1)));
-    assert_eq!(code(send(gateway, &ada, gap).await), ErrorCode::Precondition);
+    assert_eq!(
+        code(send(gateway, &ada, gap).await),
+        ErrorCode::Precondition
+    );
     assert_eq!(gateway.model(&ada, &id).await.unwrap().received, 1000);
     // From the start again, all is well; the last piece may say the hash of all.
     let all = Digest::of(&data).to_string();
     let fine = change(&|pieces| pieces[2].checksum = Some(all.clone()));
     assert!(send(gateway, &ada, fine).await.unwrap().whole.is_some());
-    assert_eq!(code(send(gateway, &ada, Vec::new()).await), ErrorCode::Invalid);
+    assert_eq!(
+        code(send(gateway, &ada, Vec::new()).await),
+        ErrorCode::Invalid
+    );
     running.stop().await;
 }
 
@@ -234,24 +272,43 @@ async fn a_model_is_its_owners_and_everybody_reads_what_is_public() {
     let begun = gateway.add_model(&ada, public.clone()).await.unwrap().id;
     for id in [&private, &begun, &"nothing".to_owned()] {
         assert_eq!(code(gateway.model(&bob, id).await), ErrorCode::NotFound);
-        assert_eq!(code(gateway.read_model(&bob, id).await), ErrorCode::NotFound);
-        assert_eq!(code(gateway.discard_model(&bob, id).await), ErrorCode::NotFound);
+        assert_eq!(
+            code(gateway.read_model(&bob, id).await),
+            ErrorCode::NotFound
+        );
+        assert_eq!(
+            code(gateway.discard_model(&bob, id).await),
+            ErrorCode::NotFound
+        );
         let send = send(gateway, &bob, pieces(id, &bytes(10), 0, 10)).await;
         assert_eq!(code(send), ErrorCode::NotFound);
     }
     let public = whole(gateway, &ada, public).await.id;
     assert!(read(gateway, &bob, &public).await == bytes(1000));
-    assert_eq!(code(gateway.discard_model(&bob, &public).await), ErrorCode::Denied);
+    assert_eq!(
+        code(gateway.discard_model(&bob, &public).await),
+        ErrorCode::Denied
+    );
     // Two of one id there are not, whoever asks.
     let posed = NewModel {
         id: Some(private.clone()),
         ..named("posed")
     };
-    assert_eq!(code(gateway.add_model(&bob, posed).await), ErrorCode::Exists);
+    assert_eq!(
+        code(gateway.add_model(&bob, posed).await),
+        ErrorCode::Exists
+    );
     gateway.discard_model(&ada, &public).await.unwrap();
-    assert_eq!(code(gateway.model(&bob, &public).await), ErrorCode::NotFound);
+    assert_eq!(
+        code(gateway.model(&bob, &public).await),
+        ErrorCode::NotFound
+    );
     let files = std::fs::read_dir(folder.path().join("gateway/models"));
-    assert_eq!(files.unwrap().count(), 1, "the bytes of the deleted model go");
+    assert_eq!(
+        files.unwrap().count(),
+        1,
+        "the bytes of the deleted model go"
+    );
     running.stop().await;
 }
 
@@ -276,7 +333,10 @@ async fn an_owner_has_so_much_room_and_no_more() {
     silent[0].total = 0;
     assert_eq!(code(send(gateway, &ada, silent).await), ErrorCode::Invalid);
     // Another has room of his own, and what is deleted makes room.
-    gateway.add_model(&who("bob"), sized("big", QUOTA)).await.unwrap();
+    gateway
+        .add_model(&who("bob"), sized("big", QUOTA))
+        .await
+        .unwrap();
     gateway.discard_model(&ada, &big.unwrap().id).await.unwrap();
     send(gateway, &ada, pieces(&unsaid, &bytes(1001), 0, 100))
         .await
@@ -284,12 +344,27 @@ async fn an_owner_has_so_much_room_and_no_more() {
     for wrong in [
         named(""),
         sized("nothing", 0),
-        NewModel { id: Some("../x".to_owned()), ..named("x") },
-        NewModel { tags: vec![String::new(); 33], ..named("x") },
-        NewModel { checksum: Some("md5".to_owned()), ..named("x") },
-        NewModel { description: "x".repeat(9000), ..named("x") },
+        NewModel {
+            id: Some("../x".to_owned()),
+            ..named("x")
+        },
+        NewModel {
+            tags: vec![String::new(); 33],
+            ..named("x")
+        },
+        NewModel {
+            checksum: Some("md5".to_owned()),
+            ..named("x")
+        },
+        NewModel {
+            description: "x".repeat(9000),
+            ..named("x")
+        },
     ] {
-        assert_eq!(code(gateway.add_model(&ada, wrong).await), ErrorCode::Invalid);
+        assert_eq!(
+            code(gateway.add_model(&ada, wrong).await),
+            ErrorCode::Invalid
+        );
     }
     running.stop().await;
 }
@@ -314,7 +389,10 @@ async fn two_do_not_send_one_model_at_once() {
     sender.send(Ok(both[1].clone())).await.unwrap();
     let second = send(&gateway, &ada, both.clone()).await;
     assert_eq!(code(second), ErrorCode::Precondition);
-    assert_eq!(code(gateway.discard_model(&ada, &id).await), ErrorCode::Precondition);
+    assert_eq!(
+        code(gateway.discard_model(&ada, &id).await),
+        ErrorCode::Precondition
+    );
     drop(sender);
     assert!(first.await.unwrap().unwrap().whole.is_some());
     running.stop().await;
@@ -336,7 +414,11 @@ async fn pages_hold_while_models_are_added_and_filters_are_exact() {
     }
     let names = async |who: &Principal, filter: ModelFilter| {
         let page = gateway.registered(who, filter).await.unwrap();
-        let names: Vec<_> = page.models.into_iter().map(|model| model.said.name).collect();
+        let names: Vec<_> = page
+            .models
+            .into_iter()
+            .map(|model| model.said.name)
+            .collect();
         (names, page.next, page.total)
     };
     let page = |after: Option<String>| ModelFilter {
@@ -345,7 +427,10 @@ async fn pages_hold_while_models_are_added_and_filters_are_exact() {
         ..ModelFilter::default()
     };
     let (first, next, total) = names(&ada, page(None)).await;
-    assert_eq!((first, total), (vec!["model-4".to_owned(), "model-3".to_owned()], 5));
+    assert_eq!(
+        (first, total),
+        (vec!["model-4".to_owned(), "model-3".to_owned()], 5)
+    );
     whole(gateway, &ada, named("late")).await;
     let (second, next, _) = names(&ada, page(next)).await;
     assert_eq!(second, ["model-2", "model-1"]);
@@ -379,6 +464,9 @@ async fn pages_hold_while_models_are_added_and_filters_are_exact() {
         ..ModelFilter::default()
     };
     assert!(names(&ada, onnx).await.0.is_empty());
-    assert_eq!(code(gateway.registered(&ada, page(Some("x".to_owned()))).await), ErrorCode::Invalid);
+    assert_eq!(
+        code(gateway.registered(&ada, page(Some("x".to_owned()))).await),
+        ErrorCode::Invalid
+    );
     running.stop().await;
 }

@@ -12,8 +12,9 @@ use tonic::{
     body::Body,
     codegen::{Service, http},
     server::NamedService,
-    service::Routes,
 };
+
+use crate::Mount;
 
 /// A service by this name that says why it is not there.
 macro_rules! closed {
@@ -58,21 +59,6 @@ closed!(
     "a job here reserves its node while it runs: submit it with JobService.SubmitJob"
 );
 closed!(
-    DeploymentService,
-    "cyxwiz.protocol.DeploymentService",
-    "models are deployed by `embermesh deploy`"
-);
-closed!(
-    ModelService,
-    "cyxwiz.protocol.ModelService",
-    "there is no registry of models: weights are blobs, named by their digest"
-);
-closed!(
-    InferenceService,
-    "cyxwiz.protocol.InferenceService",
-    "models are asked by `embermesh ask`, or over many samples by a job of type inference"
-);
-closed!(
     TerminalService,
     "cyxwiz.protocol.TerminalService",
     "no node opens a terminal to anybody"
@@ -86,14 +72,11 @@ fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
     usual
 }
 
-/// The same routes with these services.
-pub(super) fn with(routes: Routes) -> Routes {
-    routes
-        .add_service(NodeService)
-        .add_service(JobStatusService)
-        .add_service(JobReservationService)
-        .add_service(DeploymentService)
-        .add_service(ModelService)
-        .add_service(InferenceService)
-        .add_service(TerminalService)
+/// The same with these services.
+pub(super) fn mount(mount: Mount) -> Mount {
+    mount
+        .serve(NodeService)
+        .serve(JobStatusService)
+        .serve(JobReservationService)
+        .serve(TerminalService)
 }

@@ -5,10 +5,12 @@
 //! | `config` | a `JobConfig` turned into a job of ours, or refused by the name of a field |
 //! | `code` | states, refusals and amounts in the numbers of either form |
 //! | `find` | which nodes a search means, and in which order |
+//! | `models`, `tensor` | models, deployments and what they are asked, in the words of the wire |
 //! | `caller` | who makes a call |
 //! | `service` | the services, each a file that is compiled for both forms of the wire |
 //! | `documented`, `shipped` | the two forms, and what differs between them |
 //! | `closed` | services that this index does not have, each with the reason |
+//! | `mount` | all of them, in one form of the wire |
 //!
 //! # Errors
 //!
@@ -28,23 +30,11 @@ mod code;
 mod config;
 mod documented;
 mod find;
+mod models;
+mod mount;
 mod shipped;
-
-use std::sync::Arc;
-
-use tonic::service::Routes;
-
-use crate::{Profile, port::IndexPort};
+mod tensor;
 
 /// The largest message that is read: as large as the system's own, for data that comes
 /// with a job.
-pub const MAX_MESSAGE: usize = 100 << 20;
-
-/// Every service that an index has, in one form of the wire.
-#[must_use]
-pub fn routes<P: IndexPort>(port: &Arc<P>, profile: Profile) -> Routes {
-    closed::with(match profile {
-        Profile::Documented => documented::routes(port),
-        Profile::Shipped => shipped::routes(port),
-    })
-}
+const MAX_MESSAGE: usize = 100 << 20;

@@ -59,8 +59,16 @@ pub(super) fn states(number: i32) -> Result<Vec<DeploymentState>, Failure> {
         4 | 5 => DeploymentState::Ready,
         6 => DeploymentState::Stopped,
         7 => DeploymentState::Failed,
-        8 => return Err(Failure::invalid("status_filter: what was deleted is not kept")),
-        other => return Err(Failure::invalid(format!("status_filter: {other} is no state"))),
+        8 => {
+            return Err(Failure::invalid(
+                "status_filter: what was deleted is not kept",
+            ));
+        }
+        other => {
+            return Err(Failure::invalid(format!(
+                "status_filter: {other} is no state"
+            )));
+        }
     }])
 }
 
@@ -106,7 +114,9 @@ pub(super) fn note(
         let message = format!("metadata: {key:?}: no key may begin with {PREFIX:?}");
         return Err(Failure::invalid(message));
     }
-    let ours = ours.into_iter().filter(|(_, value)| !value.is_empty() && value != "0");
+    let ours = ours
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty() && value != "0");
     notes.extend(ours.map(|(key, value)| (format!("{PREFIX}{key}"), value)));
     Ok(notes)
 }
@@ -189,7 +199,10 @@ mod tests {
         let notes = note(said.clone(), ours).unwrap();
         let (back, ours) = unnote(&notes);
         assert_eq!(back, BTreeMap::from(said));
-        assert_eq!((ours.number::<i64>("min_ram"), ours.text("x")), (5, String::new()));
+        assert_eq!(
+            (ours.number::<i64>("min_ram"), ours.text("x")),
+            (5, String::new())
+        );
         assert_eq!(ours.number::<i64>("min_vram"), 0);
         let posed = [("cyxwiz.min_ram".to_owned(), "1".to_owned())];
         assert!(note(posed, []).is_err());

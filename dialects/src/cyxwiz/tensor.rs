@@ -106,9 +106,11 @@ impl Tensor {
     fn numbers(&self) -> Result<(Vec<usize>, Vec<f64>), Failure> {
         let mut dtypes = Dtype::ALL.into_iter();
         let dtype = dtypes.find(|dtype| dtype.number() == self.dtype);
-        let dtype =
-            dtype.ok_or_else(|| self.refuse(format_args!("{} is no dtype", self.dtype)))?;
-        let lengths = self.shape.iter().map(|length| usize::try_from(*length).ok());
+        let dtype = dtype.ok_or_else(|| self.refuse(format_args!("{} is no dtype", self.dtype)))?;
+        let lengths = self
+            .shape
+            .iter()
+            .map(|length| usize::try_from(*length).ok());
         let shape = lengths.collect::<Option<Vec<_>>>();
         let shape = shape.ok_or_else(|| self.refuse("a length is less than nothing"))?;
         let bytes = shape
@@ -251,7 +253,9 @@ pub(super) fn answer(signature: &Signature, parts: &[Part]) -> Vec<Tensor> {
 
 fn of_rows(output: Option<Answers>, answers: &[&RowAnswer]) -> Vec<Tensor> {
     let is_named = answers.iter().any(|answer| answer.class.is_some());
-    let has_probabilities = answers.iter().any(|answer| !answer.probabilities.is_empty());
+    let has_probabilities = answers
+        .iter()
+        .any(|answer| !answer.probabilities.is_empty());
     let probabilities = || table("probabilities", answers, |answer| &answer.probabilities);
     match output {
         Some(Answers::Numbers(_)) => vec![table("outputs", answers, |answer| &answer.numbers)],

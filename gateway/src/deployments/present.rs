@@ -38,7 +38,9 @@ impl Known {
     /// Those that are somebody else's.
     pub(super) fn others(&self) -> impl Iterator<Item = &Deployment> {
         let own = self.owner;
-        self.deployments.iter().filter(move |known| known.owner != own)
+        self.deployments
+            .iter()
+            .filter(move |known| known.owner != own)
     }
 }
 
@@ -47,7 +49,10 @@ impl Gateway {
     pub(super) async fn known(&self, who: &Principal) -> Result<Known, Failure> {
         let client = self.inner.clients.of(who).await?;
         Ok(Known {
-            deployments: client.deployments().await.map_err(|error| failure(&error))?,
+            deployments: client
+                .deployments()
+                .await
+                .map_err(|error| failure(&error))?,
             owner: client.peer_id(),
         })
     }

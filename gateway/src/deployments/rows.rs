@@ -82,14 +82,13 @@ impl Store {
         who: &Principal,
         id: &str,
     ) -> Result<Option<KeptDeployment>, StoreError> {
-        let row = sqlx::query(
-            "SELECT * FROM deployments WHERE dialect = ?1 AND owner = ?2 AND id = ?3",
-        )
-        .bind(who.dialect.as_str())
-        .bind(&who.name)
-        .bind(id)
-        .fetch_optional(&self.readers)
-        .await?;
+        let row =
+            sqlx::query("SELECT * FROM deployments WHERE dialect = ?1 AND owner = ?2 AND id = ?3")
+                .bind(who.dialect.as_str())
+                .bind(&who.name)
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await?;
         row.as_ref().map(kept).transpose()
     }
 

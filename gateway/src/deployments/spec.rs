@@ -206,7 +206,9 @@ mod tests {
     }
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let pairs = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let pairs = pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         pairs.collect()
     }
 
@@ -272,7 +274,11 @@ mod tests {
             (&[defined, ("normalise", "minmax")], of, "normalise"),
             (&[defined, ("askers", "bob")], of, "askers"),
             (&[defined, ("idle", "soon")], of, "idle"),
-            (&[defined, ("outputs", "classes"), ("labels", "a")], of, "labels"),
+            (
+                &[defined, ("outputs", "classes"), ("labels", "a")],
+                of,
+                "labels",
+            ),
             (&[], ModelFormat::Onnx, "job of type inference"),
             (&[], ModelFormat::PyTorch, "pickle"),
             (&[], ModelFormat::Unknown, "say which format"),

@@ -21,11 +21,7 @@ use embermesh_job::{
 };
 use futures::StreamExt as _;
 
-use super::{
-    present::of_other,
-    rows::KeptDeployment,
-    spec::spec,
-};
+use super::{present::of_other, rows::KeptDeployment, spec::spec};
 use crate::{
     Gateway,
     failure::{failure, store_failed},
@@ -121,7 +117,12 @@ impl Deployments for Gateway {
                     digest: whole.digest,
                     size: whole.size,
                 };
-                (Some(id.clone()), input, kept.said.format, kept.said.metadata)
+                (
+                    Some(id.clone()),
+                    input,
+                    kept.said.format,
+                    kept.said.metadata,
+                )
             }
             Weights::Blob(input, format) => (None, *input, *format, Default::default()),
         };

@@ -53,7 +53,8 @@ impl Hashes {
     pub(super) fn are(&self, said: &str) -> bool {
         let (kind, digits) = split(said);
         let is = |name: &str, hash: &str| {
-            (kind.is_empty() || kind.eq_ignore_ascii_case(name)) && digits.eq_ignore_ascii_case(hash)
+            (kind.is_empty() || kind.eq_ignore_ascii_case(name))
+                && digits.eq_ignore_ascii_case(hash)
         };
         is("sha256", &self.sha256) || is("blake3", &self.blake3.to_string())
     }
@@ -105,7 +106,11 @@ mod tests {
             check(&said).unwrap();
             assert!(!of.are(&said), "{said}");
         }
-        for said in ["", "chunk_checksum_0", "md5:900150983cd24fb0d6963f7d28e17f72"] {
+        for said in [
+            "",
+            "chunk_checksum_0",
+            "md5:900150983cd24fb0d6963f7d28e17f72",
+        ] {
             assert!(check(said).is_err(), "{said}");
         }
     }

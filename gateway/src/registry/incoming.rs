@@ -154,6 +154,8 @@ fn hash(file: &mut File, hashers: &mut Hashers) -> io::Result<u64> {
 }
 
 fn elsewhere(offset: u64, at: u64) -> Failure {
-    let message = format!("offset: {offset} does not follow: {at} bytes are here; go on from there, or begin anew at 0");
+    let message = format!(
+        "offset: {offset} does not follow: {at} bytes are here; go on from there, or begin anew at 0"
+    );
     Failure::new(ErrorCode::Precondition, message)
 }

@@ -105,7 +105,8 @@ fn file_failed(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             tracing::error!(%error, "no space left for models");
-            let message = "the disk of this registry is full: go on when its operator has made room";
+            let message =
+                "the disk of this registry is full: go on when its operator has made room";
             Failure::new(ErrorCode::Exhausted, message)
         }
         _ => store_failed(error),

@@ -39,9 +39,7 @@ impl Gateway {
         let found = self.inner.store.find_model(id).await;
         found
             .map_err(|error| store_failed(&error))?
-            .filter(|model| {
-                model.owner == *who || (model.said.is_public && model.whole.is_some())
-            })
+            .filter(|model| model.owner == *who || (model.said.is_public && model.whole.is_some()))
             .ok_or_else(|| {
                 Failure::not_found(format!("no model {id:?} of yours or for everybody is here"))
             })
@@ -133,12 +131,19 @@ fn fits(model: &NewModel) -> Result<(), Failure> {
     }
     let (most, longest) = MAX_TAGS;
     if model.tags.len() > most || model.tags.iter().any(|tag| tag.len() > longest) {
-        return refuse(format!("tags: give {most} at most, of {longest} bytes each"));
+        return refuse(format!(
+            "tags: give {most} at most, of {longest} bytes each"
+        ));
     }
-    let bytes = model.metadata.iter().map(|(key, value)| key.len() + value.len());
+    let bytes = model
+        .metadata
+        .iter()
+        .map(|(key, value)| key.len() + value.len());
     if model.metadata.len() > MAX_METADATA.0 || bytes.sum::<usize>() > MAX_METADATA.1 {
         let (most, bytes) = MAX_METADATA;
-        return refuse(format!("metadata: give {most} at most, of {bytes} bytes together"));
+        return refuse(format!(
+            "metadata: give {most} at most, of {bytes} bytes together"
+        ));
     }
     if model.size == Some(0) {
         return refuse("size_bytes: a model of no bytes is none".to_owned());
@@ -157,7 +162,9 @@ impl Registry for Gateway {
         };
         let quota = self.inner.models.quota;
         let store = &self.inner.store;
-        let added = store.add_model(who, &id, &model, quota, MAX_MODELS, now).await;
+        let added = store
+            .add_model(who, &id, &model, quota, MAX_MODELS, now)
+            .await;
         match added.map_err(|error| store_failed(&error))? {
             Added::Yes(_) => {}
             Added::Taken => {
@@ -165,7 +172,8 @@ impl Registry for Gateway {
                 return Err(Failure::new(ErrorCode::Exists, message));
             }
             Added::TooMany => {
-                let message = format!("you have {MAX_MODELS} models, which is the most: delete some");
+                let message =
+                    format!("you have {MAX_MODELS} models, which is the most: delete some");
                 return Err(Failure::new(ErrorCode::Exhausted, message));
             }
             Added::NoRoom => return Err(no_room(quota)),
@@ -236,7 +244,10 @@ impl Registry for Gateway {
         let next = models.last().filter(|_| more);
         Ok(ModelPage {
             next: next.map(|model| model.number.to_string()),
-            models: models.into_iter().map(|kept| self.present_model(kept)).collect(),
+            models: models
+                .into_iter()
+                .map(|kept| self.present_model(kept))
+                .collect(),
             total,
         })
     }

@@ -81,7 +81,7 @@ impl<P: ModelPort> wire::deployment_service_server::DeploymentService for Adapte
         }
         if ![0, NETWORK].contains(&request.type_filter) {
             // Every deployment here is on a node of the mesh.
-            return Ok(Response::default());
+            return Ok(Response::new(wire::ListDeploymentsResponse::default()));
         }
         let found = self.0.deployments(&who, filter(request)?).await?;
         Ok(Response::new(wire::ListDeploymentsResponse {
@@ -182,7 +182,8 @@ fn deploy(config: wire::DeploymentConfig) -> Result<Deploy, Failure> {
         .or(model.requirements)
         .unwrap_or_default();
     if needs.min_cpu_cores > 0 {
-        let message = "config.requirements.min_cpu_cores: nodes do not say how many they have: leave it out";
+        let message =
+            "config.requirements.min_cpu_cores: nodes do not say how many they have: leave it out";
         return Err(Failure::invalid(message));
     }
     let mut options: std::collections::BTreeMap<_, _> = config.runtime_params.into_iter().collect();

@@ -2,31 +2,46 @@
 //! and those beside it are compiled once for each form: what is generated for it is
 //! `wire`, and what differs is beside that.
 
+mod deployments;
+mod inference;
 mod jobs;
+mod models;
 mod nodes;
 mod wallet;
 
 use std::sync::Arc;
 
-use tonic::service::Routes;
-
 use super::wire;
-use crate::{cyxwiz::MAX_MESSAGE, port::IndexPort};
+use crate::{
+    Mount,
+    cyxwiz::MAX_MESSAGE,
+    port::{IndexPort, ModelPort},
+};
 
 /// One port, spoken to in this form.
 pub(super) struct Adapter<P>(pub(super) Arc<P>);
 
 /// Every service.
-pub(in crate::cyxwiz) fn routes<P: IndexPort>(port: &Arc<P>) -> Routes {
+pub(in crate::cyxwiz) fn mount<P: IndexPort>(mount: Mount, port: &Arc<P>) -> Mount {
     let adapter = || Adapter(Arc::clone(port));
     let jobs = wire::job_service_server::JobServiceServer::new(adapter());
-    Routes::new(jobs.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(
-            wire::node_discovery_service_server::NodeDiscoveryServiceServer::new(adapter()),
-        )
-        .add_service(wire::wallet_service_server::WalletServiceServer::new(
+    mount
+        .serve(jobs.max_decoding_message_size(MAX_MESSAGE))
+        .serve(wire::node_discovery_service_server::NodeDiscoveryServiceServer::new(adapter()))
+        .serve(wire::wallet_service_server::WalletServiceServer::new(
             adapter(),
         ))
+}
+
+/// Every service over models.
+pub(in crate::cyxwiz) fn mount_models<P: ModelPort>(mount: Mount, port: &Arc<P>) -> Mount {
+    let adapter = || Adapter(Arc::clone(port));
+    let models = wire::model_service_server::ModelServiceServer::new(adapter());
+    let inference = wire::inference_service_server::InferenceServiceServer::new(adapter());
+    mount
+        .serve(models.max_decoding_message_size(MAX_MESSAGE))
+        .serve(inference.max_decoding_message_size(MAX_MESSAGE))
+        .serve(wire::deployment_service_server::DeploymentServiceServer::new(adapter()))
 }
 
 /// What is wrong with a job, by the documented table.
