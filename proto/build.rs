@@ -13,6 +13,7 @@ const SETS: &[(&str, &[&str])] = &[
             "embermesh/v1/index.proto",
             "embermesh/v1/ledger.proto",
             "embermesh/v1/node.proto",
+            "embermesh/v1/reservation.proto",
         ],
     ),
     ("titancompute", &["titancompute/v1/titancompute.proto"]),

@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Nodes(cmd::nodes::Nodes),
     /// Submit a job
     Submit(cmd::submit::Flags),
+    /// Ask what a job may cost
+    Quote(cmd::quote::Flags),
     /// Look at jobs and steer them
     #[command(subcommand)]
     Jobs(cmd::jobs::Jobs),

@@ -13,6 +13,8 @@ use embermesh_job::{
     assignment::NodeAssignment,
     lifecycle::JobState,
     spec::JobSpec,
+    units::MicroUnits,
+    wire::Quoted,
 };
 use embermesh_mesh::{
     Mesh,
@@ -145,12 +147,36 @@ impl Client {
         spec: &JobSpec,
         key: IdempotencyKey,
     ) -> Result<Submitted, ClientError> {
+        self.submit_for(spec, key, None).await
+    }
+
+    /// The same with a budget, which is set aside in this client's account until the
+    /// job has ended. Without one only nodes that ask nothing take the job, and those
+    /// that this client has reserved.
+    ///
+    /// # Errors
+    /// As [`Client::submit`], and when the account has less than the budget.
+    pub async fn submit_for(
+        &self,
+        spec: &JobSpec,
+        key: IdempotencyKey,
+        budget: Option<MicroUnits>,
+    ) -> Result<Submitted, ClientError> {
         spec.validate()?;
         let Watched { job, assignment } = self
             .index()
-            .submit(Bytes::from(spec.canonical()), key.0)
+            .submit(Bytes::from(spec.canonical()), key.0, budget)
             .await?;
         Ok(Submitted { job, assignment })
+    }
+
+    /// What a job may cost at most, by the prices of the nodes that could run it.
+    ///
+    /// # Errors
+    /// When the spec is not valid, or the index cannot be reached for a while.
+    pub async fn quote(&self, spec: &JobSpec) -> Result<Quoted, ClientError> {
+        spec.validate()?;
+        self.index().quote(Bytes::from(spec.canonical())).await
     }
 
     /// Submits a job and follows it: brings `sources` to its node, tells it who
@@ -165,7 +191,22 @@ impl Client {
         holders: Vec<BlobRef>,
         key: IdempotencyKey,
     ) -> Result<(Submitted, Follow), ClientError> {
-        let submitted = self.submit(spec, key).await?;
+        self.run_for(spec, sources, holders, key, None).await
+    }
+
+    /// The same with a budget: see [`Client::submit_for`].
+    ///
+    /// # Errors
+    /// As [`Client::submit_for`].
+    pub async fn run_for(
+        &self,
+        spec: &JobSpec,
+        sources: Sources,
+        holders: Vec<BlobRef>,
+        key: IdempotencyKey,
+        budget: Option<MicroUnits>,
+    ) -> Result<(Submitted, Follow), ClientError> {
+        let submitted = self.submit_for(spec, key, budget).await?;
         let start = Start {
             after: 0,
             spec: Some(Bytes::from(spec.canonical())),

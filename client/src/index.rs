@@ -11,7 +11,12 @@ use embermesh_crypto::{
     ids::{Epoch, JobId, PeerId},
     statement::{KeySet, Signed},
 };
-use embermesh_job::{assignment::NodeAssignment, lifecycle::JobState, wire::Deployment};
+use embermesh_job::{
+    assignment::NodeAssignment,
+    lifecycle::JobState,
+    units::MicroUnits,
+    wire::{Deployment, Quoted},
+};
 use embermesh_mesh::road::{self, Identity, RoadChoice, RoadError, bounds::MAX_MESSAGE_BYTES};
 use embermesh_proto::v1::{self, index_client::IndexClient};
 use tokio::{
@@ -230,10 +235,43 @@ impl IndexLink {
         }
     }
 
-    pub(crate) async fn submit(&self, spec: Bytes, key: [u8; 16]) -> Result<Watched, ClientError> {
+    /// One request to a service of the index, which `stub` speaks to: tried until it is
+    /// answered or the time is up.
+    pub(crate) async fn ask<Q, S, T, R>(
+        &self,
+        stub: impl Fn(Channel) -> S,
+        request: Q,
+        call: impl Fn(S, Q) -> R,
+    ) -> Result<T, ClientError>
+    where
+        Q: Clone,
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.again_on(|channel| call(stub(channel), request.clone()))
+            .await
+    }
+
+    /// What a job may cost.
+    pub(crate) async fn quote(&self, spec: Bytes) -> Result<Quoted, ClientError> {
+        let request = v1::QuoteRequest { spec };
+        let answer = self
+            .ask(stub_on, request, |mut stub, request| async move {
+                stub.quote(request).await
+            })
+            .await?;
+        convert(&self.name, answer)
+    }
+
+    pub(crate) async fn submit(
+        &self,
+        spec: Bytes,
+        key: [u8; 16],
+        budget: Option<MicroUnits>,
+    ) -> Result<Watched, ClientError> {
         let request = v1::SubmitRequest {
             spec,
             idempotency_key: Bytes::copy_from_slice(&key),
+            budget_micros: budget.unwrap_or_default().0,
         };
         let answer = self
             .again(|mut stub| {

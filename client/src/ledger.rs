@@ -2,7 +2,7 @@
 //! money is sent again by itself while the index cannot be reached: its key makes
 //! sure of one effect.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, future::Future};
 
 use bytes::Bytes;
 use embermesh_crypto::ids::PeerId;
@@ -11,6 +11,7 @@ use embermesh_job::{
     units::{MicroUnits, Millis},
 };
 use embermesh_proto::v1::{self, ledger_client::LedgerClient};
+use tonic::{Response, Status, transport::Channel};
 
 use crate::{Client, ClientError, IdempotencyKey, bounds::PAGE, view::convert};
 
@@ -58,10 +59,11 @@ impl Client {
         };
         let answer = self
             .index()
-            .again_on(|channel| {
-                let request = request.clone();
-                async move { LedgerClient::new(channel).get_balance(request).await }
-            })
+            .ask(
+                LedgerClient::new,
+                request,
+                |mut ledger, request| async move { ledger.get_balance(request).await },
+            )
             .await?;
         let account = embermesh_job::wire::peer("account", &answer.account);
         Ok(Funds {
@@ -91,14 +93,10 @@ impl Client {
             amount_micros: amount.0,
             subject: subject.to_string(),
         };
-        let answer = self
-            .index()
-            .again_on(|channel| {
-                let request = request.clone();
-                async move { LedgerClient::new(channel).transfer(request).await }
-            })
-            .await?;
-        convert(self.index().name(), answer)
+        self.moved(request, |mut ledger, request| async move {
+            ledger.transfer(request).await
+        })
+        .await
     }
 
     /// Sets an amount aside until it is settled or its time is over; the number of the
@@ -122,14 +120,10 @@ impl Client {
             subject: subject.to_string(),
             lifetime_ms: lifetime.0,
         };
-        let answer = self
-            .index()
-            .again_on(|channel| {
-                let request = request.clone();
-                async move { LedgerClient::new(channel).hold(request).await }
-            })
-            .await?;
-        convert(self.index().name(), answer)
+        self.moved(request, |mut ledger, request| async move {
+            ledger.hold(request).await
+        })
+        .await
     }
 
     /// Captures or releases a hold that this client placed.
@@ -154,14 +148,10 @@ impl Client {
                 }),
             },
         };
-        let answer = self
-            .index()
-            .again_on(|channel| {
-                let request = request.clone();
-                async move { LedgerClient::new(channel).settle(request).await }
-            })
-            .await?;
-        convert(self.index().name(), answer)
+        self.moved(request, |mut ledger, request| async move {
+            ledger.settle(request).await
+        })
+        .await
     }
 
     /// Brings money into an account, as an administrator of the index.
@@ -182,14 +172,10 @@ impl Client {
             amount_micros: amount.0,
             subject: subject.to_string(),
         };
-        let answer = self
-            .index()
-            .again_on(|channel| {
-                let request = request.clone();
-                async move { LedgerClient::new(channel).deposit(request).await }
-            })
-            .await?;
-        convert(self.index().name(), answer)
+        self.moved(request, |mut ledger, request| async move {
+            ledger.deposit(request).await
+        })
+        .await
     }
 
     /// The newest transactions of an account, at most `most`, the newest first.
@@ -212,10 +198,11 @@ impl Client {
             };
             let page = self
                 .index()
-                .again_on(|channel| {
-                    let request = request.clone();
-                    async move { LedgerClient::new(channel).history(request).await }
-                })
+                .ask(
+                    LedgerClient::new,
+                    request,
+                    |mut ledger, request| async move { ledger.history(request).await },
+                )
                 .await?;
             // A page that leads nowhere new would never end.
             let before = found.len();
@@ -257,6 +244,21 @@ impl Client {
             .map(|found| convert(self.index().name(), found))
             .transpose()?;
         Ok(found.filter(|found| found.number == number))
+    }
+
+    /// A call that gives a transaction.
+    async fn moved<Q, R>(
+        &self,
+        request: Q,
+        call: impl Fn(LedgerClient<Channel>, Q) -> R,
+    ) -> Result<Transaction, ClientError>
+    where
+        Q: Clone,
+        R: Future<Output = Result<Response<v1::LedgerTransaction>, Status>>,
+    {
+        let index = self.index();
+        let answer = index.ask(LedgerClient::new, request, call).await?;
+        convert(index.name(), answer)
     }
 }
 

@@ -13,7 +13,7 @@
 //!   restarts of the index and changes of node. `sequence` is its pure core.
 //! - [`receipt`]: checks what a node signed against what was asked.
 //! - [`fetch`]: an artifact, verified as it arrives.
-//! - [`ledger`]: accounts at an index.
+//! - [`ledger`]: accounts at an index. [`reservation`]: nodes taken for a time.
 //! - [`ask`]: resident models: found, listed, asked.
 //! - [`error`], [`bounds`]: what can go wrong, and every limit by name.
 
@@ -29,6 +29,7 @@ mod index;
 pub mod ledger;
 mod node;
 pub mod receipt;
+pub mod reservation;
 mod sequence;
 pub mod source;
 mod status;

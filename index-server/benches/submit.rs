@@ -97,6 +97,7 @@ refuse! {
     rotate_issuer_key: RotateIssuerKeyRequest -> RotateIssuerKeyResponse;
     revoke_assignment: RevokeAssignmentRequest -> RevokeAssignmentResponse;
     list_deployments: ListDeploymentsRequest -> ListDeploymentsResponse;
+    quote: QuoteRequest -> QuoteResponse;
 }
 
 /// What one turn measured.
@@ -136,6 +137,7 @@ async fn turn(
                             .into_bytes()
                             .into(),
                         idempotency_key: idempotency.to_vec().into(),
+                        ..v1::SubmitRequest::default()
                     };
                     let sent = Instant::now();
                     let answer = client
@@ -195,7 +197,7 @@ async fn main() {
     })
     .await;
     let node = world.peer(150).await;
-    let advert = advert(&key(150), 1, 100_000_000);
+    let advert = advert(&key(150), 1, 100_000_000, 0);
     let request = v1::RegisterNodeRequest {
         advert: advert.bytes().to_vec().into(),
     };
@@ -213,6 +215,7 @@ async fn main() {
     let probe = v1::SubmitRequest {
         spec: template.clone().into_bytes().into(),
         idempotency_key: vec![255; 16].into(),
+        ..v1::SubmitRequest::default()
     };
     let answer = submits[0]
         .clone()
@@ -282,7 +285,7 @@ async fn parts(template: &str) {
     )
     .expect("a state");
     let node = key(150).peer_id();
-    let advert = advert(&key(150), 1, 100_000_000);
+    let advert = advert(&key(150), 1, 100_000_000, 0);
     state
         .handle(Command::Register { node, advert }, now, &mut entropy)
         .reply

@@ -65,6 +65,7 @@ fn nodes(count: usize) -> Vec<NodeView> {
                 live: numbers.below(20) != 0,
                 draining: numbers.below(50) == 0,
                 runtimes: embermesh_crypto::statement::Runtimes::default(),
+                reserved_for: None,
             }
         })
         .collect()

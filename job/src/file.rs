@@ -8,8 +8,10 @@ use std::{
 
 use embermesh_crypto::Digest;
 
+mod budget;
 mod source;
 
+pub use self::budget::take_budget;
 pub use self::source::{FileSource, FolderSource, Remote, Source};
 use crate::{
     model::Model,

@@ -2,6 +2,8 @@
 //!
 //! - [`words`]: who asks for what, under which key.
 //! - [`books`]: accounts, postings, holds and transactions as they are kept.
+//! - `plan`: what a request comes to, and whether the rules allow it.
+//! - `restore`: how a ledger goes on from what was kept.
 //! - `recent`: the newest idempotency keys; [`refused`]: why something was not done.
 //!
 //! An account is a key: users, nodes and the users of foreign systems all have
@@ -24,8 +26,10 @@
 //! it has looked.
 
 pub mod books;
+mod plan;
 mod recent;
 pub mod refused;
+mod restore;
 pub mod words;
 
 #[cfg(test)]
@@ -35,13 +39,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use embermesh_crypto::{ids::PeerId, time::UnixMillis};
 
-use self::recent::Recent;
 pub use self::{
     books::{Account, Balance, Changes, Hold, LedgerSnapshot, Posting, Transaction, Why},
     refused::{InvalidLedger, Refused},
     words::{Ask, Caller, HoldId, Key, Request, Seen, Subject},
 };
-use crate::units::{MAX_EXACT, MicroUnits};
+use self::{plan::Plan, recent::Recent};
+use crate::units::MAX_EXACT;
 
 /// The most that can be in all accounts together, in millionths of a unit: every
 /// balance is a number that any JSON keeps exact.
@@ -49,6 +53,10 @@ pub const MAX_ISSUED: u64 = MAX_EXACT;
 
 /// The longest life of a hold, in milliseconds.
 pub const MAX_LIFETIME_MS: u64 = 366 * 24 * 3_600 * 1_000;
+
+/// The life of a hold that only a settlement ends: for administrators, who set money
+/// aside for something that has an end of its own.
+pub const UNTIL_SETTLED: u64 = 0;
 
 /// How much a ledger keeps in memory. What is full refuses; nothing is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,59 +104,7 @@ pub struct Ledger {
     changes: Changes,
 }
 
-/// What a request comes to, before anything is changed.
-struct Plan {
-    postings: Vec<Posting>,
-    subject: Subject,
-    opens: Option<Hold>,
-    closes: Option<HoldId>,
-}
-
 impl Ledger {
-    /// Goes on from what was kept, or begins with nothing.
-    ///
-    /// # Errors
-    /// When what was kept contradicts itself: a ledger that does not sum to zero
-    /// must be looked at by people.
-    pub fn restore(snapshot: LedgerSnapshot, bounds: Bounds) -> Result<Self, InvalidLedger> {
-        let mut ledger = Self {
-            bounds,
-            accounts: BTreeMap::new(),
-            holds: BTreeMap::new(),
-            due: BTreeSet::new(),
-            recent: Recent::new(snapshot.last, bounds.recent),
-            last: snapshot.last,
-            changes: Changes::default(),
-        };
-        let mut sum = 0i128;
-        let mut held: BTreeMap<Account, i128> = BTreeMap::new();
-        for (account, balance) in snapshot.accounts {
-            sum += i128::from(balance.available) + i128::from(balance.held);
-            held.insert(account, i128::from(balance.held));
-            if account != Account::Issuance && balance.available < 0 {
-                return Err(InvalidLedger::Negative(account));
-            }
-            let entry = Entry { balance, holds: 0 };
-            ledger.accounts.insert(account, entry);
-        }
-        if sum != 0 {
-            return Err(InvalidLedger::Sum(sum));
-        }
-        for (id, hold) in snapshot.holds {
-            let account = Account::Peer(hold.payer);
-            *held.entry(account).or_default() -= i128::from(hold.amount.0);
-            if let Some(entry) = ledger.accounts.get_mut(&account) {
-                entry.holds += 1;
-            }
-            ledger.due.insert((hold.expires_at, id));
-            ledger.holds.insert(id, hold);
-        }
-        if let Some((account, _)) = held.into_iter().find(|(_, left)| *left != 0) {
-            return Err(InvalidLedger::Held(account));
-        }
-        Ok(ledger)
-    }
-
     /// Does what is asked, once. The same request again, under the same key, gives
     /// the same transaction; what was refused has left nothing behind and may
     /// be asked again.
@@ -253,136 +209,6 @@ impl Ledger {
         (!changes.transactions.is_empty()).then_some(changes)
     }
 
-    /// What a request comes to.
-    fn plan(&self, ask: &Ask, caller: Caller, now: UnixMillis) -> Result<Plan, Refused> {
-        let amount = ask.amount();
-        if amount == Some(MicroUnits(0)) {
-            return Err(Refused::ZeroAmount);
-        }
-        let moved = signed(amount.unwrap_or_default())?;
-        let plan = |postings, subject: &Subject| Plan {
-            postings,
-            subject: subject.clone(),
-            opens: None,
-            closes: None,
-        };
-        match ask {
-            Ask::Deposit { to, subject, .. } => {
-                caller.must_administer()?;
-                let issued = self.balance_of(Account::Issuance).available.unsigned_abs();
-                let room = MAX_ISSUED.saturating_sub(issued);
-                if moved.unsigned_abs() > room {
-                    return Err(Refused::IssuanceFull { room });
-                }
-                let issuance = Posting::available(Account::Issuance, -moved);
-                let postings = vec![issuance, Posting::available(Account::Peer(*to), moved)];
-                Ok(plan(postings, subject))
-            }
-            Ask::Transfer {
-                from, to, subject, ..
-            } => {
-                caller.must_act_for(*from)?;
-                other_than(from, to)?;
-                self.must_have(*from, moved)?;
-                let paid = Posting::available(Account::Peer(*from), -moved);
-                let postings = vec![paid, Posting::available(Account::Peer(*to), moved)];
-                Ok(plan(postings, subject))
-            }
-            Ask::Hold {
-                from,
-                amount,
-                subject,
-                lifetime_ms,
-            } => {
-                caller.must_act_for(*from)?;
-                if !(1..=MAX_LIFETIME_MS).contains(lifetime_ms) {
-                    return Err(Refused::Lifetime);
-                }
-                self.must_have(*from, moved)?;
-                self.must_have_room_for_hold(*from)?;
-                let aside = Posting {
-                    account: Account::Peer(*from),
-                    available: -moved,
-                    held: moved,
-                };
-                let hold = Hold {
-                    payer: *from,
-                    placed_by: caller.peer,
-                    amount: *amount,
-                    subject: subject.clone(),
-                    expires_at: UnixMillis(now.0.saturating_add(*lifetime_ms)),
-                };
-                Ok(Plan {
-                    opens: Some(hold),
-                    ..plan(vec![aside], subject)
-                })
-            }
-            Ask::Capture { hold: id, to, .. } => {
-                let hold = self.settleable(*id, caller, now)?;
-                other_than(&hold.payer, to)?;
-                let whole = signed(hold.amount)?;
-                if moved > whole {
-                    return Err(Refused::CaptureTooLarge { held: hold.amount });
-                }
-                let spent = Posting {
-                    account: Account::Peer(hold.payer),
-                    available: whole - moved,
-                    held: -whole,
-                };
-                let postings = vec![spent, Posting::available(Account::Peer(*to), moved)];
-                Ok(Plan {
-                    closes: Some(*id),
-                    ..plan(postings, &hold.subject)
-                })
-            }
-            Ask::Release { hold: id } => {
-                let hold = self.settleable(*id, caller, now)?;
-                Ok(Plan {
-                    closes: Some(*id),
-                    ..plan(vec![hold.back()], &hold.subject)
-                })
-            }
-        }
-    }
-
-    fn must_have(&self, account: PeerId, wanted: i64) -> Result<(), Refused> {
-        let available = self.balance_of(Account::Peer(account)).available;
-        if available < wanted {
-            return Err(Refused::InsufficientFunds {
-                available: MicroUnits(available.unsigned_abs()),
-                wanted: MicroUnits(wanted.unsigned_abs()),
-            });
-        }
-        Ok(())
-    }
-
-    fn must_have_room_for_hold(&self, account: PeerId) -> Result<(), Refused> {
-        let open = self.accounts.get(&Account::Peer(account));
-        if open.is_some_and(|entry| entry.holds >= self.bounds.holds_per_account) {
-            return Err(Refused::TooManyHolds {
-                most: self.bounds.holds_per_account,
-            });
-        }
-        if self.holds.len() >= self.bounds.holds {
-            return Err(Refused::HoldsFull {
-                most: self.bounds.holds,
-            });
-        }
-        Ok(())
-    }
-
-    /// An open hold that the caller may settle.
-    fn settleable(&self, id: HoldId, caller: Caller, now: UnixMillis) -> Result<&Hold, Refused> {
-        let hold = self.holds.get(&id).ok_or(Refused::NoHold(id))?;
-        if !caller.administrator && caller.peer != hold.placed_by {
-            return Err(Refused::NotItsHolder(id));
-        }
-        if hold.expires_at <= now {
-            return Err(Refused::HoldExpired(id));
-        }
-        Ok(hold)
-    }
-
     /// Makes a plan true: all of it or nothing.
     fn carry_out(&mut self, plan: Plan, why: Why, now: UnixMillis) -> Result<Transaction, Refused> {
         let number = self.last.checked_add(1).ok_or(Refused::Overflow)?;
@@ -454,19 +280,4 @@ fn repeated(earlier: &Transaction, ask: &Ask) -> Result<Transaction, Refused> {
             number: earlier.number,
         }),
     }
-}
-
-fn other_than(payer: &PeerId, payee: &PeerId) -> Result<(), Refused> {
-    if payer == payee {
-        return Err(Refused::SameAccount);
-    }
-    Ok(())
-}
-
-/// An amount as a posting has it.
-fn signed(amount: MicroUnits) -> Result<i64, Refused> {
-    i64::try_from(amount.0)
-        .ok()
-        .filter(|amount| amount.unsigned_abs() <= MAX_ISSUED)
-        .ok_or(Refused::AmountTooLarge)
 }

@@ -13,6 +13,8 @@
 //! - [`place`]: which node a job goes to, and why not to the others.
 //! - [`plan`]: tasks in a graph with leases, and what becomes of their results.
 //! - [`ledger`]: accounts, holds and transfers in millionths of a unit.
+//! - [`price`]: what time on a node costs. [`bill`]: what a job costs its owner.
+//! - [`reservation`]: nodes taken for a time.
 //! - [`address`], [`assignment`], [`order`]: where peers are, and the permission
 //!   to run; what an index and a node say to each other of a task.
 //! - `wire` (feature `wire`): all of these to and from the protobuf types.
@@ -20,6 +22,7 @@
 pub mod address;
 pub mod ask;
 pub mod assignment;
+pub mod bill;
 pub mod event;
 pub mod file;
 pub mod ledger;
@@ -28,8 +31,9 @@ pub mod model;
 pub mod order;
 pub mod place;
 pub mod plan;
+pub mod price;
 pub mod program;
-
+pub mod reservation;
 pub mod spec;
 pub mod units;
 #[cfg(feature = "wire")]

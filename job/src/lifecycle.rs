@@ -18,6 +18,10 @@ pub const MAX_JOURNAL: usize = 256;
 /// The most artifacts of one job.
 pub const MAX_ARTIFACTS: usize = 128;
 
+/// The words for attempts that ended their job.
+const FINISHED: &str = "finished";
+const CANCELLED: &str = "cancelled";
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -98,6 +102,15 @@ pub struct AttemptEnd {
     pub code: String,
     /// What happened, for people.
     pub message: String,
+}
+
+impl AttemptEnd {
+    /// Whether it brought the job to its end: done, impossible, or cancelled. What a
+    /// node lost or gave up did not.
+    #[must_use]
+    pub fn ended_its_job(&self) -> bool {
+        matches!(self.code.as_str(), FINISHED | CANCELLED)
+    }
 }
 
 /// One change of a job's state.
@@ -205,6 +218,15 @@ pub enum Input {
     LeaseLapsed {
         /// The attempt.
         epoch: Epoch,
+    },
+    /// The index takes the task from its node: what allowed it there is over.
+    Withdrawn {
+        /// The attempt.
+        epoch: Epoch,
+        /// A stable word.
+        code: &'static str,
+        /// Why.
+        message: String,
     },
     /// The owner, or an administrator, ends it.
     Cancel {
@@ -331,6 +353,11 @@ impl Job {
                     return Ok(Vec::new());
                 }
                 self.fence(epoch, "fail")?;
+                // A node that gives up has ended no job, whatever it calls that.
+                let code = match code.as_str() {
+                    FINISHED | CANCELLED => "given_up".to_owned(),
+                    _ => code,
+                };
                 Ok(self.give_up_attempt(code, message, false, now))
             }
             Input::LeaseLapsed { epoch } => {
@@ -344,6 +371,14 @@ impl Job {
                     "nobody started the attempt in time"
                 };
                 Ok(self.give_up_attempt("lease_lapsed".into(), message.into(), true, now))
+            }
+            Input::Withdrawn {
+                epoch,
+                code,
+                message,
+            } => {
+                self.fence(epoch, "be withdrawn")?;
+                Ok(self.give_up_attempt(code.into(), message, true, now))
             }
             Input::Cancel { by } => self.cancel(by, now),
         }
@@ -462,7 +497,7 @@ impl Job {
             message.clone()
         };
         let mut effects = self.begin(now);
-        self.end_attempt("finished".into(), reason.clone(), now);
+        self.end_attempt(FINISHED.into(), reason.clone(), now);
         self.finished = Some(event);
         effects.push(self.enter(state, reason, now));
         effects.push(Effect::Ended);
@@ -510,7 +545,7 @@ impl Job {
                 epoch: attempt.epoch,
                 node: attempt.node,
             });
-            self.end_attempt("cancelled".into(), "cancelled".into(), now);
+            self.end_attempt(CANCELLED.into(), CANCELLED.into(), now);
         }
         let reason = if by == self.owner {
             "cancelled by its owner".to_owned()

@@ -7,8 +7,9 @@ use embermesh_crypto::{
 };
 
 use crate::{
+    price::cost,
     spec::{Limits, Requirements, Work},
-    units::{Bytes, MicroUnits},
+    units::{Bytes, MicroUnits, Millis},
 };
 
 /// A node, as placement sees it.
@@ -40,6 +41,8 @@ pub struct NodeView {
     pub draining: bool,
     /// Which programs of clients it runs.
     pub runtimes: Runtimes,
+    /// Whose jobs alone it takes, while it is reserved.
+    pub reserved_for: Option<PeerId>,
 }
 
 /// A device of a node.
@@ -83,7 +86,18 @@ impl NodeView {
             live: true,
             draining: advert.draining,
             runtimes: advert.runtimes,
+            reserved_for: None,
         }
+    }
+
+    /// What an hour costs a client: nothing where the client has reserved the node,
+    /// which is paid for already.
+    #[must_use]
+    pub fn price_for(&self, client: &PeerId) -> MicroUnits {
+        if self.reserved_for.as_ref() == Some(client) || self.peer == *client {
+            return MicroUnits(0);
+        }
+        self.price
     }
 }
 
@@ -118,6 +132,29 @@ pub enum Why {
         /// What the job pays.
         pays: MicroUnits,
     },
+    /// It asks something and the job has no budget.
+    #[error(
+        "asks {asks} an hour and the job has no budget: submit it with one, or wait for a node that asks nothing"
+    )]
+    NoBudget {
+        /// What it asks.
+        asks: MicroUnits,
+    },
+    /// The job may cost more there than its budget has.
+    #[error(
+        "may cost {costs} in the {wall} that the job may take, and its budget is {budget}: give it more, or lower `limits.wall`"
+    )]
+    OverBudget {
+        /// What it may cost.
+        costs: MicroUnits,
+        /// For how long.
+        wall: Millis,
+        /// What the budget has.
+        budget: MicroUnits,
+    },
+    /// Another client has it for a time.
+    #[error("is reserved for another client")]
+    Reserved,
     /// It has no device of the kind.
     #[error("has no usable {}", wants.map_or("device", DeviceKind::as_str))]
     NoDevice {
@@ -159,6 +196,9 @@ impl Why {
             Self::NotNamed => "not_named",
             Self::WrongRegion { .. } => "wrong_region",
             Self::TooDear { .. } => "too_dear",
+            Self::NoBudget { .. } => "no_budget",
+            Self::OverBudget { .. } => "over_budget",
+            Self::Reserved => "reserved",
             Self::NoDevice { .. } => "no_device",
             Self::TooLittleMemory { .. } => "too_little_memory",
             Self::NoRuntime { .. } => "no_runtime",
@@ -208,6 +248,8 @@ mod weight {
     pub(super) const LATENCY: f64 = 0.5;
     /// By the order of magnitude of the price in micro-units.
     pub(super) const PRICE: f64 = 0.1;
+    /// More than all others together: a client's reserved node stands paid for.
+    pub(super) const RESERVED: f64 = 1_000.0;
 }
 
 /// What a job takes of a node.
@@ -230,10 +272,44 @@ impl Takes {
     }
 }
 
-/// Finds the nodes for a job that takes a slot: filter, then score. `runtime` is what
-/// its work needs beside a device ([`JobSpec::runtime`](crate::spec::JobSpec::runtime));
-/// `avoid` adds to the nodes that the job avoids; `tie_break` decides between equals, so
-/// that they share the load. The same arguments give the same answer.
+/// How a job pays for its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pays {
+    /// With nothing: only nodes that ask nothing will do.
+    Nothing,
+    /// With so much at most, for all the time that the job may take.
+    AtMost(MicroUnits),
+    /// Nobody counts: a price is a reason to prefer others, and no more.
+    Uncounted,
+}
+
+/// Who wants a node, and how he pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buyer {
+    /// The client.
+    pub client: PeerId,
+    /// How he pays.
+    pub pays: Pays,
+}
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// What the job takes of a node.
+    pub takes: Takes,
+    /// Which nodes will do.
+    pub requires: &'a Requirements,
+    /// What the job may use there.
+    pub limits: &'a Limits,
+    /// What its work needs beside a device
+    /// ([`JobSpec::runtime`](crate::spec::JobSpec::runtime)).
+    pub runtime: Option<Runtime>,
+    /// Who wants it; without one there is nobody to count money or keep nodes for.
+    pub buyer: Option<Buyer>,
+}
+
+/// Finds the nodes for a job that takes a slot, where nobody counts money: filter, then
+/// score. `runtime` is what its work needs beside a device; for the rest see [`place_as`].
 #[must_use]
 pub fn place(
     requires: &Requirements,
@@ -243,34 +319,32 @@ pub fn place(
     avoid: &[PeerId],
     tie_break: u64,
 ) -> Placement {
-    place_as(
-        Takes::Slot,
+    let wanted = Wanted {
+        takes: Takes::Slot,
         requires,
         limits,
         runtime,
-        nodes,
-        avoid,
-        tie_break,
-    )
+        buyer: None,
+    };
+    place_as(&wanted, nodes, avoid, tie_break)
 }
 
-/// The same for what a job takes.
+/// The same for whatever is wanted, by whomever. `avoid` adds to the nodes that the job
+/// avoids; `tie_break` decides between equals, so that they share the load. The same
+/// arguments give the same answer.
 #[must_use]
 pub fn place_as(
-    takes: Takes,
-    requires: &Requirements,
-    limits: &Limits,
-    runtime: Option<Runtime>,
+    wanted: &Wanted<'_>,
     nodes: &[NodeView],
     avoid: &[PeerId],
     tie_break: u64,
 ) -> Placement {
     let mut placement = Placement::default();
     for node in nodes {
-        match fit(takes, requires, limits, runtime, node, avoid) {
+        match fit(wanted, node, avoid) {
             Ok(device) => placement.ranked.push(Ranked {
                 peer: node.peer,
-                score: score(node, device),
+                score: score(node, device, wanted.buyer.as_ref()),
                 device: device.kind,
             }),
             Err(why) => placement.passed_over.push(PassedOver {
@@ -290,13 +364,11 @@ pub fn place_as(
 
 /// The device that the job would have on this node.
 fn fit<'a>(
-    takes: Takes,
-    requires: &Requirements,
-    limits: &Limits,
-    runtime: Option<Runtime>,
+    wanted: &Wanted<'_>,
     node: &'a NodeView,
     avoid: &[PeerId],
 ) -> Result<&'a DeviceView, Why> {
+    let requires = wanted.requires;
     if requires.avoid.contains(&node.peer) || avoid.contains(&node.peer) {
         return Err(Why::Avoided);
     }
@@ -317,25 +389,54 @@ fn fit<'a>(
             wants: wants.clone(),
         });
     }
+    let asks = match &wanted.buyer {
+        Some(buyer) => node.price_for(&buyer.client),
+        None => node.price,
+    };
     if let Some(pays) = requires.max_price
-        && node.price > pays
+        && asks > pays
     {
-        return Err(Why::TooDear {
-            asks: node.price,
-            pays,
-        });
+        return Err(Why::TooDear { asks, pays });
     }
-    if let Some(wants) = runtime
+    if let Some(wants) = wanted.runtime
         && !node.runtimes.has(wants)
     {
         return Err(Why::NoRuntime { wants });
     }
-    let device = fit_device(requires, limits, node)?;
+    let device = fit_device(requires, wanted.limits, node)?;
+    if let Some(buyer) = &wanted.buyer {
+        must_be_had(buyer, asks, wanted.limits.wall, node)?;
+    }
     // Last, so that the other reasons are told first: these pass.
-    match takes {
+    match wanted.takes {
         Takes::Slot if node.free_slots == 0 => Err(Why::Busy),
         Takes::Residence if node.free_residents == 0 => Err(Why::NoResidents),
         _ => Ok(device),
+    }
+}
+
+/// Whether the node is the buyer's to have, for what he pays.
+fn must_be_had(buyer: &Buyer, asks: MicroUnits, wall: Millis, node: &NodeView) -> Result<(), Why> {
+    if node
+        .reserved_for
+        .is_some_and(|client| client != buyer.client)
+    {
+        return Err(Why::Reserved);
+    }
+    match buyer.pays {
+        Pays::Nothing if asks > MicroUnits(0) => Err(Why::NoBudget { asks }),
+        Pays::AtMost(budget) => {
+            let costs = cost(asks, wall);
+            if costs > budget {
+                return Err(Why::OverBudget {
+                    costs,
+                    wall,
+                    budget,
+                });
+            }
+            Ok(())
+        }
+        Pays::Nothing | Pays::Uncounted => Ok(()),
     }
 }
 
@@ -361,7 +462,8 @@ fn fit_device<'a>(
         })
 }
 
-fn score(node: &NodeView, device: &DeviceView) -> f64 {
+fn score(node: &NodeView, device: &DeviceView, buyer: Option<&Buyer>) -> f64 {
+    let reserved = buyer.is_some_and(|buyer| node.reserved_for == Some(buyer.client));
     let free = f64::from(node.free_slots) / f64::from(node.slots.max(1));
     let speed = (device.mflops.max(1) as f64).log10();
     let price = (node.price.0 as f64 + 1.0).log10();
@@ -372,6 +474,7 @@ fn score(node: &NodeView, device: &DeviceView) -> f64 {
         - weight::QUEUED * f64::from(node.queued)
         - weight::LATENCY * latency
         - weight::PRICE * price
+        + if reserved { weight::RESERVED } else { 0.0 }
 }
 
 /// A number that depends on the node and the draw alone (the finaliser of
@@ -389,185 +492,4 @@ fn lot(peer: &PeerId, tie_break: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use embermesh_crypto::Keypair;
-
-    use super::*;
-
-    fn peer(seed: u8) -> PeerId {
-        Keypair::from_seed(&[seed; 32]).peer_id()
-    }
-
-    fn node(seed: u8) -> NodeView {
-        NodeView {
-            peer: peer(seed),
-            devices: vec![DeviceView {
-                kind: DeviceKind::Cpu,
-                memory: Bytes(8 << 30),
-                mflops: 100_000,
-                usable: true,
-            }],
-            slots: 2,
-            free_slots: 2,
-            free_residents: 1,
-            queued: 0,
-            region: "eu".into(),
-            price: MicroUnits(100),
-            latency_ms: Some(10),
-            reputation: 0.5,
-            live: true,
-            draining: false,
-            runtimes: Runtimes::default(),
-        }
-    }
-
-    fn place_on(requires: &Requirements, nodes: &[NodeView]) -> Placement {
-        place(requires, &Limits::default(), None, nodes, &[], 0)
-    }
-
-    fn why(requires: &Requirements, change: impl Fn(&mut NodeView)) -> &'static str {
-        let mut changed = node(1);
-        change(&mut changed);
-        let placement = place_on(requires, &[changed]);
-        placement
-            .passed_over
-            .first()
-            .map_or("fits", |passed| passed.why.code())
-    }
-
-    #[test]
-    fn each_reason_has_its_code() {
-        let any = Requirements::default();
-        assert_eq!(why(&any, |_| {}), "fits");
-        assert_eq!(why(&any, |n| n.live = false), "not_live");
-        assert_eq!(why(&any, |n| n.draining = true), "draining");
-        assert_eq!(why(&any, |n| n.free_slots = 0), "busy");
-        let mut full = node(1);
-        full.free_slots = 0;
-        let resident = |node: &NodeView| {
-            let nodes = std::slice::from_ref(node);
-            place_as(
-                Takes::Residence,
-                &any,
-                &Limits::default(),
-                None,
-                nodes,
-                &[],
-                0,
-            )
-        };
-        // A resident model takes no slot, and has places of its own.
-        assert_eq!(resident(&full).ranked.len(), 1);
-        full.free_residents = 0;
-        assert_eq!(resident(&full).passed_over[0].why.code(), "no_residents");
-        assert_eq!(why(&any, |n| n.devices[0].usable = false), "no_device");
-        assert_eq!(
-            why(&any, |n| n.devices[0].memory = Bytes(1)),
-            "too_little_memory"
-        );
-        let requires = |change: fn(&mut Requirements)| {
-            let mut requires = Requirements::default();
-            change(&mut requires);
-            requires
-        };
-        assert_eq!(
-            why(&requires(|r| r.avoid = vec![peer(1)]), |_| {}),
-            "avoided"
-        );
-        assert_eq!(
-            why(&requires(|r| r.nodes = vec![peer(2)]), |_| {}),
-            "not_named"
-        );
-        assert_eq!(
-            why(&requires(|r| r.region = Some("us".into())), |_| {}),
-            "wrong_region"
-        );
-        assert_eq!(
-            why(&requires(|r| r.max_price = Some(MicroUnits(99))), |_| {}),
-            "too_dear"
-        );
-        assert_eq!(
-            why(&requires(|r| r.device = Some(DeviceKind::Cuda)), |_| {}),
-            "no_device"
-        );
-        assert_eq!(
-            why(&requires(|r| r.min_memory = Bytes(9 << 30)), |_| {}),
-            "too_little_memory"
-        );
-    }
-
-    #[test]
-    fn a_node_without_the_runtime_is_passed_over() {
-        let mut offers = node(2);
-        offers.runtimes = Runtimes::from_iter([Runtime::Python]);
-        let nodes = [node(1), offers];
-        let on = |runtime| {
-            let (any, limits) = (Requirements::default(), Limits::default());
-            place(&any, &limits, runtime, &nodes, &[], 0)
-        };
-        assert_eq!(on(None).ranked.len(), 2);
-        let python = on(Some(Runtime::Python));
-        assert_eq!(python.ranked[0].peer, peer(2));
-        assert_eq!(python.passed_over[0].why.code(), "no_runtime");
-        let wasm = on(Some(Runtime::Wasm));
-        assert!(wasm.ranked.is_empty());
-        let why = wasm.passed_over[1].why.to_string();
-        assert!(why.contains("wasm programs"), "{why}");
-    }
-
-    #[test]
-    fn better_nodes_come_first() {
-        let better: [fn(&mut NodeView); 4] = [
-            |n| n.devices[0].mflops *= 2,
-            |n| n.reputation = 0.9,
-            |n| n.price = MicroUnits(1),
-            |n| n.latency_ms = Some(1),
-        ];
-        for (case, change) in better.iter().enumerate() {
-            let mut best = node(2);
-            change(&mut best);
-            let placement = place_on(&Requirements::default(), &[node(1), best, node(3)]);
-            assert_eq!(placement.ranked[0].peer, peer(2), "case {case}");
-        }
-        let mut loaded = node(1);
-        loaded.free_slots = 1;
-        let placement = place_on(&Requirements::default(), &[loaded, node(2)]);
-        assert_eq!(placement.ranked[0].peer, peer(2));
-    }
-
-    #[test]
-    fn the_faster_of_two_devices_is_taken() {
-        let mut two = node(1);
-        two.devices.push(DeviceView {
-            kind: DeviceKind::Wgpu,
-            memory: Bytes(16 << 30),
-            mflops: 5_000_000,
-            usable: true,
-        });
-        let placement = place_on(&Requirements::default(), &[two]);
-        assert_eq!(placement.ranked[0].device, DeviceKind::Wgpu);
-    }
-
-    #[test]
-    fn equals_share_the_load_and_order_does_not_matter() {
-        let nodes: Vec<_> = (1..20).map(node).collect();
-        let mut reversed = nodes.clone();
-        reversed.reverse();
-        let mut winners = std::collections::BTreeSet::new();
-        for draw in 0..200 {
-            let limits = Limits::default();
-            let a = place(&Requirements::default(), &limits, None, &nodes, &[], draw);
-            let b = place(
-                &Requirements::default(),
-                &limits,
-                None,
-                &reversed,
-                &[],
-                draw,
-            );
-            assert_eq!(a.ranked, b.ranked);
-            winners.insert(a.ranked[0].peer);
-        }
-        assert!(winners.len() > 12, "{}", winners.len());
-    }
-}
+mod tests;

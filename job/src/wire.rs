@@ -5,17 +5,21 @@
 //! only by the modules that speak gRPC.
 
 mod ask;
+mod charge;
 mod event;
 mod job;
 mod ledger;
 mod order;
 mod place;
+mod reservation;
 
 use embermesh_crypto::{Digest, Epoch, JobId, PeerId};
 
 pub use ask::{Deployment, ResidentModel};
+pub use charge::{Charge, Quoted};
 pub use job::JobView;
 pub use ledger::{account_or, ledger_key, ledger_subject};
+pub use reservation::ReservationView;
 
 /// The longest text that is taken from the wire, in bytes, unless its field
 /// says otherwise.

@@ -15,7 +15,7 @@ use crate::{
     exit::{Exit, WrongInput},
     output::Output,
     runtime,
-    show::transaction::{self, units},
+    show::transaction,
 };
 
 /// Look at accounts and move what is in them.
@@ -83,7 +83,7 @@ pub(crate) struct Payment {
     /// Who is paid
     to: PeerId,
     /// How much, in units, such as 1.25; six digits at most behind the point
-    #[arg(value_parser = amount)]
+    #[arg(value_parser = units)]
     amount: MicroUnits,
     /// What for, 256 bytes at most
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -107,7 +107,7 @@ impl Payment {
 }
 
 /// An amount in units, with or without a point.
-fn amount(text: &str) -> Result<MicroUnits, String> {
+pub(crate) fn units(text: &str) -> Result<MicroUnits, String> {
     let point = if text.contains('.') { "" } else { ".0" };
     format!("{text}{point}").parse().map_err(|_| {
         format!("`{text}` is not an amount: write units, with six digits at most behind a point, such as 1.25")
@@ -189,7 +189,7 @@ fn show(output: Output, made: &Transaction) -> anyhow::Result<()> {
         ("kind", transaction::kind(made).to_owned()),
     ];
     for posting in &made.postings {
-        let change = units(posting.available.saturating_add(posting.held));
+        let change = transaction::units(posting.available.saturating_add(posting.held));
         fields.push(("change", format!("{change} {}", posting.account)));
     }
     output.one(&fields, &transaction::value(made))?;
@@ -202,11 +202,11 @@ mod tests {
 
     #[test]
     fn amounts_are_units_and_exact() {
-        assert_eq!(amount("1.25"), Ok(MicroUnits(1_250_000)));
-        assert_eq!(amount("5"), Ok(MicroUnits(5_000_000)));
-        assert_eq!(amount("0.000001"), Ok(MicroUnits(1)));
+        assert_eq!(units("1.25"), Ok(MicroUnits(1_250_000)));
+        assert_eq!(units("5"), Ok(MicroUnits(5_000_000)));
+        assert_eq!(units("0.000001"), Ok(MicroUnits(1)));
         for bad in ["", "-1", "1.0000001", "1e3", "1,5", ".5", "10000000000"] {
-            assert!(amount(bad).is_err(), "{bad}");
+            assert!(units(bad).is_err(), "{bad}");
         }
     }
 }

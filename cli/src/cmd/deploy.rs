@@ -62,6 +62,8 @@ pub(crate) struct Flags {
     #[arg(long)]
     anyone: bool,
     #[command(flatten)]
+    budget: submit::Budget,
+    #[command(flatten)]
     client: ClientFlags,
 }
 
@@ -70,14 +72,20 @@ impl Flags {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
         let settings = global.resolve(self.client.settings())?;
         let output = global.output(&settings);
-        let (spec, sources) = self.spec()?;
+        let submit::Read {
+            spec,
+            sources,
+            budget,
+        } = self.read()?;
+        let budget = self.budget.or(budget);
         let quiet = global.quiet || !output.is_table();
         runtime::run(async move {
             let cancel = runtime::stop_token()?;
             let key = IdempotencyKey::fresh()?;
             let submitting = Box::pin(async {
                 let client = connect(&settings).await?;
-                anyhow::Ok(client.run(&spec, sources, Vec::new(), key).await?)
+                let running = client.run_for(&spec, sources, Vec::new(), key, budget);
+                anyhow::Ok(Box::pin(running).await?)
             });
             let (submitted, follow) =
                 runtime::unless_stopped(&cancel, submit::UNANSWERED, submitting).await?;
@@ -87,13 +95,22 @@ impl Flags {
     }
 
     /// The deployment that is asked for, with the file that it needs.
-    fn spec(&self) -> anyhow::Result<(JobSpec, Sources)> {
+    fn read(&self) -> anyhow::Result<submit::Read> {
         let is_model = self
             .file
             .extension()
             .is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
-        let (mut spec, sources) = if is_model {
-            of_model(&self.file)?
+        let submit::Read {
+            mut spec,
+            sources,
+            budget,
+        } = if is_model {
+            let (spec, sources) = of_model(&self.file)?;
+            submit::Read {
+                spec,
+                sources,
+                budget: None,
+            }
         } else {
             submit::read(&self.file)?
         };
@@ -119,7 +136,11 @@ impl Flags {
         }
         spec.validate()
             .map_err(|error| WrongInput(error.to_string()))?;
-        Ok((spec, sources))
+        Ok(submit::Read {
+            spec,
+            sources,
+            budget,
+        })
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod models;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod onnx;
+pub(crate) mod quote;
 pub(crate) mod receipt;
 pub(crate) mod stay;
 pub(crate) mod submit;
@@ -41,6 +42,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Node(node) => node.run(&global),
         Command::Nodes(nodes) => nodes.run(&global),
         Command::Submit(flags) => flags.run(&global),
+        Command::Quote(flags) => flags.run(&global),
         Command::Jobs(jobs) => jobs.run(&global),
         Command::Deploy(flags) => flags.run(&global),
         Command::Ask(flags) => flags.run(&global),

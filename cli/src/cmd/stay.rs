@@ -55,7 +55,7 @@ pub(crate) fn read(file: &JobFile, folder: &Path) -> anyhow::Result<Option<(Stay
 
 /// The data of a job file, which must stay.
 pub(crate) fn feed(path: &Path) -> anyhow::Result<(Staying, ClientData)> {
-    let (file, folder) = submit::parse(path)?;
+    let submit::Parsed { file, folder, .. } = submit::parse(path)?;
     read(&file, &folder)?.ok_or_else(|| {
         WrongInput(format!(
             "{}: its data travels: `stay = true` is beside no file",

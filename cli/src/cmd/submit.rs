@@ -9,15 +9,16 @@ use clap::Args;
 use embermesh_client::{Client, Follow, IdempotencyKey, Sources, Submitted, Update};
 use embermesh_crypto::PeerId;
 use embermesh_job::{
-    file::{Format, JobFile},
+    file::{Format, JobFile, take_budget},
     spec::{JobSpec, MAX_SPEC_LEN, Work},
+    units::MicroUnits,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{ClientFlags, Global},
-    cmd::{connect, measure, onnx, stay},
+    cmd::{account::units, connect, measure, onnx, stay},
     exit::{Exit, Interrupted, WrongInput},
     output::Output,
     runtime,
@@ -31,7 +32,7 @@ pub(crate) const UNANSWERED: &str =
 /// Flags of `submit`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  embermesh submit job.toml\n  embermesh submit job.toml --follow --out ./out\n  embermesh submit job.json --follow -o jsonl | jq .event\n\nPaths in a job file are relative to the file. Without --follow the command ends\nonce a node has the inputs and has started the job."
+    after_help = "Examples:\n  embermesh submit job.toml\n  embermesh submit job.toml --follow --out ./out\n  embermesh submit job.toml --budget 2.5\n  embermesh submit job.json --follow -o jsonl | jq .event\n\nWithout a budget only nodes that ask nothing take the job; `embermesh quote` says what\nit may cost. Paths in a job file are relative to the file. Without --follow the command ends\nonce a node has the inputs and has started the job."
 )]
 pub(crate) struct Flags {
     /// The job file, TOML or JSON by its name
@@ -46,7 +47,45 @@ pub(crate) struct Flags {
     #[arg(long, conflicts_with_all = ["follow", "out"])]
     check: bool,
     #[command(flatten)]
+    budget: Budget,
+    #[command(flatten)]
     client: ClientFlags,
+}
+
+/// What a job may cost.
+#[derive(Debug, Args)]
+pub(crate) struct Budget {
+    /// The most that the job may cost, in units, such as 2.5; held in your account until
+    /// it has ended [default: what the job file says]
+    #[arg(long, value_name = "AMOUNT", value_parser = units)]
+    budget: Option<MicroUnits>,
+}
+
+impl Budget {
+    /// The budget that was typed, or that of the job file.
+    pub(crate) fn or(&self, of_file: Option<MicroUnits>) -> Option<MicroUnits> {
+        self.budget.or(of_file).filter(|budget| budget.0 > 0)
+    }
+}
+
+/// What a job file says, and where its inputs are.
+pub(crate) struct Read {
+    /// What is asked.
+    pub(crate) spec: JobSpec,
+    /// The inputs on this side.
+    pub(crate) sources: Sources,
+    /// What the job may cost.
+    pub(crate) budget: Option<MicroUnits>,
+}
+
+/// A job file as it was written.
+pub(crate) struct Parsed {
+    /// The file.
+    pub(crate) file: JobFile,
+    /// The folder that its paths are relative to.
+    pub(crate) folder: PathBuf,
+    /// What the job may cost.
+    pub(crate) budget: Option<MicroUnits>,
 }
 
 impl Flags {
@@ -54,7 +93,12 @@ impl Flags {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
         let settings = global.resolve(self.client.settings())?;
         let output = global.output(&settings);
-        let (spec, sources) = read(&self.file)?;
+        let Read {
+            spec,
+            sources,
+            budget,
+        } = read(&self.file)?;
+        let budget = self.budget.or(budget);
         if self.check {
             return check(output, &spec, &sources);
         }
@@ -70,7 +114,9 @@ impl Flags {
             let key = IdempotencyKey::fresh()?;
             let submitting = Box::pin(async {
                 let client = connect(&settings).await?;
-                let (submitted, follow) = client.run(&spec, sources, Vec::new(), key).await?;
+                let (submitted, follow) = client
+                    .run_for(&spec, sources, Vec::new(), key, budget)
+                    .await?;
                 anyhow::Ok((client, submitted, follow))
             });
             let (client, submitted, follow) =
@@ -86,13 +132,23 @@ impl Flags {
 }
 
 /// Reads a job file and hashes what it names.
-pub(crate) fn read(path: &Path) -> anyhow::Result<(JobSpec, Sources)> {
-    let (file, folder) = parse(path)?;
-    resolve(&file, &folder).map_err(|error| error.context(path.display().to_string()))
+pub(crate) fn read(path: &Path) -> anyhow::Result<Read> {
+    let Parsed {
+        file,
+        folder,
+        budget,
+    } = parse(path)?;
+    let resolved = resolve(&file, &folder);
+    let (spec, sources) = resolved.map_err(|error| error.context(path.display().to_string()))?;
+    Ok(Read {
+        spec,
+        sources,
+        budget,
+    })
 }
 
 /// Reads a job file; its paths are relative to the folder beside it.
-pub(crate) fn parse(path: &Path) -> anyhow::Result<(JobFile, PathBuf)> {
+pub(crate) fn parse(path: &Path) -> anyhow::Result<Parsed> {
     let wrong = |reason: String| WrongInput(format!("{}: {reason}", path.display()));
     let format = Format::of(path)
         .ok_or_else(|| wrong("a job file's name ends in .toml or .json".to_owned()))?;
@@ -105,13 +161,18 @@ pub(crate) fn parse(path: &Path) -> anyhow::Result<(JobFile, PathBuf)> {
         std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let named = |error: anyhow::Error| error.context(path.display().to_string());
     let folder = path.parent().unwrap_or(Path::new(""));
+    let (text, budget) = take_budget(&text, format).map_err(|error| named(error.into()))?;
     let mut file = JobFile::parse(&text, format).map_err(|error| named(error.into()))?;
     if let Some(model) = file.folder().map(Path::to_owned) {
         let names = embermesh_client::files_of(&folder.join(&model))?;
         file.expand(&model, &names)
             .map_err(|error| named(error.into()))?;
     }
-    Ok((file, folder.to_owned()))
+    Ok(Parsed {
+        file,
+        folder: folder.to_owned(),
+        budget,
+    })
 }
 
 /// Makes a spec of a job file, whose paths are relative to `folder`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use embermesh_client::JobView;
 use embermesh_crypto::time::UnixMillis;
-use embermesh_job::event::EventKind;
+use embermesh_job::{event::EventKind, wire::Charge};
 use serde_json::Value;
 
 use super::{amount, answer, ended::word, update::metrics};
@@ -57,6 +57,9 @@ pub(crate) fn page(job: &JobView) -> Vec<(&'static str, String)> {
         fields.push(("ended", amount::instant(ended)));
         fields.push(("took", amount::span(ended.since(job.submitted_at))));
     }
+    if let Some(charge) = &job.charge {
+        fields.extend(cost(charge));
+    }
     if !job.reason.is_empty() {
         fields.push(("reason", job.reason.clone()));
     }
@@ -74,6 +77,25 @@ pub(crate) fn page(job: &JobView) -> Vec<(&'static str, String)> {
     }
     for (node, code, message) in &job.passed_over {
         fields.push(("passed over", format!("{} {code}: {message}", node.short())));
+    }
+    fields
+}
+
+/// What a job costs, for people.
+fn cost(charge: &Charge) -> Vec<(&'static str, String)> {
+    let mut fields = Vec::new();
+    if let Some(budget) = charge.budget {
+        fields.push(("budget", budget.to_string()));
+    }
+    if let Some(price) = charge.price {
+        fields.push(("price/h", price.to_string()));
+        fields.push(("costs at most", charge.at_most.to_string()));
+    }
+    if let Some(reservation) = charge.reservation {
+        fields.push(("paid by", format!("reservation {reservation}")));
+    }
+    if let Some(charged) = charge.charged {
+        fields.push(("charged", charged.to_string()));
     }
     fields
 }

@@ -501,6 +501,13 @@ impl index_server::Index for Shown {
     ) -> Result<Response<v1::ListDeploymentsResponse>, Status> {
         nothing()
     }
+
+    async fn quote(
+        &self,
+        _: Request<v1::QuoteRequest>,
+    ) -> Result<Response<v1::QuoteResponse>, Status> {
+        nothing()
+    }
 }
 
 #[tonic::async_trait]

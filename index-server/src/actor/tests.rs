@@ -61,6 +61,7 @@ fn submit(n: u128) -> Command {
         canonical,
         spec,
         idempotency: n.to_be_bytes(),
+        budget: None,
     }))
 }
 

@@ -297,4 +297,16 @@ impl index_server::Index for IndexService {
             deployments: found.into_iter().map(Into::into).collect(),
         }))
     }
+
+    async fn quote(
+        &self,
+        request: Request<v1::QuoteRequest>,
+    ) -> Result<Response<v1::QuoteResponse>, Status> {
+        let caller = Caller::peer_of(&request)?;
+        let spec = Box::new(parse::spec(&request.get_ref().spec)?);
+        let Reply::Quoted(quoted) = self.call(Command::Quote { caller, spec }).await? else {
+            return Err(mismatch());
+        };
+        Ok(Response::new((*quoted).into()))
+    }
 }

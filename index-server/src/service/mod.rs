@@ -7,6 +7,7 @@ mod ledger;
 mod parse;
 mod registry;
 mod render;
+mod reservation;
 mod status;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use embermesh_mesh::Mesh;
 use embermesh_proto::v1::{
     self, index_server::IndexServer, ledger_server::LedgerServer, registry_server::RegistryServer,
+    reservations_server::ReservationsServer,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use self::{
     health::HealthService, index::IndexService, ledger::LedgerService, registry::RegistryService,
+    reservation::ReservationService,
 };
 use crate::{actor::Handle, index::Beside, store::Reader};
 
@@ -50,6 +53,7 @@ const SERVICES: &[&str] = &[
     <IndexServer<IndexService> as NamedService>::NAME,
     <LedgerServer<LedgerService> as NamedService>::NAME,
     <RegistryServer<RegistryService> as NamedService>::NAME,
+    <ReservationsServer<ReservationService> as NamedService>::NAME,
 ];
 
 const HEALTH: &str = tonic_health::pb::health_server::SERVICE_NAME;
@@ -73,6 +77,12 @@ pub(crate) fn routes(
     .max_decoding_message_size(MAX_REQUEST)
     .max_encoding_message_size(MAX_ANSWER);
     let ledger = LedgerServer::new(LedgerService {
+        handle: parts.handle.clone(),
+        reader: parts.reader.clone(),
+    })
+    .max_decoding_message_size(MAX_REQUEST)
+    .max_encoding_message_size(MAX_ANSWER);
+    let reservations = ReservationsServer::new(ReservationService {
         handle: parts.handle.clone(),
         reader: parts.reader,
     })
@@ -108,6 +118,7 @@ pub(crate) fn routes(
     Ok(mount(Routes::new(index))
         .add_service(ledger)
         .add_service(registry)
+        .add_service(reservations)
         .add_service(health)
         .add_service(reflection(REFLECTION_V1).build_v1()?)
         .add_service(reflection(REFLECTION_V1_ALPHA).build_v1alpha()?))

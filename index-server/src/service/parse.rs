@@ -9,7 +9,9 @@ use embermesh_crypto::{
 };
 use embermesh_job::{
     order::Report,
+    reservation::ReserveAsk,
     spec::{JobSpec, MAX_SPEC_LEN},
+    units::{MicroUnits, Millis},
     wire::{self, InvalidMessage},
 };
 use embermesh_proto::v1;
@@ -18,7 +20,7 @@ use tonic::Status;
 use super::status::invalid;
 use crate::{
     state::{Command, Submit, TaskHeartbeat},
-    store::JobFilter,
+    store::{JobFilter, ReservationFilter},
 };
 
 /// Jobs or nodes on a page when the client does not say.
@@ -31,29 +33,62 @@ const MAX_PAGE: u32 = 500;
 const MAX_STATES: usize = 16;
 
 pub(super) fn submit(client: PeerId, request: v1::SubmitRequest) -> Result<Submit, Status> {
-    let idempotency = request
-        .idempotency_key
-        .as_ref()
-        .try_into()
-        .map_err(|_| invalid("idempotency_key", "it must be 16 random bytes"))?;
-    if request.spec.len() > MAX_SPEC_LEN {
-        return Err(invalid(
-            "spec",
-            format!(
-                "{} bytes are more than the {MAX_SPEC_LEN} allowed",
-                request.spec.len()
-            ),
-        ));
-    }
-    let spec = JobSpec::from_canonical(&request.spec).map_err(|error| invalid("spec", error))?;
     Ok(Submit {
         client,
-        spec,
+        spec: spec(&request.spec)?,
         digest: Digest::of(&request.spec),
         // A copy: what came off the wire is a slice of a larger buffer, which would
         // be kept for as long as the job is open.
         canonical: Bytes::copy_from_slice(&request.spec),
-        idempotency,
+        idempotency: idempotency(&request.idempotency_key)?,
+        budget: (request.budget_micros > 0).then_some(MicroUnits(request.budget_micros)),
+    })
+}
+
+/// A spec from its canonical bytes.
+pub(super) fn spec(canonical: &[u8]) -> Result<JobSpec, Status> {
+    if canonical.len() > MAX_SPEC_LEN {
+        return Err(invalid(
+            "spec",
+            format!(
+                "{} bytes are more than the {MAX_SPEC_LEN} allowed",
+                canonical.len()
+            ),
+        ));
+    }
+    JobSpec::from_canonical(canonical).map_err(|error| invalid("spec", error))
+}
+
+/// The 16 bytes by which a client names a request.
+fn idempotency(key: &[u8]) -> Result<[u8; 16], Status> {
+    key.try_into()
+        .map_err(|_| invalid("idempotency_key", "it must be 16 random bytes"))
+}
+
+/// What a client asks of a node for a time.
+pub(super) fn reserve(request: &v1::ReserveRequest) -> Result<ReserveAsk, Status> {
+    Ok(ReserveAsk {
+        key: idempotency(&request.idempotency_key)?,
+        node: wire::peer("node_id", &request.node_id).map_err(malformed)?,
+        length: Millis(request.length_ms),
+        max_price: request.max_price_micros_per_hour.map(MicroUnits),
+    })
+}
+
+/// Which reservations a list wants, of those of `caller`.
+pub(super) fn reservation_filter(
+    caller: PeerId,
+    request: &v1::ListReservationsRequest,
+) -> Result<ReservationFilter, Status> {
+    let before = match request.page_token.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|error| invalid("page_token", error))?),
+    };
+    Ok(ReservationFilter {
+        of: caller,
+        active: request.active_only,
+        before,
+        size: page_size(request.page_size)?,
     })
 }
 

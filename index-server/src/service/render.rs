@@ -1,7 +1,10 @@
 //! From the state machine's words to the wire.
 
 use embermesh_crypto::time::UnixMillis;
-use embermesh_job::{ledger::Transaction, wire::JobView};
+use embermesh_job::{
+    ledger::Transaction,
+    wire::{JobView, ReservationView},
+};
 use embermesh_proto::v1;
 
 use crate::state::{Assigned, JobSnapshot, NodeEntry, Pulse, Welcome};
@@ -43,6 +46,7 @@ pub(super) fn job(snapshot: JobSnapshot) -> v1::Job {
         artifacts: job.artifacts,
         checkpoint: job.checkpoint,
         journal: job.journal,
+        charge: snapshot.charge,
     };
     view.into()
 }
@@ -80,6 +84,19 @@ pub(super) fn history(
     v1::HistoryResponse {
         next_page_token: last.map(|last| last.number.to_string()).unwrap_or_default(),
         transactions,
+    }
+}
+
+/// A page of reservations, whose numbers are its tokens.
+pub(super) fn reservations(
+    found: impl Iterator<Item = ReservationView>,
+    size: u32,
+) -> v1::ListReservationsResponse {
+    let (reservations, more) = cut(found.map(v1::Reservation::from), size);
+    let last = reservations.last().filter(|_| more);
+    v1::ListReservationsResponse {
+        next_page_token: last.map(|last| last.id.to_string()).unwrap_or_default(),
+        reservations,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Each refusal as a gRPC status: one table, used by every method.
 
-use embermesh_job::ledger;
+use embermesh_job::{ledger, reservation};
 use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{actor::CallFailed, state::Refused, store::StoreError};
 
-/// The metadata key under which the stable word of a ledger's refusal goes.
+/// The metadata key under which the stable word goes of what the ledger or the
+/// reservations refuse.
 const REFUSAL: &str = "embermesh-refusal";
 
 /// What a stranger reads when the store failed; the log says more.
@@ -32,8 +33,10 @@ pub(super) fn status(failed: &CallFailed) -> Status {
         CallFailed::Stopped => (Code::Unavailable, failed.to_string()),
     };
     let mut status = Status::new(code, message);
-    if let CallFailed::Refused(Refused::Ledger(refused)) = failed {
-        let word = MetadataValue::from_static(refused.code());
+    if let CallFailed::Refused(refused) = failed
+        && let Some(word) = word_of(refused)
+    {
+        let word = MetadataValue::from_static(word);
         status.metadata_mut().insert(REFUSAL, word);
     }
     status
@@ -48,6 +51,15 @@ pub(super) fn read_failed(error: &StoreError) -> Status {
 /// A malformed request, in words that name the field.
 pub(super) fn invalid(field: &str, error: impl std::fmt::Display) -> Status {
     Status::invalid_argument(format!("{field}: {error}"))
+}
+
+/// The stable word of a refusal that programs tell from others of its code.
+fn word_of(refused: &Refused) -> Option<&'static str> {
+    match refused {
+        Refused::Ledger(refused) => Some(refused.code()),
+        Refused::Reservation(refused) => Some(refused.code()),
+        _ => None,
+    }
 }
 
 fn code_of(refused: &Refused) -> Code {
@@ -73,8 +85,25 @@ fn code_of(refused: &Refused) -> Code {
         | Refused::TooMany { .. }
         | Refused::Claims(_) => Code::InvalidArgument,
         Refused::Ledger(refused) => code_of_ledger(refused),
+        Refused::Reservation(refused) => code_of_reservation(refused),
         Refused::NodeUnknown(_) => Code::Unavailable,
         Refused::NoIssuerKey => Code::Internal,
+    }
+}
+
+fn code_of_reservation(refused: &reservation::Refused) -> Code {
+    use reservation::Refused as No;
+    match refused {
+        No::Unknown(_) => Code::NotFound,
+        No::NotOwner(_) => Code::PermissionDenied,
+        No::Length | No::Shorter(_) => Code::InvalidArgument,
+        No::KeyReused(_) | No::AlreadyReserved(_) => Code::AlreadyExists,
+        No::Over(_) | No::NotLive(_) | No::Draining(_) | No::Busy { .. } | No::TooDear { .. } => {
+            Code::FailedPrecondition
+        }
+        No::TooMany { .. } | No::Full { .. } | No::TooManyExtensions { .. } => {
+            Code::ResourceExhausted
+        }
     }
 }
 

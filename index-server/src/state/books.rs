@@ -55,7 +55,7 @@ impl State {
         Ok(Reply::Balance(balance))
     }
 
-    fn caller(&self, peer: PeerId) -> Caller {
+    pub(super) fn caller(&self, peer: PeerId) -> Caller {
         Caller {
             peer,
             administrator: self.administers(peer),

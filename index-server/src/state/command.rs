@@ -14,8 +14,10 @@ use embermesh_job::{
     event::Event,
     ledger::{Ask, Balance, Key, Seen, Transaction},
     order::{Order, Report},
+    reservation::{ReservationId, ReserveAsk},
     spec::JobSpec,
-    wire::Deployment,
+    units::{MicroUnits, Millis},
+    wire::{Deployment, Quoted, ReservationView},
 };
 
 use super::JobSnapshot;
@@ -33,6 +35,8 @@ pub struct Submit {
     pub digest: Digest,
     /// The client's name for this submit.
     pub idempotency: [u8; 16],
+    /// The most that the job may cost; without one it may cost nothing.
+    pub budget: Option<MicroUnits>,
 }
 
 /// Something that moves money in the ledger.
@@ -132,6 +136,45 @@ pub enum Command {
         /// Whose.
         account: PeerId,
     },
+    /// What a job may cost.
+    Quote {
+        /// The caller's proven key.
+        caller: PeerId,
+        /// What the job is; parsed and validated.
+        spec: Box<JobSpec>,
+    },
+    /// Take a node for the jobs of one client. Who may do what is in
+    /// [`embermesh_job::reservation`].
+    Reserve {
+        /// The caller's proven key.
+        caller: PeerId,
+        /// What is asked.
+        ask: ReserveAsk,
+    },
+    /// Make a reservation longer.
+    ExtendReservation {
+        /// The caller's proven key.
+        caller: PeerId,
+        /// Which.
+        reservation: ReservationId,
+        /// How long it is to be in all.
+        length: Millis,
+    },
+    /// Give a reserved node back.
+    ReleaseReservation {
+        /// The caller's proven key.
+        caller: PeerId,
+        /// Which.
+        reservation: ReservationId,
+    },
+    /// Where nodes can be reached, and whether the caller is an administrator: what is
+    /// shown beside reservations that are on disk.
+    Locate {
+        /// The caller's proven key.
+        caller: PeerId,
+        /// Which.
+        nodes: Vec<PeerId>,
+    },
     /// A node introduces itself.
     Register {
         /// The caller's proven key.
@@ -191,6 +234,11 @@ impl Command {
             Self::Deployments { .. } => "deployments",
             Self::Enter(_) => "enter",
             Self::Balance { .. } => "balance",
+            Self::Quote { .. } => "quote",
+            Self::Reserve { .. } => "reserve",
+            Self::ExtendReservation { .. } => "extend_reservation",
+            Self::ReleaseReservation { .. } => "release_reservation",
+            Self::Locate { .. } => "locate",
             Self::Register { .. } => "register",
             Self::Heartbeat { .. } => "heartbeat",
             Self::Orders { .. } => "orders",
@@ -280,6 +328,19 @@ pub enum Reply {
     Entered(Box<Transaction>),
     /// To `Balance`.
     Balance(Balance),
+    /// To `Quote`.
+    Quoted(Box<Quoted>),
+    /// To `Reserve`, `ExtendReservation` and `ReleaseReservation`.
+    Reserved(Box<ReservationView>),
+    /// To the same where nothing was to be done any more: the disk has it.
+    ReservedBefore(ReservationId),
+    /// To `Locate`.
+    Located {
+        /// Whether the caller may see everything.
+        administrator: bool,
+        /// Where each node is that is known.
+        addresses: BTreeMap<PeerId, PeerAddress>,
+    },
     /// To `Register`.
     Welcome(Box<Welcome>),
     /// To `Heartbeat`.

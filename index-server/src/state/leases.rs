@@ -31,6 +31,7 @@ impl State {
             }
         }
         self.ledger.expire(now, HOLDS_PER_PASS);
+        self.tick_reservations(now, out);
         while let Some((at, id)) = self.retries.first().copied() {
             if at > now {
                 break;
@@ -60,6 +61,8 @@ impl State {
     /// was away, or the clock leapt, and that is no node's fault.
     pub(super) fn grace(&mut self, now: UnixMillis) {
         self.registry.grace(&self.settings, now);
+        self.listening_since = now;
+        self.silence_look_at = now;
         self.extend_leases(now);
         let again = now.saturating_add(self.settings.heartbeat_interval);
         let retries = std::mem::take(&mut self.retries).into_iter();

@@ -7,7 +7,8 @@
 //! - `ids`: the order of submits.
 //! - [`command`], [`effects`]: the words in and out.
 //! - [`writes`]: what must be durable before any of it is told to anyone.
-//! - `books`: the ledger of accounts.
+//! - `books`: the ledger of accounts. `bills`: what jobs cost.
+//! - `reservations`: nodes that one client has for a time.
 //! - `submit`, `placing`, `owner`, `nodes`, `reports`, `leases`, `deployments`: what
 //!   each command does.
 //!
@@ -15,6 +16,7 @@
 //! (`store`), the wire (`service`).
 
 mod advert;
+pub(crate) mod bills;
 mod books;
 pub mod command;
 mod deployments;
@@ -31,6 +33,7 @@ mod record;
 mod refused;
 pub mod registry;
 mod reports;
+mod reservations;
 mod restore;
 mod revoked;
 pub mod settings;
@@ -57,6 +60,7 @@ use embermesh_job::{
     ledger::Ledger,
     lifecycle::{self, Input},
     order::Order,
+    reservation::Book,
 };
 
 pub use self::{
@@ -102,6 +106,12 @@ pub struct State {
     registry: Registry,
     issuer: Issuer,
     ledger: Ledger,
+    reservations: Book,
+    /// Since when the silence of a node is its own: the start, or the last leap of the
+    /// clock.
+    listening_since: UnixMillis,
+    /// When silent nodes are next looked for among the reserved ones.
+    silence_look_at: UnixMillis,
     /// True when a node or a slot has become free since the last walk along the
     /// queue began.
     placing_due: bool,
@@ -150,6 +160,18 @@ impl State {
             Command::Deployments { caller } => Ok(self.deployments(caller)),
             Command::Enter(entry) => self.enter(*entry, now),
             Command::Balance { caller, account } => self.balance(caller, account, now),
+            Command::Quote { caller, spec } => Ok(self.quote(caller, &spec)),
+            Command::Reserve { caller, ask } => self.reserve(caller, &ask, now, &mut out),
+            Command::ExtendReservation {
+                caller,
+                reservation,
+                length,
+            } => self.extend_reservation(caller, reservation, length, now, &mut out),
+            Command::ReleaseReservation {
+                caller,
+                reservation,
+            } => self.release_reservation(caller, reservation, now, &mut out),
+            Command::Locate { caller, nodes } => Ok(self.locate(caller, &nodes)),
             Command::Register { node, advert } => self.register(node, advert, now),
             Command::Heartbeat {
                 node,
@@ -187,6 +209,7 @@ impl State {
             .map(|(at, _)| *at)
             .chain(self.registry.next_due())
             .chain(self.ledger.next_due())
+            .chain(self.reservations_due())
             .fold(self.issuer.next_due(&self.settings), Ord::min)
     }
 
@@ -201,6 +224,7 @@ impl State {
         }
         writes.revocation = self.issuer.take_revocation_writes();
         writes.ledger = self.ledger.take_changes();
+        writes.reservations = self.reservations.take_changes();
         if !writes.is_empty() {
             for (peer, row) in std::mem::take(&mut self.owed) {
                 writes.nodes.entry(peer).or_insert(row);
@@ -226,6 +250,12 @@ impl State {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The reservations.
+    #[must_use]
+    pub fn reservations(&self) -> &Book {
+        &self.reservations
     }
 
     /// A job that is open, or ended a short while ago.
@@ -318,12 +348,13 @@ impl State {
                 self.registry.stopping(&node, key);
                 out.orders.push((node, Order::Cancel(key)));
             }
-            lifecycle::Effect::Ended => self.end(id, out),
+            lifecycle::Effect::Ended => self.end(id, now, out),
         }
     }
 
-    /// Gives back what an open job holds.
-    fn end(&mut self, id: JobId, out: &mut Outputs) {
+    /// Gives back what an open job holds, and pays for it.
+    fn end(&mut self, id: JobId, now: UnixMillis, out: &mut Outputs) {
+        self.settle_bill(id, now);
         self.queue.remove(&id);
         self.dirty.insert(id);
         let Some(record) = self.jobs.get_mut(&id) else {

@@ -10,7 +10,7 @@ use embermesh_crypto::{
 use embermesh_job::{
     lifecycle::Input,
     order::{Order, RunOrder},
-    place::{Placement, Takes, place_as},
+    place::{Placement, Takes, Wanted, place_as},
 };
 
 use super::{Entropy, Outputs, State, settings::PLACEMENTS_PER_PASS, tokens::token_id};
@@ -114,6 +114,7 @@ impl State {
             .jobs
             .get(&id)
             .is_some_and(|record| record.job.epoch >= Epoch::FIRST);
+        let terms = self.agree(id, &node, now);
         let assign = Input::Assign {
             node,
             token_id: token_id(entropy),
@@ -125,6 +126,9 @@ impl State {
             return;
         }
         self.queue.remove(&id);
+        if let Some(record) = self.jobs.get_mut(&id) {
+            record.terms = terms;
+        }
         if self.takes(id) == Takes::Residence {
             self.registry.promise_residence(&node);
         }
@@ -169,17 +173,17 @@ impl State {
         avoid: &[PeerId],
         tie_break: u64,
     ) -> Option<Placement> {
-        let open = self.jobs.get(&id)?.open.as_ref()?;
+        let record = self.jobs.get(&id)?;
+        let open = record.open.as_ref()?;
+        let wanted = Wanted {
+            takes: open.takes,
+            requires: &open.requires,
+            limits: &open.limits,
+            runtime: open.runtime,
+            buyer: Some(Self::buyer(record)),
+        };
         let nodes = self.registry.views();
-        Some(place_as(
-            open.takes,
-            &open.requires,
-            &open.limits,
-            open.runtime,
-            nodes,
-            avoid,
-            tie_break,
-        ))
+        Some(place_as(&wanted, nodes, avoid, tie_break))
     }
 
     /// The order to run a job's current attempt, for every attempt but the first,

@@ -7,6 +7,7 @@ use embermesh_crypto::{
     time::UnixMillis,
 };
 use embermesh_job::{
+    bill::{Bill, Terms},
     event::Outcome,
     lifecycle::{Attempt, Job, JobState},
     place::Takes,
@@ -72,6 +73,10 @@ pub(super) struct Record {
     pub(super) updated_at: UnixMillis,
     /// The number of the last journal entry that the store was given.
     pub(super) journal_written: u64,
+    /// The budget, where the job has one.
+    pub(super) bill: Option<Bill>,
+    /// What was agreed for the newest attempt, where anything was.
+    pub(super) terms: Option<Terms>,
 }
 
 /// Where a job stands, as far as the queue, the leases and the registry care.
@@ -175,6 +180,8 @@ impl Record {
             submitted_at: self.submitted_at,
             updated_at: self.updated_at,
             journal,
+            bill: self.bill.clone(),
+            terms: self.terms.clone(),
         }
     }
 }

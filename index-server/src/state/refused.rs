@@ -5,7 +5,7 @@ use embermesh_crypto::{
     statement::StatementError,
     token::InvalidClaims,
 };
-use embermesh_job::{ledger, lifecycle};
+use embermesh_job::{ledger, lifecycle, reservation};
 use thiserror::Error;
 
 /// The closed list of refusals; the service maps each to one status code.
@@ -77,6 +77,9 @@ pub enum Refused {
     /// The ledger's rules do not allow it.
     #[error(transparent)]
     Ledger(#[from] ledger::Refused),
+    /// The rules of reservations do not allow it.
+    #[error(transparent)]
+    Reservation(#[from] reservation::Refused),
     /// The node is not the one that runs the attempt.
     #[error("job {job} is assigned to another node, not to {node}")]
     NotItsNode {

@@ -8,6 +8,7 @@ use std::{
 use embermesh_crypto::{keys::Keypair, time::UnixMillis};
 use embermesh_job::{
     ledger::{Bounds, Ledger},
+    reservation::Book,
     spec::JobSpec,
 };
 
@@ -54,8 +55,12 @@ pub(super) fn restore(
         issuer,
         owed: BTreeMap::new(),
         ledger: Ledger::restore(snapshot.ledger, Bounds::default())?,
+        reservations: Book::restore(snapshot.reservations),
+        listening_since: now,
+        silence_look_at: now,
     };
     state.take_up_nodes(snapshot.nodes);
+    state.mark_reserved();
     for submit in snapshot.idempotency {
         state.idempotency.remember(submit);
     }
@@ -90,6 +95,7 @@ impl State {
         self.ids.seen(&id);
         let (idempotency, submitted_at, updated_at) =
             (stored.idempotency, stored.submitted_at, stored.updated_at);
+        let (bill, terms) = (stored.bill.clone(), stored.terms.clone());
         let job = stored.into_job();
         let open = spec.and_then(|canonical| {
             // The store keeps the bytes whose digest the job has; the parse can
@@ -108,6 +114,8 @@ impl State {
             idempotency,
             submitted_at,
             updated_at,
+            bill,
+            terms,
         };
         if record.outcome().is_some() {
             self.ended.push_back(id);
@@ -127,12 +135,21 @@ impl State {
         }
     }
 
+    /// Tells the registry which nodes are reserved.
+    fn mark_reserved(&mut self) {
+        self.registry.clear_reserved();
+        for one in self.reservations.open() {
+            self.registry.reserve(&one.node, Some(one.client));
+        }
+    }
+
     /// Keeps the nodes of a state that had to be given up because it could not
     /// be made durable: they are alive, whatever the disk says. What the store
     /// has otherwise is mended with the next commit.
     pub fn keep_nodes_of(&mut self, given_up: Self) {
         let stored = std::mem::replace(&mut self.registry, given_up.registry);
         self.registry.clear_tasks();
+        self.mark_reserved();
         for (id, record) in &self.jobs {
             if let Some(node) = record.standing().node {
                 self.registry.take(&node, *id);

@@ -42,6 +42,13 @@ const _: () = assert!(REVOCATIONS_PER_CLIENT >= embermesh_job::spec::MAX_ATTEMPT
 /// very many of one moment.
 pub const HOLDS_PER_PASS: usize = 512;
 
+/// How long a reserved node may be silent before its reservation ends, paid until its
+/// last word.
+pub const RESERVED_NODE_SILENCE: Duration = Duration::from_secs(300);
+
+/// How often silent nodes are looked for among the reserved ones.
+pub const SILENCE_LOOK: Duration = Duration::from_secs(10);
+
 /// Nodes whose round trips differ by less than this are equally near: what is
 /// measured wavers, and equals are to share the load.
 pub const ROUND_TRIP_STEP: Duration = Duration::from_millis(10);

@@ -1,7 +1,7 @@
 //! Taking a job on.
 
 use embermesh_crypto::{ids::JobId, time::UnixMillis};
-use embermesh_job::lifecycle::Job;
+use embermesh_job::{lifecycle::Job, units::MicroUnits};
 
 use super::{
     Assigned, Entropy, Outputs, Refused, RememberedSubmit, Reply, State, Submit,
@@ -20,10 +20,13 @@ impl State {
         out: &mut Outputs,
     ) -> Result<Reply, Refused> {
         if let Some((job, spec)) = self.idempotency.find(submit.client, submit.idempotency) {
-            return self.submitted_before(job, spec == submit.digest, now);
+            let same = spec == submit.digest && self.has_budget(job, submit.budget);
+            return self.submitted_before(job, same, now);
         }
         self.check_room(&submit)?;
         let id = self.ids.next(now, entropy);
+        // The first of what is changed, and the last that can be refused.
+        let bill = self.open_bill(id, &submit, now)?;
         let job = Job::new(
             id,
             submit.spec.name.clone(),
@@ -50,6 +53,8 @@ impl State {
                 submitted_at: now,
                 updated_at: now,
                 journal_written: 0,
+                bill,
+                terms: None,
             },
         );
         self.dirty.insert(id);
@@ -62,13 +67,16 @@ impl State {
         self.assigned_reply(id, now)
     }
 
-    fn submitted_before(
-        &self,
-        job: JobId,
-        same_spec: bool,
-        now: UnixMillis,
-    ) -> Result<Reply, Refused> {
-        if !same_spec {
+    /// Whether a job was given this budget, as far as that is in memory.
+    fn has_budget(&self, job: JobId, budget: Option<MicroUnits>) -> bool {
+        let had = |record: &Record| record.bill.as_ref().map(|bill| bill.budget);
+        self.jobs
+            .get(&job)
+            .is_none_or(|record| had(record) == budget)
+    }
+
+    fn submitted_before(&self, job: JobId, same: bool, now: UnixMillis) -> Result<Reply, Refused> {
+        if !same {
             return Err(Refused::KeyReused { job });
         }
         if !self.jobs.contains_key(&job) {

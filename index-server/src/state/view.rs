@@ -7,9 +7,12 @@ use embermesh_crypto::{
     ids::{JobId, PeerId},
     time::UnixMillis,
 };
-use embermesh_job::lifecycle::{Job, JobState};
+use embermesh_job::{
+    lifecycle::{Job, JobState},
+    wire::Charge,
+};
 
-use super::{Refused, State, settings::PASSED_OVER_SHOWN};
+use super::{Refused, State, bills::charge, settings::PASSED_OVER_SHOWN};
 
 /// Why every job waits while there is nobody to run it.
 const NO_NODE: &str = "no live node is registered";
@@ -40,6 +43,8 @@ pub struct JobSnapshot {
     pub passed_over: Vec<PassedOver>,
     /// The canonical spec, where it is in memory; not in a list.
     pub spec: Option<Bytes>,
+    /// What it costs; nothing where no money is in it.
+    pub charge: Option<Charge>,
 }
 
 impl State {
@@ -65,6 +70,7 @@ impl State {
             reason,
             passed_over,
             spec: record.open.as_ref().map(|open| open.canonical.clone()),
+            charge: charge(record.bill.as_ref(), record.terms.as_ref()),
         })
     }
 
@@ -89,6 +95,7 @@ impl State {
             reason,
             passed_over: Vec::new(),
             spec: None,
+            charge: charge(record.bill.as_ref(), record.terms.as_ref()),
         })
     }
 

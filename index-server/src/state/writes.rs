@@ -11,9 +11,11 @@ use embermesh_crypto::{
     time::UnixMillis,
 };
 use embermesh_job::{
+    bill::{Bill, Terms},
     event::Event,
     ledger::{Changes, LedgerSnapshot},
     lifecycle::{Job, JournalEntry},
+    reservation::Kept,
 };
 
 use super::{IssuerSnapshot, KeysSnapshot, RevocationWrites};
@@ -36,6 +38,10 @@ pub struct StoredJob {
     pub updated_at: UnixMillis,
     /// Entries of the journal that the store does not have yet.
     pub journal: Vec<JournalEntry>,
+    /// The budget, where the job has one.
+    pub bill: Option<Bill>,
+    /// What was agreed for the newest attempt.
+    pub terms: Option<Terms>,
 }
 
 /// A receipt, exactly as signed.
@@ -79,6 +85,8 @@ pub struct Writes {
     pub revocation: Option<RevocationWrites>,
     /// What the ledger's transactions changed.
     pub ledger: Option<Changes>,
+    /// Reservations that changed, each once.
+    pub reservations: Vec<Kept>,
 }
 
 impl Writes {
@@ -92,6 +100,7 @@ impl Writes {
             && self.keys.is_none()
             && self.revocation.is_none()
             && self.ledger.is_none()
+            && self.reservations.is_empty()
     }
 }
 
@@ -128,6 +137,8 @@ pub struct Snapshot {
     pub issuer: IssuerSnapshot,
     /// The ledger: balances and open holds.
     pub ledger: LedgerSnapshot,
+    /// Open reservations, and the newest of those that are over.
+    pub reservations: Vec<Kept>,
 }
 
 /// A submit that may be sent again.

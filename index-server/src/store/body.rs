@@ -2,6 +2,7 @@
 
 use embermesh_crypto::time::UnixMillis;
 use embermesh_job::{
+    bill::{Bill, Terms},
     event::Event,
     lifecycle::{Job, JobState, MAX_JOURNAL},
 };
@@ -10,7 +11,7 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use crate::state::{JobSnapshot, StoredJob};
+use crate::state::{JobSnapshot, StoredJob, bills::charge};
 
 /// The number of the first state that is final, in the order of the column.
 pub(super) const FIRST_FINAL_STATE: i64 = 10;
@@ -24,6 +25,10 @@ struct BodyOut<'a> {
     job: &'a Job,
     submitted_at: UnixMillis,
     updated_at: UnixMillis,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bill: Option<&'a Bill>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    terms: Option<&'a Terms>,
 }
 
 /// The same as it is read.
@@ -32,6 +37,10 @@ struct BodyIn {
     job: Job,
     submitted_at: UnixMillis,
     updated_at: UnixMillis,
+    #[serde(default)]
+    bill: Option<Bill>,
+    #[serde(default)]
+    terms: Option<Terms>,
 }
 
 /// The text of a job's row. The journal has a table of its own.
@@ -40,6 +49,8 @@ pub(super) fn encode(stored: &StoredJob) -> String {
         job: &stored.job,
         submitted_at: stored.submitted_at,
         updated_at: stored.updated_at,
+        bill: stored.bill.as_ref(),
+        terms: stored.terms.as_ref(),
     };
     // Only a map with keys that are not texts can fail, and there is none.
     serde_json::to_string(&body).unwrap_or_default()
@@ -59,6 +70,8 @@ pub(super) fn decode(text: &str, idempotency: &[u8]) -> Result<StoredJob, StoreE
         submitted_at: body.submitted_at,
         updated_at: body.updated_at,
         journal: Vec::new(),
+        bill: body.bill,
+        terms: body.terms,
     })
 }
 
@@ -79,6 +92,7 @@ pub(super) fn decode_event(bytes: Vec<u8>) -> Result<Event, StoreError> {
 /// A stored job as it is shown.
 pub(super) fn snapshot(stored: StoredJob) -> JobSnapshot {
     JobSnapshot {
+        charge: charge(stored.bill.as_ref(), stored.terms.as_ref()),
         submitted_at: stored.submitted_at,
         updated_at: stored.updated_at,
         job: stored.into_job(),

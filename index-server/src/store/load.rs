@@ -16,7 +16,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use super::{
     StoreError, body,
     issuer::{self, peer},
-    ledger,
+    ledger, reservation,
     rows::number,
 };
 use crate::state::{
@@ -51,6 +51,7 @@ pub(super) async fn load(
         nodes: nodes(connection, &failed).await?,
         issuer: issuer::load(connection, &failed).await?,
         ledger: ledger::load(connection, &failed).await?,
+        reservations: reservation::load(connection, &failed).await?,
     })
 }
 
@@ -226,6 +227,6 @@ async fn nodes(
         .collect()
 }
 
-fn limit(number: usize) -> i64 {
+pub(super) fn limit(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -12,6 +12,7 @@ mod ledger;
 mod load;
 mod open;
 mod reader;
+mod reservation;
 mod rows;
 mod write;
 
@@ -26,9 +27,12 @@ use embermesh_crypto::ids::PeerId;
 use embermesh_storage::database::Writer;
 
 pub use self::error::StoreError;
-pub(crate) use self::reader::{JobFilter, Reader};
 #[cfg(test)]
 pub(crate) use self::room::Room;
+pub(crate) use self::{
+    reader::{JobFilter, Reader},
+    reservation::ReservationFilter,
+};
 use crate::state::{Snapshot, Writes};
 
 /// The writing end of the database.

@@ -9,7 +9,7 @@ const ROWS: usize = 128;
 
 /// Prepared statements that are kept: for each table every number of rows, and
 /// the few that are not inserts.
-pub(super) const STATEMENTS_KEPT: usize = 10 * ROWS + 32;
+pub(super) const STATEMENTS_KEPT: usize = 11 * ROWS + 32;
 
 /// Runs `head VALUES (…), (…) tail` over all rows.
 pub(super) async fn insert<T>(

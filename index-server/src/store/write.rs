@@ -3,7 +3,7 @@
 use embermesh_crypto::ids::PeerId;
 use sqlx::SqliteConnection;
 
-use super::{body, issuer, ledger, rows, rows::integer};
+use super::{body, issuer, ledger, reservation, rows, rows::integer};
 use crate::state::{StoredJob, StoredNode, StoredReceipt, Writes};
 
 /// How much a probe writes, in bytes: more than a small group of commands does.
@@ -40,6 +40,7 @@ pub(super) async fn write(tx: &mut SqliteConnection, writes: &Writes) -> Result<
     if let Some(changes) = &writes.ledger {
         ledger::write(tx, changes).await?;
     }
+    reservation::write(tx, &writes.reservations).await?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ async fn a_caller_without_a_key_is_told_what_is_missing() {
     let submit = v1::SubmitRequest {
         spec: spec("plain").canonical().into(),
         idempotency_key: rand_key().to_vec().into(),
+        ..v1::SubmitRequest::default()
     };
     let refused = index.submit(submit).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
@@ -57,6 +58,7 @@ async fn malformed_requests_name_their_field() {
         let request = v1::SubmitRequest {
             spec: spec.into(),
             idempotency_key: idempotency_key.into(),
+            ..v1::SubmitRequest::default()
         };
         let refused = index.submit(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
@@ -65,6 +67,7 @@ async fn malformed_requests_name_their_field() {
     let huge = v1::SubmitRequest {
         spec: vec![b' '; 2 << 20].into(),
         idempotency_key: vec![1; 16].into(),
+        ..v1::SubmitRequest::default()
     };
     let refused = index.submit(huge).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange, "{refused}");

@@ -10,9 +10,9 @@ use tonic::{Code, Status, transport::Channel};
 use crate::support::{World, key, rand_key};
 
 /// The peer that the index lists as an administrator.
-const ADMINISTRATOR: u8 = 90;
+pub(crate) const ADMINISTRATOR: u8 = 90;
 
-async fn world() -> World {
+pub(crate) async fn world() -> World {
     World::with(|config| {
         config.issuer.administrators = vec![key(ADMINISTRATOR).peer_id()];
     })
@@ -20,15 +20,15 @@ async fn world() -> World {
 }
 
 /// Somebody's calls to the ledger.
-struct User {
-    id: String,
+pub(crate) struct User {
+    pub(crate) id: String,
     ledger: LedgerClient<Channel>,
 }
 
-type Answer = Result<v1::LedgerTransaction, Status>;
+pub(crate) type Answer = Result<v1::LedgerTransaction, Status>;
 
 impl User {
-    async fn new(world: &World, n: u8) -> Self {
+    pub(crate) async fn new(world: &World, n: u8) -> Self {
         let peer = world.peer(n).await;
         Self {
             id: peer.id().to_string(),
@@ -36,7 +36,7 @@ impl User {
         }
     }
 
-    async fn balance(&self, account: &str) -> Result<(u64, u64), Status> {
+    pub(crate) async fn balance(&self, account: &str) -> Result<(u64, u64), Status> {
         let request = v1::GetBalanceRequest {
             account: account.to_owned(),
         };
@@ -56,7 +56,7 @@ impl User {
         Ok(answer.into_inner())
     }
 
-    async fn deposit(&self, key: [u8; 16], to: &str, amount: u64) -> Answer {
+    pub(crate) async fn deposit(&self, key: [u8; 16], to: &str, amount: u64) -> Answer {
         let request = v1::DepositRequest {
             idempotency_key: key.to_vec().into(),
             to: to.to_owned(),
@@ -105,7 +105,7 @@ impl User {
 }
 
 /// The code and the stable word of a refusal.
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
+pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
     let status = answer.unwrap_err();
     let word = status.metadata().get("embermesh-refusal");
     let word = word.map(|word| word.to_str().unwrap().to_owned());

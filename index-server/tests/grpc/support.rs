@@ -151,9 +151,20 @@ impl Peer {
         spec: &JobSpec,
         idempotency: [u8; 16],
     ) -> Result<v1::SubmitResponse, tonic::Status> {
+        self.submit_for(spec, idempotency, 0).await
+    }
+
+    /// The same with a budget.
+    pub(crate) async fn submit_for(
+        &self,
+        spec: &JobSpec,
+        idempotency: [u8; 16],
+        budget_micros: u64,
+    ) -> Result<v1::SubmitResponse, tonic::Status> {
         let request = v1::SubmitRequest {
             spec: spec.canonical().into(),
             idempotency_key: idempotency.to_vec().into(),
+            budget_micros,
         };
         self.index
             .clone()
@@ -187,7 +198,12 @@ impl Peer {
     }
 
     pub(crate) async fn register(&self, slots: u32) -> v1::RegisterNodeResponse {
-        let advert = advert(&self.key, UnixMillis::now().0, slots);
+        self.register_at(slots, 0).await
+    }
+
+    /// The same of a node that asks so many millionths for an hour.
+    pub(crate) async fn register_at(&self, slots: u32, price: u64) -> v1::RegisterNodeResponse {
+        let advert = advert(&self.key, UnixMillis::now().0, slots, price);
         let request = v1::RegisterNodeRequest {
             advert: advert.bytes().to_vec().into(),
         };
@@ -248,6 +264,10 @@ impl Peer {
     }
 
     pub(crate) async fn started(&self, key: TaskKey) {
+        assert!(self.try_started(key).await.unwrap());
+    }
+
+    pub(crate) async fn try_started(&self, key: TaskKey) -> Result<bool, tonic::Status> {
         let report = event(
             key,
             1,
@@ -258,10 +278,21 @@ impl Peer {
                 samples: 1,
             },
         );
-        assert!(self.report(key, report).await.unwrap());
+        self.report(key, report).await
     }
 
     pub(crate) fn finished(&self, key: TaskKey, owner: PeerId, spec: &JobSpec) -> Report {
+        self.finished_after(key, owner, spec, 0)
+    }
+
+    /// The same of a node that signs for so many milliseconds.
+    pub(crate) fn finished_after(
+        &self,
+        key: TaskKey,
+        owner: PeerId,
+        spec: &JobSpec,
+        ran_ms: u64,
+    ) -> Report {
         let now = UnixMillis::now();
         let receipt = Receipt {
             node: self.id(),
@@ -281,7 +312,7 @@ impl Peer {
             samples: 1,
             loss: None,
             accuracy: None,
-            started_at: now,
+            started_at: UnixMillis(now.0 - ran_ms),
             ended_at: now,
             message: String::new(),
             account: None,
@@ -377,7 +408,7 @@ pub(crate) fn rand_key() -> [u8; 16] {
     key
 }
 
-pub(crate) fn advert(key: &Keypair, sequence: u64, slots: u32) -> Signed<Advert> {
+pub(crate) fn advert(key: &Keypair, sequence: u64, slots: u32, price: u64) -> Signed<Advert> {
     let now = UnixMillis::now();
     let advert = Advert {
         peer: key.peer_id(),
@@ -390,7 +421,7 @@ pub(crate) fn advert(key: &Keypair, sequence: u64, slots: u32) -> Signed<Advert>
         mesh_addresses: Vec::new(),
         tls_addresses: vec!["127.0.0.1:1".to_owned()],
         region: String::new(),
-        price_micros_per_hour: 0,
+        price_micros_per_hour: price,
         devices: vec![DeviceAdvert {
             name: "cpu".to_owned(),
             kind: DeviceKind::Cpu,

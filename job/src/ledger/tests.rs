@@ -9,6 +9,7 @@ use super::{
     words::{MAX_KEY, MAX_SUBJECT},
     *,
 };
+use crate::units::MicroUnits;
 
 const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
 const HOUR: u64 = 3_600_000;
@@ -309,6 +310,18 @@ fn amounts_and_texts_have_bounds() {
         };
         assert_eq!(ledger.ask(user(1), 4, ask), Err(Refused::Lifetime));
     }
+    let open_ended = |from| Ask::Hold {
+        from,
+        amount: MicroUnits(1),
+        subject: Subject::default(),
+        lifetime_ms: UNTIL_SETTLED,
+    };
+    let placed = ledger.ask(operator, 4, open_ended(peer(1))).unwrap();
+    assert_eq!(ledger.expire(UnixMillis(u64::from(u32::MAX) << 20), 9), 0);
+    let release = Ask::Release {
+        hold: HoldId(placed.number),
+    };
+    ledger.ask(operator, 5, release).unwrap();
     assert!(Key::new(&[0; MAX_KEY]).is_ok());
     assert_eq!(
         Key::new(&[0; MAX_KEY + 1]),

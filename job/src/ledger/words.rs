@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use embermesh_crypto::ids::PeerId;
+use serde::{Deserialize, Serialize};
 
 use super::{Refused, Transaction, refused::InvalidText};
 use crate::units::MicroUnits;
@@ -100,7 +101,8 @@ impl fmt::Display for Subject {
 }
 
 /// The number of the transaction that placed a hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct HoldId(pub u64);
 
 impl fmt::Display for HoldId {
@@ -140,7 +142,8 @@ pub enum Ask {
         amount: MicroUnits,
         /// What for.
         subject: Subject,
-        /// For how long, in milliseconds.
+        /// For how long, in milliseconds; [`UNTIL_SETTLED`](super::UNTIL_SETTLED) for
+        /// a hold that only a settlement ends, which administrators alone may place.
         lifetime_ms: u64,
     },
     /// Pays from a hold, all of it or a part; the rest is released. For who placed

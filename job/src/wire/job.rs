@@ -4,7 +4,7 @@ use embermesh_crypto::{Digest, Epoch, JobId, PeerId, UnixMillis};
 use embermesh_proto::v1;
 use serde::Serialize;
 
-use super::{InvalidMessage, digest, digest_bytes, job_id, list, peer, text};
+use super::{Charge, InvalidMessage, digest, digest_bytes, job_id, list, peer, text};
 use crate::{
     address::Checkpoint,
     event::{Artifact, Event},
@@ -53,6 +53,8 @@ pub struct JobView {
     /// The canonical spec, where the index still has it.
     #[serde(skip)]
     pub spec: Vec<u8>,
+    /// What it costs; nothing for a job that costs nothing.
+    pub charge: Option<Charge>,
 }
 
 impl From<JobState> for v1::JobState {
@@ -143,6 +145,7 @@ impl From<JobView> for v1::Job {
                 .collect(),
             journal: job.journal.into_iter().map(Into::into).collect(),
             spec: job.spec.into(),
+            charge: job.charge.map(Into::into),
         }
     }
 }
@@ -179,6 +182,7 @@ impl TryFrom<v1::Job> for JobView {
             })?,
             journal: list("journal", wire.journal, TryInto::try_into)?,
             spec: wire.spec.to_vec(),
+            charge: wire.charge.map(Into::into),
         })
     }
 }

@@ -249,6 +249,7 @@ fn a_job_reads_back() {
         passed_over: vec![(who(), "busy".into(), "has no slot".into())],
         journal: job.journal,
         spec: b"{}".to_vec(),
+        charge: Some(Charge::default()),
     };
     assert_eq!(JobView::try_from(v1::Job::from(view.clone())), Ok(view));
 }

@@ -17,7 +17,8 @@ const LONGEST_MEMORY: Duration = MAX_ADVERT_LIFE.saturating_add(CLOCK_SKEW);
 impl Node {
     /// When it is forgotten, unless something keeps it.
     pub(super) fn forgettable_at(&self) -> Option<UnixMillis> {
-        let kept = self.alive_until.is_some() || !self.tasks.is_empty();
+        let kept =
+            self.alive_until.is_some() || !self.tasks.is_empty() || self.reserved_for.is_some();
         let silent_until = self.last_seen.saturating_add(LONGEST_MEMORY);
         (!kept).then(|| self.content.expires_at.min(silent_until))
     }

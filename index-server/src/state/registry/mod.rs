@@ -45,6 +45,8 @@ pub struct Node {
     /// Places for resident models that were given away since its last advert.
     promised: u32,
     draining: bool,
+    /// Whose jobs alone it takes, while it is reserved.
+    reserved_for: Option<PeerId>,
     /// The last measured round trip, while there is a connection to measure it on.
     round_trip: Option<Duration>,
     /// This node's entry among the live ones, while it is one.
@@ -253,6 +255,7 @@ impl Registry {
             elsewhere: 0,
             promised: 0,
             draining: false,
+            reserved_for: None,
             round_trip: None,
             alive_until: None,
             forget_at: None,

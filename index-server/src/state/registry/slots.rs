@@ -18,6 +18,28 @@ impl Registry {
         &self.views
     }
 
+    /// A node, as placement sees it.
+    pub(in crate::state) fn view(&self, peer: &PeerId) -> Option<&NodeView> {
+        self.positions.get(peer).map(|at| &self.views[*at])
+    }
+
+    /// A node takes the jobs of one client alone from now on, or of everybody.
+    pub(in crate::state) fn reserve(&mut self, peer: &PeerId, client: Option<PeerId>) {
+        if let Some(at) = self.positions.get(peer).copied() {
+            self.nodes[at].reserved_for = client;
+            self.refresh(at);
+        }
+    }
+
+    /// Every node takes the jobs of everybody.
+    pub(in crate::state) fn clear_reserved(&mut self) {
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].reserved_for.take().is_some() {
+                self.refresh(at);
+            }
+        }
+    }
+
     /// How many slots are free on live nodes.
     pub(in crate::state) fn free_slots(&self) -> u64 {
         self.free
@@ -132,6 +154,7 @@ impl Registry {
         view.free_slots = 0;
         view.free_residents = view.free_residents.saturating_sub(node.promised);
         view.draining = node.draining;
+        view.reserved_for = node.reserved_for;
         view.latency_ms = node.round_trip.map(latency_ms);
         // Laplace's rule: one success and one failure are assumed, so that a
         // new node is neither trusted nor shunned.

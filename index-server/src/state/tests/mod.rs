@@ -1,15 +1,18 @@
 //! The state machine against a clock that the test turns.
 
+mod billing;
 mod deploying;
 mod issuing;
 mod leasing;
 mod listing;
+mod money;
 mod queueing;
 mod reporting;
+mod reserving;
 mod restarting;
 mod walking;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use embermesh_crypto::{
@@ -22,16 +25,17 @@ use embermesh_crypto::{
 use embermesh_job::{
     assignment::{NodeAssignment, TaskKey},
     event::{Event, EventKind},
+    ledger::{Account, Ask, Seen, Subject},
     lifecycle::JobState,
     model::{Layer, Model, Op},
     order::{Order, Report},
     spec::{Dataset, Input, JobSpec, Limits, Optimizer, Requirements, Train, Work},
-    units,
+    units::{self, MicroUnits},
 };
 
 use super::{
-    Assigned, Command, Effects, Entropy, Outputs, Pulse, Refused, Reply, Settings, Snapshot, State,
-    Submit, TaskHeartbeat, Writes,
+    Assigned, Command, Effects, Entropy, Entry, Outputs, Pulse, Refused, Reply, Settings, Snapshot,
+    State, Submit, TaskHeartbeat, Writes,
 };
 
 const LEASE: Duration = Duration::from_millis(400);
@@ -48,6 +52,8 @@ struct World {
     submits: u128,
     /// What came out since it was last looked at.
     out: Outputs,
+    /// What nodes ask for an hour in the adverts that are made from now on.
+    price: u64,
 }
 
 fn settings() -> Settings {
@@ -122,6 +128,7 @@ impl World {
             client: key(100),
             submits: 0,
             out: Outputs::default(),
+            price: 0,
         }
     }
 
@@ -152,7 +159,7 @@ impl World {
             mesh_addresses: Vec::new(),
             tls_addresses: vec!["127.0.0.1:1".to_owned()],
             region: String::new(),
-            price_micros_per_hour: 0,
+            price_micros_per_hour: self.price,
             devices: vec![DeviceAdvert {
                 name: "cpu".to_owned(),
                 kind: DeviceKind::Cpu,
@@ -185,11 +192,28 @@ impl World {
         self.submit_as(self.client.peer_id(), spec, key)
     }
 
+    /// The same with a budget.
+    fn submit_for(&mut self, spec: JobSpec, budget: u64) -> Result<Assigned, Refused> {
+        self.submits += 1;
+        let key = self.submits.to_be_bytes();
+        self.submit_with(self.client.peer_id(), spec, key, Some(MicroUnits(budget)))
+    }
+
     fn submit_as(
         &mut self,
         client: PeerId,
         spec: JobSpec,
         idempotency: [u8; 16],
+    ) -> Result<Assigned, Refused> {
+        self.submit_with(client, spec, idempotency, None)
+    }
+
+    fn submit_with(
+        &mut self,
+        client: PeerId,
+        spec: JobSpec,
+        idempotency: [u8; 16],
+        budget: Option<MicroUnits>,
     ) -> Result<Assigned, Refused> {
         let canonical = Bytes::from(spec.canonical());
         let submit = Submit {
@@ -198,6 +222,7 @@ impl World {
             canonical,
             spec,
             idempotency,
+            budget,
         };
         match self.handle(Command::Submit(Box::new(submit)))? {
             Reply::Assigned(assigned) => Ok(*assigned),
@@ -299,6 +324,28 @@ impl World {
             Reply::Reported { accepted } => Ok(accepted),
             other => panic!("a report was answered with {other:?}"),
         }
+    }
+
+    /// Brings money into an account, as the index's own key.
+    fn deposit(&mut self, to: PeerId, amount: u64) {
+        self.submits += 1;
+        let entry = Entry {
+            caller: self.identity.peer_id(),
+            key: self.submits.to_be_bytes().into(),
+            ask: Ask::Deposit {
+                to,
+                amount: MicroUnits(amount),
+                subject: Subject::default(),
+            },
+            seen: Seen::NotUpTo(self.state.ledger().last()),
+        };
+        self.handle(Command::Enter(Box::new(entry))).unwrap();
+    }
+
+    /// What somebody can spend, and what is set aside.
+    fn funds(&self, of: PeerId) -> (i64, i64) {
+        let balance = self.state.ledger().balance_of(Account::Peer(of));
+        (balance.available, balance.held)
     }
 
     fn writes(&mut self) -> Writes {

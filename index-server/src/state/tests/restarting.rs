@@ -1,21 +1,27 @@
 //! What a restart of the index changes: nothing that anyone notices.
 
 use embermesh_crypto::ids::TokenId;
+use embermesh_job::{
+    ledger::{Balance, LedgerSnapshot},
+    reservation::{Kept, ReservationId},
+};
 
 use super::*;
 use crate::state::{LoadedJob, StoredJob, StoredNode, Withdrawn, settings::REVOCATIONS_PER_CLIENT};
 
 /// A store that keeps what it is given, in memory.
 #[derive(Default)]
-struct Memory {
-    jobs: std::collections::BTreeMap<JobId, StoredJob>,
-    specs: std::collections::BTreeMap<JobId, Bytes>,
-    nodes: std::collections::BTreeMap<PeerId, StoredNode>,
+pub(super) struct Memory {
+    pub(super) jobs: BTreeMap<JobId, StoredJob>,
+    specs: BTreeMap<JobId, Bytes>,
+    nodes: BTreeMap<PeerId, StoredNode>,
     issuer: super::super::IssuerSnapshot,
+    ledger: LedgerSnapshot,
+    pub(super) reservations: BTreeMap<ReservationId, Kept>,
 }
 
 impl Memory {
-    fn keep(&mut self, writes: Writes) {
+    pub(super) fn keep(&mut self, writes: Writes) {
         for mut job in writes.jobs {
             if let Some(before) = self.jobs.remove(&job.job.id) {
                 job.job.journal = before.job.journal;
@@ -24,6 +30,23 @@ impl Memory {
             self.jobs.insert(job.job.id, job);
         }
         self.specs.extend(writes.specs);
+        if let Some(changes) = writes.ledger {
+            for transaction in &changes.transactions {
+                self.ledger.last = transaction.number;
+            }
+            self.ledger.accounts.extend(changes.accounts);
+            let empty = Balance::default();
+            self.ledger.accounts.retain(|_, balance| *balance != empty);
+            for (id, hold) in changes.holds {
+                match hold {
+                    Some(hold) => self.ledger.holds.insert(id, hold),
+                    None => self.ledger.holds.remove(&id),
+                };
+            }
+        }
+        for kept in writes.reservations {
+            self.reservations.insert(kept.reservation.id, kept);
+        }
         for (peer, row) in writes.nodes {
             match row {
                 Some(row) => self.nodes.insert(peer, row),
@@ -66,13 +89,19 @@ impl Memory {
                 .collect(),
             nodes: self.nodes.values().cloned().collect(),
             issuer: self.issuer.clone(),
-            ledger: embermesh_job::ledger::LedgerSnapshot::default(),
+            ledger: self.ledger.clone(),
+            reservations: self.reservations.values().cloned().collect(),
         }
     }
 }
 
-fn restart(world: &mut World, store: &mut Memory, away: Duration) {
+pub(super) fn restart(world: &mut World, store: &mut Memory, away: Duration) {
     store.keep(world.writes());
+    crash(world, store, away);
+}
+
+/// The same without a last commit: what was not yet durable never happened.
+pub(super) fn crash(world: &mut World, store: &Memory, away: Duration) {
     world.now = world.now.saturating_add(away);
     world.state = State::restore(
         world.settings.clone(),
