@@ -14,6 +14,7 @@ use embermesh_gateway::{
     users::policy::{Belief, Network, Policies, Policy},
 };
 use embermesh_index_server::{Beside, BoundIndex, IndexConfig};
+use embermesh_job::units::Bytes;
 use embermesh_job::units::MicroUnits;
 use embermesh_mesh::road::{Identity, ListenConfig, Listener, Serving};
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub(crate) struct GatewaySection {
     listeners: Vec<ListenerSection>,
     /// The most jobs of foreign clients that are open at once.
     open_jobs: usize,
+    /// What the models of one owner may have together, in the registry.
+    model_quota: Bytes,
     /// What an hour of a foreign worker costs whoever has it work.
     worker_price: MicroUnits,
 }
@@ -73,6 +76,7 @@ impl Default for GatewaySection {
             listeners: Vec::new(),
             open_jobs: 10_000,
             worker_price: MicroUnits(0),
+            model_quota: Bytes(64 << 30),
         }
     }
 }
@@ -168,6 +172,7 @@ pub(crate) async fn start(
             endpoint: endpoint.unwrap_or_else(|| here.to_string()),
             open_jobs: section.open_jobs,
             worker_price: section.worker_price,
+            model_quota: section.model_quota.0,
         },
         bound.cancel().clone(),
     )

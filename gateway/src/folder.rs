@@ -82,6 +82,23 @@ impl Folders {
         fs::File::open(&folder)?.sync_all()
     }
 
+    /// Keeps an input that is a file of this gateway already, on the same disk: as the
+    /// same bytes under another name. It is durable when this returns.
+    pub(crate) fn link(&self, number: i64, digest: Digest, file: &Path) -> io::Result<()> {
+        let folder = self.of(number).join("inputs");
+        fs::create_dir_all(&folder)?;
+        let input = folder.join(digest.to_string());
+        match fs::hard_link(file, &input) {
+            // A file system without links.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                fs::copy(file, &input)?;
+                fs::File::open(&input)?.sync_all()?;
+            }
+            linked => linked?,
+        }
+        fs::File::open(&folder)?.sync_all()
+    }
+
     /// The inputs that are kept.
     pub(crate) fn inputs(&self, number: i64) -> io::Result<Vec<PathBuf>> {
         match fs::read_dir(self.of(number).join("inputs")) {

@@ -22,6 +22,7 @@ use crate::{
     keys::Keyring,
     models::Loads,
     plans::Plans,
+    registry::Models,
     sessions::Signer,
     store::{Store, StoreError},
     users::{UserStore, policy::Policies},
@@ -45,6 +46,8 @@ pub struct GatewayConfig {
     pub open_jobs: usize,
     /// What an hour of a foreign worker costs whoever has it work.
     pub worker_price: MicroUnits,
+    /// The bytes that the models of one owner may have together, in the registry.
+    pub model_quota: u64,
 }
 
 /// Why a gateway did not start.
@@ -98,6 +101,7 @@ pub(crate) struct Inner {
     pub(crate) folders: Folders,
     pub(crate) table: Table,
     pub(crate) open_jobs: usize,
+    pub(crate) models: Models,
     pub(crate) users: UserStore,
     pub(crate) loads: Loads,
     pub(crate) plans: Plans,
@@ -127,6 +131,8 @@ impl Gateway {
         let signer = Signer::load_or_create(&key).map_err(io(&key))?;
         let jobs = config.folder.join("jobs");
         let folders = Folders::new(jobs.clone()).map_err(io(&jobs))?;
+        let models = config.folder.join("models");
+        let models = Models::new(models.clone(), config.model_quota).map_err(io(&models))?;
         let store = Store::open(&config.folder.join("gateway.sqlite")).await?;
         let users = config.folder.join(USERS);
         let users = UserStore::open(&users, config.policies, Arc::new(UnixMillis::now)).await?;
@@ -142,6 +148,7 @@ impl Gateway {
                 folders,
                 table: Table::default(),
                 open_jobs: config.open_jobs,
+                models,
                 users,
                 loads: Loads::default(),
                 plans: Plans::default(),

@@ -15,6 +15,8 @@
 //! - `workers`: programs of foreign systems that take tasks.
 //! - `accounts`: their accounts in the index's ledger.
 //! - `nodes`, `models`: what can be had in the mesh.
+//! - `registry`: models that they keep here; `deployments`: models that they put into
+//!   the memory of a node.
 //! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
 //! - `serve`: the services, ready to be served beside an index.
 //! - `store`, `folder`: what is kept, in a database and in files.
@@ -25,6 +27,7 @@
 mod accounts;
 mod agents;
 mod clients;
+mod deployments;
 mod failure;
 mod folder;
 mod gateway;
@@ -34,6 +37,7 @@ mod models;
 mod nodes;
 mod pass;
 mod plans;
+mod registry;
 mod serve;
 mod sessions;
 mod store;

@@ -16,7 +16,7 @@ use embermesh_dialects::{
 use embermesh_job::ask::{Ask, Part};
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use crate::{Gateway, failure::failure};
+use crate::{Gateway, deployments::Asking, failure::failure};
 
 /// The most nodes whose load is remembered; beyond them the first goes.
 const NODES: usize = 4096;
@@ -102,15 +102,21 @@ impl Models for Gateway {
             .find_model(what)
             .await
             .map_err(|error| failure(&error))?;
+        let asking = Asking::begin(self, &found.model);
         let answer = client
             .ask(&found, &ask, ANSWER_TIME)
             .await
             .map_err(|error| failure(&error))?;
         let under_way = self.inner.loads.begin(found.node.peer.to_string());
-        let parts = stream::unfold(Some((answer, under_way)), |answer| async {
-            let (mut answer, under_way) = answer?;
+        let parts = stream::unfold(Some((answer, under_way, asking)), |answer| async {
+            let (mut answer, under_way, mut asking) = answer?;
             match answer.next().await {
-                Ok(Some(part)) => Some((Ok(part), Some((answer, under_way)))),
+                Ok(Some(part)) => {
+                    if part.is_last() && !matches!(part, Part::Refused(_)) {
+                        asking.well();
+                    }
+                    Some((Ok(part), Some((answer, under_way, asking))))
+                }
                 Ok(None) => None,
                 Err(error) => Some((Err(failure(&error)), None)),
             }

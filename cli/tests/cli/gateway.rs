@@ -68,6 +68,7 @@ impl Running {
             endpoint: address,
             open_jobs: 10,
             worker_price: MicroUnits(0),
+            model_quota: 1 << 30,
         };
         let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
         Self { gateway, cancel }

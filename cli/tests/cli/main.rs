@@ -5,6 +5,7 @@ mod arrows;
 mod blobs;
 mod conformance;
 mod cyxwiz;
+mod cyxwiz_models;
 mod demo;
 mod demo_ends;
 mod deploy;

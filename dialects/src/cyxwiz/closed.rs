@@ -53,6 +53,16 @@ closed!(
     "cyxwiz.protocol.JobStatusService",
     "nodes of this system are not taken here: an embermesh node reports of its jobs itself"
 );
+closed!(
+    JobReservationService,
+    "cyxwiz.protocol.JobReservationService",
+    "a job here reserves its node while it runs: submit it with JobService.SubmitJob"
+);
+closed!(
+    TerminalService,
+    "cyxwiz.protocol.TerminalService",
+    "no node opens a terminal to anybody"
+);
 
 /// The reason; a node serves one of the calls itself.
 fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
@@ -64,5 +74,9 @@ fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
 
 /// The same with these services.
 pub(super) fn mount(mount: Mount) -> Mount {
-    mount.serve(NodeService).serve(JobStatusService)
+    mount
+        .serve(NodeService)
+        .serve(JobStatusService)
+        .serve(JobReservationService)
+        .serve(TerminalService)
 }

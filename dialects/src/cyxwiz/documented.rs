@@ -3,8 +3,8 @@
 use embermesh_crypto::statement::DeviceAdvert;
 use embermesh_proto::cyxwiz::protocol as wire;
 
-pub(super) use self::service::mount;
-use super::{code, find};
+pub(super) use self::service::{mount, mount_models};
+use super::{code, find, tensor::Spec};
 use crate::Profile;
 
 #[path = "service/mod.rs"]
@@ -32,5 +32,24 @@ fn balance(available: f64) -> wire::GetBalanceResponse {
     wire::GetBalanceResponse {
         cyxwiz_balance: available,
         ..Default::default()
+    }
+}
+
+/// What a tensor is like, in this form, which has no place for its name.
+fn tensor_info(spec: &Spec) -> wire::TensorInfo {
+    // Of one sample: a length that is any counts as one.
+    let numbers = spec
+        .shape
+        .iter()
+        .map(|length| length.max(&1).unsigned_abs());
+    let bytes = numbers.fold(spec.dtype.size() as u64, u64::saturating_mul);
+    wire::TensorInfo {
+        shape: spec
+            .shape
+            .iter()
+            .map(|length| i32::try_from(*length).unwrap_or(i32::MAX))
+            .collect(),
+        dtype: spec.dtype.word().to_owned(),
+        size_bytes: code::int64(bytes),
     }
 }

@@ -5,6 +5,7 @@
 //! | `config` | a `JobConfig` turned into a job of ours, or refused by the name of a field |
 //! | `code` | states, refusals and amounts in the numbers of either form |
 //! | `find` | which nodes a search means, and in which order |
+//! | `models`, `tensor` | models, deployments and what they are asked, in the words of the wire |
 //! | `caller` | who makes a call |
 //! | `service` | the services, each a file that is compiled for both forms of the wire |
 //! | `documented`, `shipped` | the two forms, and what differs between them |
@@ -29,8 +30,10 @@ mod code;
 mod config;
 mod documented;
 mod find;
+mod models;
 mod mount;
 mod shipped;
+mod tensor;
 
 /// The largest message that is read: as large as the system's own, for data that comes
 /// with a job.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use embermesh_proto::cyxwiz::{DESCRIPTORS, SHIPPED_DESCRIPTORS};
 
 use super::{closed, documented, shipped};
-use crate::{Mount, Profile, port::IndexPort};
+use crate::{
+    Mount, Profile,
+    port::{IndexPort, ModelPort},
+};
 
 impl Mount {
     /// Adds the services of CyxWiz for jobs, for finding nodes and for wallets, in one
@@ -16,5 +19,15 @@ impl Mount {
             Profile::Documented => documented::mount(self, port).describe(DESCRIPTORS),
             Profile::Shipped => shipped::mount(self, port).describe(SHIPPED_DESCRIPTORS),
         })
+    }
+
+    /// Adds the services of CyxWiz over models: their registry, their deployments, and
+    /// what they are asked.
+    #[must_use]
+    pub fn cyxwiz_models<P: ModelPort>(self, port: &Arc<P>, profile: Profile) -> Self {
+        match profile {
+            Profile::Documented => documented::mount_models(self, port),
+            Profile::Shipped => shipped::mount_models(self, port),
+        }
     }
 }

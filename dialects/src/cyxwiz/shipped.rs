@@ -3,8 +3,8 @@
 use embermesh_crypto::statement::{DeviceAdvert, DeviceKind};
 use embermesh_proto::cyxwiz::shipped as wire;
 
-pub(super) use self::service::mount;
-use super::code;
+pub(super) use self::service::{mount, mount_models};
+use super::{code, tensor::Spec};
 use crate::Profile;
 
 #[path = "service/mod.rs"]
@@ -42,5 +42,14 @@ fn balance(available: f64) -> wire::GetBalanceResponse {
         status: code::SUCCESS,
         cyxwiz_balance: available,
         ..Default::default()
+    }
+}
+
+/// What a tensor is like, in this form.
+fn tensor_info(spec: &Spec) -> wire::TensorInfo {
+    wire::TensorInfo {
+        shape: spec.shape.clone(),
+        dtype: spec.dtype.number(),
+        name: spec.name.to_owned(),
     }
 }

@@ -10,13 +10,17 @@
 //! - [`agents`]: programs of foreign systems that answer for models.
 //! - [`sessions`]: permissions to ask a model once.
 //! - [`workers`]: programs of foreign systems that take tasks.
+//! - [`registry`]: models that are kept, with their bytes.
+//! - [`deployments`]: models that are put into memory, and asked there.
 
 pub mod accounts;
 pub mod agents;
+pub mod deployments;
 pub mod jobs;
 pub mod models;
 pub mod nodes;
 pub mod plans;
+pub mod registry;
 pub mod sessions;
 pub mod users;
 pub mod workers;
@@ -46,5 +50,16 @@ pub trait IndexPort:
 
 impl<T: users::Users + jobs::Jobs + accounts::Accounts + nodes::Nodes + models::Models> IndexPort
     for T
+{
+}
+
+/// Every verb over models, for those who keep them, deploy them and ask them.
+pub trait ModelPort:
+    users::Users + registry::Registry + deployments::Deployments + deployments::Inference
+{
+}
+
+impl<T: users::Users + registry::Registry + deployments::Deployments + deployments::Inference>
+    ModelPort for T
 {
 }

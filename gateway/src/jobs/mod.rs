@@ -52,7 +52,7 @@ impl Table {
 }
 
 /// What a kept job looks like.
-fn view(kept: Kept) -> JobView {
+pub(crate) fn view(kept: Kept) -> JobView {
     let id = kept.id.unwrap_or_default();
     let ended = kept.ended;
     let of_end = |of: fn(&crate::store::Ended) -> _| ended.as_ref().map(of).unwrap_or_default();

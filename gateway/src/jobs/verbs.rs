@@ -46,6 +46,18 @@ impl Gateway {
         who: &Principal,
         job: Submission,
     ) -> Result<(Kept, Arc<Live>), Failure> {
+        let inputs = job.inputs.clone();
+        let write = move |folders: &folder::Folders, number| folders.keep(number, &inputs);
+        self.keep_with(who, job, write).await
+    }
+
+    /// The same with inputs that `write` puts into the folder of the job's number.
+    async fn keep_with(
+        &self,
+        who: &Principal,
+        job: Submission,
+        write: impl FnOnce(&folder::Folders, i64) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<(Kept, Arc<Live>), Failure> {
         fits(&job)?;
         if self.inner.table.len() >= self.inner.open_jobs {
             let message = "too many jobs are open here; try again when some have ended";
@@ -76,13 +88,56 @@ impl Gateway {
         let live = Arc::new(Live::new(view(kept.clone())));
         self.inner.table.insert(number, Arc::clone(&live));
         let folders = self.inner.folders.clone();
-        let inputs = job.inputs;
-        let written = spawn_blocking(move || folders.keep(number, &inputs)).await;
+        let written = spawn_blocking(move || write(&folders, number)).await;
         if let Err(error) = written.map_err(std::io::Error::other).flatten() {
             self.drop_kept(number).await?;
             return Err(store_failed(&error));
         }
         Ok((kept, live))
+    }
+
+    /// Takes a job on, whose inputs `write` puts into the folder of its number.
+    pub(crate) async fn take_on(
+        &self,
+        who: &Principal,
+        job: Submission,
+        write: impl FnOnce(&folder::Folders, i64) -> std::io::Result<()> + Send + 'static,
+    ) -> Result<JobView, Failure> {
+        let (kept, live) = self.keep_with(who, job, write).await?;
+        self.have_run(&kept, live).await
+    }
+
+    /// Has a kept job run, and follows it.
+    async fn have_run(&self, kept: &Kept, live: Arc<Live>) -> Result<JobView, Failure> {
+        let number = kept.number;
+        let (client, job, follow) = match self.place(kept).await {
+            Ok(placed) => placed,
+            Err(failed) => {
+                self.drop_kept(number).await?;
+                return Err(failed);
+            }
+        };
+        live.change(|view| {
+            if view.id.is_empty() {
+                view.id = job.to_string();
+            }
+            view.assignment = follow.assignment();
+            if let Some(assignment) = &view.assignment {
+                view.state = JobState::Assigned;
+                view.node = Some(assignment.node.peer.to_string());
+            }
+        });
+        let shown = live.view();
+        let gateway = self.clone();
+        self.inner.tasks.spawn(async move {
+            let cancel = gateway.inner.cancel.clone();
+            let following = gateway.follow(number, &client, follow, &live);
+            cancel
+                .run_until_cancelled(following)
+                .await
+                .unwrap_or_default();
+        });
+        Ok(shown)
     }
 
     /// Forgets a job that nobody was asked to run in the end.
@@ -149,35 +204,7 @@ fn fits(job: &Submission) -> Result<(), Failure> {
 impl Jobs for Gateway {
     async fn submit(&self, who: &Principal, job: Submission) -> Result<JobView, Failure> {
         let (kept, live) = self.keep(who, job).await?;
-        let number = kept.number;
-        let (client, job, follow) = match self.place(&kept).await {
-            Ok(placed) => placed,
-            Err(failed) => {
-                self.drop_kept(number).await?;
-                return Err(failed);
-            }
-        };
-        live.change(|view| {
-            if view.id.is_empty() {
-                view.id = job.to_string();
-            }
-            view.assignment = follow.assignment();
-            if let Some(assignment) = &view.assignment {
-                view.state = JobState::Assigned;
-                view.node = Some(assignment.node.peer.to_string());
-            }
-        });
-        let shown = live.view();
-        let gateway = self.clone();
-        self.inner.tasks.spawn(async move {
-            let cancel = gateway.inner.cancel.clone();
-            let following = gateway.follow(number, &client, follow, &live);
-            cancel
-                .run_until_cancelled(following)
-                .await
-                .unwrap_or_default();
-        });
-        Ok(shown)
+        self.have_run(&kept, live).await
     }
 
     async fn job(&self, who: &Principal, id: &str) -> Result<JobView, Failure> {

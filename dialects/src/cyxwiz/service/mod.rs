@@ -2,14 +2,21 @@
 //! and those beside it are compiled once for each form: what is generated for it is
 //! `wire`, and what differs is beside that.
 
+mod deployments;
+mod inference;
 mod jobs;
+mod models;
 mod nodes;
 mod wallet;
 
 use std::sync::Arc;
 
 use super::wire;
-use crate::{Mount, cyxwiz::MAX_MESSAGE, port::IndexPort};
+use crate::{
+    Mount,
+    cyxwiz::MAX_MESSAGE,
+    port::{IndexPort, ModelPort},
+};
 
 /// One port, spoken to in this form.
 pub(super) struct Adapter<P>(pub(super) Arc<P>);
@@ -24,6 +31,17 @@ pub(in crate::cyxwiz) fn mount<P: IndexPort>(mount: Mount, port: &Arc<P>) -> Mou
         .serve(wire::wallet_service_server::WalletServiceServer::new(
             adapter(),
         ))
+}
+
+/// Every service over models.
+pub(in crate::cyxwiz) fn mount_models<P: ModelPort>(mount: Mount, port: &Arc<P>) -> Mount {
+    let adapter = || Adapter(Arc::clone(port));
+    let models = wire::model_service_server::ModelServiceServer::new(adapter());
+    let inference = wire::inference_service_server::InferenceServiceServer::new(adapter());
+    mount
+        .serve(models.max_decoding_message_size(MAX_MESSAGE))
+        .serve(inference.max_decoding_message_size(MAX_MESSAGE))
+        .serve(wire::deployment_service_server::DeploymentServiceServer::new(adapter()))
 }
 
 /// What is wrong with a job, by the documented table.
