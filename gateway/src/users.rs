@@ -298,6 +298,15 @@ impl Users for UserStore {
         Ok(())
     }
 
+    /// With a password or without.
+    async fn exists(&self, dialect: Dialect, name: &str) -> Result<bool, Failure> {
+        if self.kept(dialect, name).await?.is_some() {
+            return Ok(true);
+        }
+        let used = self.holder(PinKind::User, dialect, name).await?;
+        Ok(used.is_some())
+    }
+
     async fn login(
         &self,
         dialect: Dialect,

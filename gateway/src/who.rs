@@ -33,6 +33,10 @@ impl Users for Gateway {
         users.register(dialect, name, password, remote).await
     }
 
+    async fn exists(&self, dialect: Dialect, name: &str) -> Result<bool, Failure> {
+        Users::exists(&self.inner.users, dialect, name).await
+    }
+
     async fn login(
         &self,
         dialect: Dialect,

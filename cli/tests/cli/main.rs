@@ -12,6 +12,7 @@ mod deploy;
 mod dim;
 mod first_contact;
 mod gateway;
+mod hivemind;
 mod idle;
 mod index_sigkill;
 mod interrupts;

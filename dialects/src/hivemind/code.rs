@@ -64,7 +64,9 @@ impl Code {
         match (code, about) {
             (ErrorCode::Unauthenticated, About::Login) => Self::InvalidPassword,
             (ErrorCode::Unauthenticated, _) => Self::InvalidSession,
-            (ErrorCode::Exhausted, _) => Self::InsufficientResources,
+            (ErrorCode::Exhausted, _) | (ErrorCode::Precondition, About::User) => {
+                Self::InsufficientResources
+            }
             (ErrorCode::Internal, _) => Self::InternalError,
             (ErrorCode::NotFound, About::Login | About::User) => Self::UserNotFound,
             (ErrorCode::NotFound, About::Node) => Self::NodeNotFound,

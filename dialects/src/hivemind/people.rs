@@ -75,6 +75,10 @@ impl<P: PoolPort> Pool<P> {
             dialect: Dialect::HiveMind,
             name: receiver.to_owned(),
         };
+        if !self.port.exists(Dialect::HiveMind, receiver).await? {
+            let message = format!("there is no user {receiver:?} who could receive it");
+            return Err(Failure::not_found(message));
+        }
         let mut key = [0; 16];
         getrandom::fill(&mut key).map_err(|error| {
             tracing::error!(%error, "the operating system gives no random bytes");

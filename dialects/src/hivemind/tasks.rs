@@ -93,7 +93,11 @@ impl<P: PoolPort> Pool<P> {
     ) -> Result<String, Failure> {
         let who = self.who(request, token, "").await?;
         let job = self.port.cancel(&who, id).await?;
-        Ok(format!("the task is {}", word(job.state)))
+        Ok(if job.state.is_final() {
+            format!("the task is {}", word(job.state))
+        } else {
+            "the task is being stopped: what it has made until now will be its result".to_owned()
+        })
     }
 
     /// The caller's tasks, the newest first, [`MAX_LISTED`] of them at most.

@@ -65,6 +65,11 @@ pub trait Users: Send + Sync + 'static {
         remote: Option<IpAddr>,
     ) -> Result<(), Failure>;
 
+    /// Whether there is somebody of that name. Whoever keeps no names knows everybody.
+    async fn exists(&self, _dialect: Dialect, _name: &str) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
     /// Gives a session to a user.
     ///
     /// # Errors

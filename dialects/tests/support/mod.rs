@@ -144,6 +144,10 @@ impl Users for Memory {
         Ok(())
     }
 
+    async fn exists(&self, _: Dialect, name: &str) -> Result<bool, Failure> {
+        Ok(self.kept().passwords.contains_key(name))
+    }
+
     async fn login(
         &self,
         _: Dialect,
@@ -296,13 +300,10 @@ impl Accounts for Memory {
         key: &str,
     ) -> Result<Movement, Failure> {
         let mut kept = self.kept();
-        if !kept.passwords.contains_key(&to.name) {
-            return Err(fail(ErrorCode::NotFound));
-        }
         let has = kept.balances.entry(who.name.clone()).or_default();
         *has = has
             .checked_sub(amount)
-            .ok_or_else(|| fail(ErrorCode::Exhausted))?;
+            .ok_or_else(|| fail(ErrorCode::Precondition))?;
         *kept.balances.entry(to.name.clone()).or_default() += amount;
         Ok(Movement {
             id: key.to_owned(),

@@ -382,3 +382,6 @@ pub(crate) fn not_yours(what: &str) -> Failure {
         format!("{what:?} is not yours: you may speak of your own workers and what they have"),
     )
 }
+
+#[cfg(test)]
+mod tests;

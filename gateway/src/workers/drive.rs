@@ -107,13 +107,7 @@ impl Gateway {
         if waiting.is_empty() {
             return;
         }
-        let nodes = match self.nodes_that_could().await {
-            Ok(nodes) => nodes,
-            Err(failure) => {
-                tracing::debug!(%failure, "the nodes of the mesh are not known now");
-                Vec::new()
-            }
-        };
+        let nodes = self.nodes_that_could().await;
         for number in waiting {
             let task = self.inner.desk.book().task(number).cloned();
             let Some(task) = task else { continue };
