@@ -1,4 +1,5 @@
 //! Users through their public face: what they may, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 use std::{
     net::IpAddr,
