@@ -138,6 +138,7 @@ impl World {
             spec,
             canonical: canonical.into(),
             idempotency,
+            budget: None,
         }));
         self.send(Happening::Command(None, Box::new(command)));
         Ok(())
