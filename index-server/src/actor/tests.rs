@@ -18,6 +18,7 @@ use crate::{
     store::Store,
 };
 
+mod billing;
 mod ledger;
 mod one_group;
 

@@ -12,7 +12,7 @@ use embermesh_job::{
 };
 use embermesh_mesh::road::Caller;
 use embermesh_proto::v1::{self, reservations_server};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use super::{
     index::mismatch,
@@ -50,11 +50,11 @@ impl ReservationService {
         let found = self.reader.reservation(id).await;
         let found = found.map_err(|error| read_failed(&error))?;
         let found = found.ok_or_else(|| refusal(reservation::Refused::Unknown(id)))?;
-        let (administrator, mut addresses) = self.locate(caller, vec![found.node]).await?;
+        let (administrator, addresses) = self.locate(caller, vec![found.node]).await?;
         if ![found.client, found.node].contains(&caller) && !administrator {
             return Err(refusal(reservation::Refused::NotOwner(id)));
         }
-        Ok(Response::new(view(found, &mut addresses).into()))
+        Ok(Response::new(view(found, &addresses).into()))
     }
 
     async fn locate(
@@ -75,7 +75,7 @@ impl ReservationService {
 
 fn view(
     reservation: Reservation,
-    addresses: &mut BTreeMap<PeerId, PeerAddress>,
+    addresses: &BTreeMap<PeerId, PeerAddress>,
 ) -> ReservationView {
     ReservationView {
         address: addresses.get(&reservation.node).cloned(),
@@ -113,15 +113,10 @@ impl reservations_server::Reservations for ReservationService {
             caller,
             reservation: id,
         };
-        match self.handle.call(release).await {
-            // It came to its end long ago, for its client; or there was none.
-            Err(CallFailed::Refused(Refused::Reservation(reservation::Refused::Unknown(_)))) => {
-                self.shown(caller, id).await
-            }
-            Ok(Reply::Reserved(view)) => Ok(Response::new((*view).into())),
-            Ok(Reply::ReservedBefore(id)) => self.shown(caller, id).await,
-            Ok(_) => Err(mismatch()),
-            Err(failed) => Err(status(&failed)),
+        match self.change(caller, release).await {
+            // It came to its end long ago, or there never was one: the disk knows.
+            Err(status) if status.code() == Code::NotFound => self.shown(caller, id).await,
+            answer => answer,
         }
     }
 
@@ -140,8 +135,8 @@ impl reservations_server::Reservations for ReservationService {
         let page = self.reader.reservations(&filter).await;
         let page = page.map_err(|error| read_failed(&error))?;
         let nodes = page.iter().map(|one| one.node).collect();
-        let (_, mut addresses) = self.locate(caller, nodes).await?;
-        let page = page.into_iter().map(|one| view(one, &mut addresses));
+        let (_, addresses) = self.locate(caller, nodes).await?;
+        let page = page.into_iter().map(|one| view(one, &addresses));
         let page = render::reservations(page, filter.size);
         Ok(Response::new(page))
     }
