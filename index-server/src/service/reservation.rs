@@ -73,10 +73,7 @@ impl ReservationService {
     }
 }
 
-fn view(
-    reservation: Reservation,
-    addresses: &BTreeMap<PeerId, PeerAddress>,
-) -> ReservationView {
+fn view(reservation: Reservation, addresses: &BTreeMap<PeerId, PeerAddress>) -> ReservationView {
     ReservationView {
         address: addresses.get(&reservation.node).cloned(),
         reservation,
