@@ -7,6 +7,8 @@
 
 mod cyxwiz;
 mod dim;
+#[cfg(target_os = "linux")]
+mod hivemind;
 mod raw;
 mod titancompute;
 
@@ -246,4 +248,14 @@ async fn dim_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cyxwiz_conforms() {
     conforms::<cyxwiz::Client>().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn hivemind_conforms() {
+    if !std::path::Path::new("/usr/bin/bwrap").exists() {
+        println!("skipped: bubblewrap is missing: install it");
+        return;
+    }
+    conforms::<hivemind::Client>().await;
 }
