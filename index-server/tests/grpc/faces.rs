@@ -28,6 +28,7 @@ async fn health_is_told_to_anyone() {
         "embermesh.v1.Index",
         "embermesh.v1.Ledger",
         "embermesh.v1.Registry",
+            "embermesh.v1.Reservations",
     ] {
         let request = HealthCheckRequest {
             service: service.to_owned(),
