@@ -306,6 +306,7 @@ async fn parts(template: &str) {
             digest: Digest::of(&canonical),
             canonical,
             idempotency: (n as u128).to_be_bytes(),
+            budget: None,
         };
         let parsed = Instant::now();
         parsing += parsed - began;

@@ -2,6 +2,9 @@
 //! with the end, and each of it once, whoever sends what again and whenever the index
 //! is started anew.
 
+// What does not hold fails the test.
+#![allow(clippy::unwrap_used)]
+
 use embermesh_crypto::ids::JobId;
 use embermesh_job::spec::{JobSpec, Limits};
 use embermesh_proto::v1::{self, JobState};

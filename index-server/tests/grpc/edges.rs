@@ -311,7 +311,8 @@ async fn ports_and_folders_in_use_are_named() {
 async fn numbers_that_cannot_work_name_their_key() {
     let dir = tempfile::tempdir().unwrap();
     let interval = "leases.heartbeat_interval_ms";
-    let cases: [(fn(&mut IndexConfig), &str); 3] = [
+    type Case = (fn(&mut IndexConfig), &'static str);
+    let cases: [Case; 3] = [
         (
             |config| config.leases.heartbeat_interval_ms = config.leases.lease_ms,
             interval,

@@ -28,6 +28,7 @@ async fn health_is_told_to_anyone() {
         "embermesh.v1.Index",
         "embermesh.v1.Ledger",
         "embermesh.v1.Registry",
+        "embermesh.v1.Reservations",
     ] {
         let request = HealthCheckRequest {
             service: service.to_owned(),
@@ -91,6 +92,7 @@ async fn both_versions_of_reflection_name_what_is_served_and_nothing_else() {
             "embermesh.v1.Index",
             "embermesh.v1.Ledger",
             "embermesh.v1.Registry",
+            "embermesh.v1.Reservations",
             "grpc.health.v1.Health",
             &itself,
         ];
