@@ -12,7 +12,7 @@ use embermesh_dialects::{
 };
 use embermesh_job::{
     ledger::{Account, Ask, HoldId, Key, Subject, Transaction, Why},
-    place::{NodeView, Takes, place_as},
+    place::{NodeView, Takes, Wanted, place_as},
     spec::JobSpec,
     units::{MicroUnits, Millis},
 };
@@ -146,8 +146,14 @@ impl Accounts for Gateway {
             node.free_residents = node.free_residents.max(1);
         }
         let takes = Takes::of(&spec.work);
-        let (requires, limits) = (&spec.requires, &spec.limits);
-        let placed = place_as(takes, requires, limits, spec.runtime(), &nodes, &[], 0);
+        let wanted = Wanted {
+            takes,
+            requires: &spec.requires,
+            limits: &spec.limits,
+            runtime: spec.runtime(),
+            buyer: None,
+        };
+        let placed = place_as(&wanted, &nodes, &[], 0);
         let fits = |node: &&NodeView| placed.ranked.iter().any(|fit| fit.peer == node.peer);
         let dearest = nodes.iter().filter(fits).map(|node| node.price).max();
         let dearest = dearest.ok_or_else(|| {
@@ -205,7 +211,7 @@ async fn placed_before(client: &Client, key: &Key, amount: MicroUnits) -> Result
 }
 
 /// A transaction as one side of it sees it: by what can be spent.
-fn movement(done: &Transaction, account: PeerId) -> Movement {
+pub(crate) fn movement(done: &Transaction, account: PeerId) -> Movement {
     let own = |posting: &&embermesh_job::ledger::Posting| posting.account == Account::Peer(account);
     Movement {
         id: done.number.to_string(),

@@ -209,7 +209,7 @@ impl Store {
         .fetch_all(&self.readers)
         .await?;
         let open = sqlx::query(AssertSqlSafe(format!(
-            "SELECT number FROM jobs WHERE {OF_OWNER} AND ended IS NULL"
+            "SELECT number FROM jobs WHERE {OF_OWNER} AND ended IS NULL ORDER BY number"
         )))
         .bind(who.dialect.as_str())
         .bind(&who.name)
@@ -291,3 +291,6 @@ fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
             .transpose()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

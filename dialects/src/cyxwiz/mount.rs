@@ -7,12 +7,12 @@ use embermesh_proto::cyxwiz::{DESCRIPTORS, SHIPPED_DESCRIPTORS};
 use super::{closed, documented, shipped};
 use crate::{
     Mount, Profile,
-    port::{IndexPort, ModelPort},
+    port::{IndexPort, ModelPort, reservations::Reservations},
 };
 
 impl Mount {
-    /// Adds the services of CyxWiz that an index has, in one form of their wire. Those
-    /// that it has not are there too, and say why.
+    /// Adds the services of CyxWiz for jobs, for finding nodes and for wallets, in one
+    /// form of their wire. Those for nodes of the system say why they are not there.
     #[must_use]
     pub fn cyxwiz<P: IndexPort>(self, port: &Arc<P>, profile: Profile) -> Self {
         closed::mount(match profile {
@@ -28,6 +28,18 @@ impl Mount {
         match profile {
             Profile::Documented => documented::mount_models(self, port),
             Profile::Shipped => shipped::mount_models(self, port),
+        }
+    }
+
+    /// Adds the service of CyxWiz over reservations of nodes.
+    #[must_use]
+    pub fn cyxwiz_reservations<P>(self, port: &Arc<P>, profile: Profile) -> Self
+    where
+        P: IndexPort + Reservations,
+    {
+        match profile {
+            Profile::Documented => documented::mount_reservations(self, port),
+            Profile::Shipped => shipped::mount_reservations(self, port),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! - [`sessions`]: permissions to ask a model once.
 //! - [`registry`]: models that are kept, with their bytes.
 //! - [`deployments`]: models that are put into memory, and asked there.
+//! - [`reservations`]: nodes that are taken for a time.
 
 pub mod accounts;
 pub mod deployments;
@@ -18,6 +19,7 @@ pub mod models;
 pub mod nodes;
 pub mod plans;
 pub mod registry;
+pub mod reservations;
 pub mod sessions;
 pub mod users;
 

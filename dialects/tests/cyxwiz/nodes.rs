@@ -11,8 +11,7 @@ use embermesh_job::address::PeerAddress;
 use embermesh_proto::cyxwiz::{
     protocol::{
         AssignJobRequest, FindNodesRequest, GetNodeInfoRequest, ListNodesRequest,
-        RegisterNodeRequest, ReserveNodeRequest, UpdateJobStatusRequest,
-        job_reservation_service_client::JobReservationServiceClient,
+        RegisterNodeRequest, UpdateJobStatusRequest,
         job_status_service_client::JobStatusServiceClient,
         node_discovery_service_client::NodeDiscoveryServiceClient,
         node_service_client::NodeServiceClient,
@@ -288,16 +287,12 @@ async fn what_is_not_served_says_why() {
                 .register_node(RegisterNodeRequest::default())
                 .await
                 .unwrap_err(),
-            JobStatusServiceClient::new(channel.clone())
+            JobStatusServiceClient::new(channel)
                 .update_job_status(UpdateJobStatusRequest::default())
                 .await
                 .unwrap_err(),
-            JobReservationServiceClient::new(channel)
-                .reserve_node(ReserveNodeRequest::default())
-                .await
-                .unwrap_err(),
         ];
-        let reasons = ["call the node", "embermesh node", "reports", "SubmitJob"];
+        let reasons = ["call the node", "embermesh node", "reports"];
         for (refusal, reason) in refusals.iter().zip(reasons) {
             assert_eq!(refusal.code(), Code::Unimplemented);
             assert!(refusal.message().contains(reason), "{refusal}");
