@@ -2,11 +2,9 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use embermesh_crypto::{
-    Digest, UnixMillis,
-    ids::{Epoch, JobId, TokenId},
-};
+use embermesh_crypto::{Epoch, JobId, TaskIndex, UnixMillis};
 use embermesh_dialects::{ErrorCode, Failure, Profile, port::reservations::Beat};
+use embermesh_job::{address::PeerAddress, assignment::NodeAssignment};
 use embermesh_proto::cyxwiz::{
     protocol::{
         ConfirmJobCompleteRequest, EngineHeartbeatRequest, ExtendReservationRequest,
@@ -38,6 +36,21 @@ fn wanted() -> ReserveNodeRequest {
 
 fn id() -> String {
     "1".to_owned()
+}
+
+fn assignment() -> NodeAssignment {
+    NodeAssignment {
+        job: JobId::v7(UnixMillis(1), [1; 10]),
+        task: TaskIndex(0),
+        epoch: Epoch(1),
+        node: PeerAddress {
+            peer: node(),
+            tls: Vec::new(),
+            mesh: Vec::new(),
+        },
+        token: "a.b.c".to_owned(),
+        expires_at: UnixMillis(60_000),
+    }
 }
 
 async fn taken() -> (std::sync::Arc<Memory>, Client, ReserveNodeResponse) {
