@@ -29,7 +29,9 @@ impl Gateway {
         let mount = dialects.iter().fold(mount, |mount, dialect| match dialect {
             Dialect::TitanCompute => mount.titancompute(&port),
             Dialect::Dim => mount.dim(&port),
-            Dialect::CyxWiz => mount.cyxwiz(&port, profile).cyxwiz_models(&port, profile)
+            Dialect::CyxWiz => mount
+                .cyxwiz(&port, profile)
+                .cyxwiz_models(&port, profile)
                 .cyxwiz_reservations(&port, profile),
             Dialect::HiveMind | Dialect::Zisk => mount,
         });

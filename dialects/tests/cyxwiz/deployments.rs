@@ -81,17 +81,27 @@ async fn a_deployment_is_what_its_config_says() {
         authentication_token: "ada".to_owned(),
         ..create(config())
     };
-    let made = client.create_deployment(Request::new(request)).await.unwrap().into_inner();
+    let made = client
+        .create_deployment(Request::new(request))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((made.status, made.error), (1, None));
     let shown = made.deployment.unwrap();
-    assert_eq!((shown.status, shown.created_at, shown.uptime_seconds), (1, 1, 60));
+    assert_eq!(
+        (shown.status, shown.created_at, shown.uptime_seconds),
+        (1, 1, 60)
+    );
     assert_eq!((shown.total_requests, shown.avg_latency_ms), (4, 2.5));
     let deploy = memory.kept().rooms.deployed[0].1.clone();
     assert_eq!(deploy.id.as_deref(), Some("mine"));
     assert_eq!(deploy.weights, Weights::Kept("model-0".to_owned()));
     assert_eq!((deploy.memory, deploy.context), (Some(1 << 30), Some(4096)));
     assert_eq!(deploy.concurrency, Some(3));
-    assert_eq!(deploy.options.get("askers").map(String::as_str), Some("anyone"));
+    assert_eq!(
+        deploy.options.get("askers").map(String::as_str),
+        Some("anyone")
+    );
     assert_eq!(deploy.requires.nodes, [node()]);
     assert_eq!(deploy.requires.device, Some(DeviceKind::Cuda));
     assert_eq!(deploy.requires.min_memory.0, 2 << 30);
@@ -108,11 +118,17 @@ async fn a_deployment_is_what_its_config_says() {
         model: Some(blob),
         ..Default::default()
     };
-    client.create_deployment(by("ada", create(blob))).await.unwrap();
+    client
+        .create_deployment(by("ada", create(blob)))
+        .await
+        .unwrap();
     let Weights::Blob(input, format) = memory.kept().rooms.deployed[1].1.weights.clone() else {
         panic!("a blob");
     };
-    assert_eq!((input.digest, input.size, format), (digest, 7, ModelFormat::Safetensors));
+    assert_eq!(
+        (input.digest, input.size, format),
+        (digest, 7, ModelFormat::Safetensors)
+    );
 }
 
 #[tokio::test]
@@ -133,18 +149,48 @@ async fn what_a_deployment_cannot_have_is_refused_by_its_name() {
     for (request, word) in [
         (CreateDeploymentRequest::default(), "config"),
         (with(&|config| config.r#type = 1), "config.type"),
-        (with(&|config| config.enable_terminal = true), "enable_terminal"),
+        (
+            with(&|config| config.enable_terminal = true),
+            "enable_terminal",
+        ),
         (with(&|config| config.model = None), "config.model"),
-        (with(&|config| config.model = Some(web.clone())), "source_url"),
+        (
+            with(&|config| config.model = Some(web.clone())),
+            "source_url",
+        ),
         (with(&|config| config.node_id = "n".to_owned()), "node_id"),
-        (with(&|config| config.max_price_per_hour = -1.0), "max_price_per_hour"),
+        (
+            with(&|config| config.max_price_per_hour = -1.0),
+            "max_price_per_hour",
+        ),
         (with(&|config| config.context_size = -1), "context_size"),
-        (with(&|config| drop(config.environment_vars.insert("A".into(), "b".into()))), "environment_vars"),
-        (with(&|config| drop(config.runtime_params.insert("concurrency".into(), "x".into()))), "concurrency"),
-        (with(&|config| config.requirements.as_mut().unwrap().min_cpu_cores = 4), "min_cpu_cores"),
-        (with(&|config| config.requirements.as_mut().unwrap().required_device = 3), "required_device"),
+        (
+            with(&|config| drop(config.environment_vars.insert("A".into(), "b".into()))),
+            "environment_vars",
+        ),
+        (
+            with(&|config| {
+                drop(
+                    config
+                        .runtime_params
+                        .insert("concurrency".into(), "x".into()),
+                )
+            }),
+            "concurrency",
+        ),
+        (
+            with(&|config| config.requirements.as_mut().unwrap().min_cpu_cores = 4),
+            "min_cpu_cores",
+        ),
+        (
+            with(&|config| config.requirements.as_mut().unwrap().required_device = 3),
+            "required_device",
+        ),
     ] {
-        let refused = client.create_deployment(by("ada", request)).await.unwrap_err();
+        let refused = client
+            .create_deployment(by("ada", request))
+            .await
+            .unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{word}");
         assert!(refused.message().contains(word), "{word}: {refused}");
     }
@@ -153,7 +199,10 @@ async fn what_a_deployment_cannot_have_is_refused_by_its_name() {
     assert_eq!(posed.unwrap_err().code(), Code::PermissionDenied);
     // What the port refuses of the deployment itself is an answer.
     memory.kept().rooms.refusal = Some(Failure::invalid("format: onnx: it does not stay"));
-    let answer = client.create_deployment(by("ada", create(config()))).await.unwrap();
+    let answer = client
+        .create_deployment(by("ada", create(config())))
+        .await
+        .unwrap();
     let answer = answer.into_inner();
     assert_eq!((answer.status, answer.deployment), (5, None));
     let error = answer.error.unwrap();
@@ -167,7 +216,10 @@ async fn what_a_deployment_cannot_have_is_refused_by_its_name() {
 async fn a_deployment_is_shown_listed_measured_stopped_and_deleted_by_its_owner_alone() {
     let (memory, channel) = serve(Profile::Documented).await;
     let mut client = DeploymentServiceClient::new(channel);
-    client.create_deployment(by("ada", create(config()))).await.unwrap();
+    client
+        .create_deployment(by("ada", create(config())))
+        .await
+        .unwrap();
     let id = "deployment-0";
     for (state, number) in [
         (DeploymentState::Placed, 2),
@@ -176,7 +228,11 @@ async fn a_deployment_is_shown_listed_measured_stopped_and_deleted_by_its_owner_
         (DeploymentState::Failed, 7),
     ] {
         memory.kept().rooms.deployed[0].0.state = state;
-        let shown = client.get_deployment(by("ada", got(id))).await.unwrap().into_inner();
+        let shown = client
+            .get_deployment(by("ada", got(id)))
+            .await
+            .unwrap()
+            .into_inner();
         let shown = shown.deployment.unwrap();
         assert_eq!((shown.status, shown.error.is_some()), (number, number == 7));
     }
@@ -186,13 +242,26 @@ async fn a_deployment_is_shown_listed_measured_stopped_and_deleted_by_its_owner_
         status_filter: state,
         ..Default::default()
     };
-    let all = client.list_deployments(by("ada", list("", 0, 4))).await.unwrap().into_inner();
+    let all = client
+        .list_deployments(by("ada", list("", 0, 4)))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((all.deployments.len(), all.total_count), (1, 2));
-    client.list_deployments(by("ada", list("ada", 3, 0))).await.unwrap();
+    client
+        .list_deployments(by("ada", list("ada", 3, 0)))
+        .await
+        .unwrap();
     let asked = std::mem::take(&mut memory.kept().rooms.listed);
-    assert_eq!((asked[0].own_only, &asked[0].states[..]), (false, &[DeploymentState::Ready][..]));
+    assert_eq!(
+        (asked[0].own_only, &asked[0].states[..]),
+        (false, &[DeploymentState::Ready][..])
+    );
     assert!(asked[1].own_only && asked[1].states.is_empty());
-    let local = client.list_deployments(by("ada", list("", 2, 0))).await.unwrap();
+    let local = client
+        .list_deployments(by("ada", list("", 2, 0)))
+        .await
+        .unwrap();
     assert!(local.into_inner().deployments.is_empty());
     for wrong in [list("", 4, 0), list("", 0, 9)] {
         let refused = client.list_deployments(by("ada", wrong)).await.unwrap_err();
@@ -211,13 +280,23 @@ async fn a_deployment_is_shown_listed_measured_stopped_and_deleted_by_its_owner_
         start_time: 60,
         end_time: 0,
     };
-    let points = client.get_deployment_metrics(by("ada", metrics.clone())).await.unwrap();
+    let points = client
+        .get_deployment_metrics(by("ada", metrics.clone()))
+        .await
+        .unwrap();
     let points = points.into_inner().metrics;
-    let point = (points[0].timestamp, points[0].request_count, points[0].avg_latency_ms);
+    let point = (
+        points[0].timestamp,
+        points[0].request_count,
+        points[0].avg_latency_ms,
+    );
     assert_eq!(point, (120, 30, 20.0));
     assert_eq!(points[0].throughput_rps, 0.5);
     let span = memory.kept().rooms.spans[0].clone();
-    assert_eq!((span.start, span.end), (UnixMillis(60_000), UnixMillis(u64::MAX)));
+    assert_eq!(
+        (span.start, span.end),
+        (UnixMillis(60_000), UnixMillis(u64::MAX))
+    );
 
     let stop = StopDeploymentRequest {
         deployment_id: id.to_owned(),
@@ -229,14 +308,27 @@ async fn a_deployment_is_shown_listed_measured_stopped_and_deleted_by_its_owner_
     };
     let not_his = [
         client.get_deployment(by("bob", got(id))).await.map(drop),
-        client.get_deployment_metrics(by("bob", metrics)).await.map(drop),
-        client.stop_deployment(by("bob", stop.clone())).await.map(drop),
-        client.delete_deployment(by("bob", delete.clone())).await.map(drop),
+        client
+            .get_deployment_metrics(by("bob", metrics))
+            .await
+            .map(drop),
+        client
+            .stop_deployment(by("bob", stop.clone()))
+            .await
+            .map(drop),
+        client
+            .delete_deployment(by("bob", delete.clone()))
+            .await
+            .map(drop),
     ];
     for refused in not_his {
         assert_eq!(refused.unwrap_err().code(), Code::NotFound);
     }
-    let stopped = client.stop_deployment(by("ada", stop)).await.unwrap().into_inner();
+    let stopped = client
+        .stop_deployment(by("ada", stop))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(stopped.deployment.unwrap().status, 6);
     client.delete_deployment(by("ada", delete)).await.unwrap();
     let gone = client.get_deployment(by("ada", got(id))).await;
@@ -244,7 +336,10 @@ async fn a_deployment_is_shown_listed_measured_stopped_and_deleted_by_its_owner_
 }
 
 fn floats(shape: &[i64], numbers: &[f32]) -> TensorData {
-    let data: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let data: Vec<u8> = numbers
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect();
     TensorData {
         name: "x".to_owned(),
         shape: shape.to_vec(),
@@ -269,14 +364,21 @@ async fn tensors_go_in_and_come_out() {
         last: true,
     }];
     let mut deployments = DeploymentServiceClient::new(channel.clone());
-    deployments.create_deployment(by("ada", create(config()))).await.unwrap();
+    deployments
+        .create_deployment(by("ada", create(config())))
+        .await
+        .unwrap();
     let mut client = InferenceServiceClient::new(channel);
     let infer = |inputs: Vec<TensorData>| InferRequest {
         deployment_id: "deployment-0".to_owned(),
         inputs,
     };
     let rows = infer(vec![floats(&[2, 2], &[1.0, 2.0, 3.0, 4.0])]);
-    let answer = client.infer(by("ada", rows.clone())).await.unwrap().into_inner();
+    let answer = client
+        .infer(by("ada", rows.clone()))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((answer.status, answer.latency_ms), (1, 1.5));
     let expected = TensorData {
         name: "outputs".to_owned(),
@@ -301,14 +403,25 @@ async fn tensors_go_in_and_come_out() {
     memory.kept().rooms.refusal = Some(Failure::new(ErrorCode::Precondition, "it is stopped"));
     let stopped = client.infer(by("ada", rows.clone())).await;
     assert_eq!(stopped.unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(memory.kept().rooms.asks.len(), 1, "nothing refused was asked");
+    assert_eq!(
+        memory.kept().rooms.asks.len(),
+        1,
+        "nothing refused was asked"
+    );
 
     let info = GetModelInfoRequest {
         deployment_id: "deployment-0".to_owned(),
     };
-    let told = client.get_model_info(by("ada", info.clone())).await.unwrap().into_inner();
+    let told = client
+        .get_model_info(by("ada", info.clone()))
+        .await
+        .unwrap()
+        .into_inner();
     let input = &told.input_specs[0];
-    assert_eq!((&input.shape[..], input.dtype.as_str()), (&[-1, 2][..], "float32"));
+    assert_eq!(
+        (&input.shape[..], input.dtype.as_str()),
+        (&[-1, 2][..], "float32")
+    );
     assert_eq!(input.size_bytes, 8);
     // Before it is loaded somebody else's model has not said what it takes.
     memory.kept().rooms.deployed[0].0.signature = None;
@@ -336,15 +449,25 @@ async fn the_form_that_shipped_names_tensors_and_has_its_own_numbers() {
         }),
         authentication_token: String::new(),
     };
-    deployments.create_deployment(by("ada", request.clone())).await.unwrap();
+    deployments
+        .create_deployment(by("ada", request.clone()))
+        .await
+        .unwrap();
     let mut client = shipped::inference_service_client::InferenceServiceClient::new(channel);
     let info = shipped::GetModelInfoRequest {
         deployment_id: "deployment-0".to_owned(),
     };
-    let told = client.get_model_info(by("ada", info)).await.unwrap().into_inner();
+    let told = client
+        .get_model_info(by("ada", info))
+        .await
+        .unwrap()
+        .into_inner();
     let input = &told.input_specs[0];
     assert_eq!((input.name.as_str(), input.dtype), ("prompt", 5));
     memory.kept().rooms.refusal = Some(Failure::invalid("no"));
-    let refused = deployments.create_deployment(by("ada", request)).await.unwrap();
+    let refused = deployments
+        .create_deployment(by("ada", request))
+        .await
+        .unwrap();
     assert_eq!(refused.into_inner().status, 6);
 }

@@ -123,7 +123,10 @@ macro_rules! models {
                 };
                 let other = client.delete_model(by("bob", delete.clone())).await;
                 assert_eq!(other.unwrap_err().code(), Code::NotFound);
-                client.delete_model(by("ada", delete.clone())).await.unwrap();
+                client
+                    .delete_model(by("ada", delete.clone()))
+                    .await
+                    .unwrap();
                 let again = client.delete_model(by("ada", delete)).await;
                 assert_eq!(again.unwrap_err().code(), Code::NotFound);
             }
@@ -137,8 +140,14 @@ macro_rules! models {
                 let posed = client.upload_metadata(by("bob", metadata(info()))).await;
                 assert_eq!(posed.unwrap_err().code(), Code::PermissionDenied);
                 let none = UploadModelMetadataRequest::default();
-                let format = ModelInfo { format: 9, ..info() };
-                let size = ModelInfo { size_bytes: -1, ..info() };
+                let format = ModelInfo {
+                    format: 9,
+                    ..info()
+                };
+                let size = ModelInfo {
+                    size_bytes: -1,
+                    ..info()
+                };
                 let key = ModelInfo {
                     metadata: HashMap::from([("cyxwiz.source".to_owned(), "1".to_owned())]),
                     ..info()
@@ -150,7 +159,10 @@ macro_rules! models {
                     (metadata(key), "metadata"),
                 ];
                 for (request, word) in all {
-                    let refused = client.upload_metadata(by("ada", request)).await.unwrap_err();
+                    let refused = client
+                        .upload_metadata(by("ada", request))
+                        .await
+                        .unwrap_err();
                     assert_eq!(refused.code(), Code::InvalidArgument, "{word}");
                     assert!(refused.message().contains(word), "{refused}");
                 }
@@ -161,10 +173,19 @@ macro_rules! models {
                 let full = client.upload_metadata(by("ada", metadata(info()))).await;
                 assert_eq!(full.unwrap_err().code(), Code::ResourceExhausted);
 
-                client.upload_metadata(by("ada", metadata(info()))).await.unwrap();
+                client
+                    .upload_metadata(by("ada", metadata(info())))
+                    .await
+                    .unwrap();
                 for wrong in [
-                    ModelChunk { offset: -1, ..chunk(0, b"abc") },
-                    ModelChunk { total_size: -1, ..chunk(0, b"abc") },
+                    ModelChunk {
+                        offset: -1,
+                        ..chunk(0, b"abc")
+                    },
+                    ModelChunk {
+                        total_size: -1,
+                        ..chunk(0, b"abc")
+                    },
                 ] {
                     let sent = futures::stream::iter([wrong]);
                     let refused = client.upload_model(by("ada", sent)).await.unwrap_err();
@@ -187,16 +208,31 @@ macro_rules! models {
                     page_token: "3".to_owned(),
                     public_only: true,
                 };
-                let listed = client.list_models(by("ada", request.clone())).await.unwrap();
+                let listed = client
+                    .list_models(by("ada", request.clone()))
+                    .await
+                    .unwrap();
                 let listed = listed.into_inner();
-                assert_eq!((listed.total_count, listed.next_page_token.as_str()), (9, "7"));
+                assert_eq!(
+                    (listed.total_count, listed.next_page_token.as_str()),
+                    (9, "7")
+                );
                 let filter = memory.kept().rooms.filters.remove(0);
                 assert_eq!((filter.text.as_str(), filter.most), ("tiny", 5));
                 assert_eq!(filter.format, Some(ModelFormat::Onnx));
-                assert_eq!((filter.after.as_deref(), filter.public_only), (Some("3"), true));
+                assert_eq!(
+                    (filter.after.as_deref(), filter.public_only),
+                    (Some("3"), true)
+                );
                 for wrong in [
-                    ListModelsRequest { format_filter: 9, ..request.clone() },
-                    ListModelsRequest { page_size: -1, ..request },
+                    ListModelsRequest {
+                        format_filter: 9,
+                        ..request.clone()
+                    },
+                    ListModelsRequest {
+                        page_size: -1,
+                        ..request
+                    },
                 ] {
                     let refused = client.list_models(by("ada", wrong)).await.unwrap_err();
                     assert_eq!(refused.code(), Code::InvalidArgument);

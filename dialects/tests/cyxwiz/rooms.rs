@@ -142,7 +142,11 @@ impl Registry for Memory {
         let rooms = &mut self.kept().rooms;
         rooms.filters.push(filter);
         Ok(ModelPage {
-            models: rooms.models.iter().map(|(model, _)| model.clone()).collect(),
+            models: rooms
+                .models
+                .iter()
+                .map(|(model, _)| model.clone())
+                .collect(),
             next: Some("7".to_owned()),
             total: 9,
         })
@@ -158,7 +162,10 @@ impl Registry for Memory {
             checksum: Some("cd".repeat(32)),
             is_last: true,
         };
-        let pieces = [Ok(piece), Err(Failure::new(ErrorCode::Internal, "the disk"))];
+        let pieces = [
+            Ok(piece),
+            Err(Failure::new(ErrorCode::Internal, "the disk")),
+        ];
         Ok(Reading {
             model,
             pieces: stream::iter(pieces).boxed(),
@@ -216,7 +223,11 @@ impl Deployments for Memory {
         let rooms = &mut self.kept().rooms;
         rooms.listed.push(filter);
         Ok(DeploymentPage {
-            deployments: rooms.deployed.iter().map(|(view, _)| view.clone()).collect(),
+            deployments: rooms
+                .deployed
+                .iter()
+                .map(|(view, _)| view.clone())
+                .collect(),
             next: None,
             total: 2,
         })
@@ -307,9 +318,8 @@ impl Reservations for Memory {
     ) -> Result<ReservationPage, Failure> {
         let kept = self.kept();
         let all = kept.rooms.reservations.iter();
-        let found = all.filter(|view| {
-            view.owner == *who && (view.state.is_open() || !filter.open_only)
-        });
+        let found =
+            all.filter(|view| view.owner == *who && (view.state.is_open() || !filter.open_only));
         let reservations: Vec<_> = found.cloned().collect();
         Ok(ReservationPage {
             total: reservations.len() as u64,
