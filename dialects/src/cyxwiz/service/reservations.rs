@@ -53,10 +53,16 @@ impl<P: IndexPort + Reservations> wire::job_reservation_service_server::JobReser
         let length = minutes("duration_minutes", request.duration_minutes)?;
         let job = match request.job_config {
             None => None,
-            Some(config) => match self.job_there(&who, config).await? {
-                Ok(job) => Some(job),
-                Err(error) => return Ok(Response::new(not_reserved(error))),
-            },
+            Some(mut config) => {
+                // It is reserved by this call: the job says nothing more of it.
+                if config.reservation_duration_minutes == request.duration_minutes {
+                    config.reservation_duration_minutes = 0;
+                }
+                match self.job_there(&who, config).await? {
+                    Ok(job) => Some(job),
+                    Err(error) => return Ok(Response::new(not_reserved(error))),
+                }
+            }
         };
         let what = Reserve { node, length, job };
         Ok(Response::new(match self.0.reserve(&who, what).await {
