@@ -6,7 +6,7 @@
 //! - [`port`]: the verbs that adapters need, as traits, with the types of their
 //!   arguments and answers. Whoever serves a dialect implements them.
 //! - [`caller`]: who makes a call, as far as the call says.
-//! - [`cyxwiz`]: jobs, nodes and wallets.
+//! - [`cyxwiz`]: jobs, nodes, wallets, models that are kept and deployed, reservations.
 //! - [`dim`]: jobs over several nodes, in three patterns.
 //! - [`hivemind`]: programs in archives, run for their output and their files.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.

@@ -180,7 +180,7 @@ async fn placed_before(client: &Client, key: &Key, amount: MicroUnits) -> Result
 }
 
 /// A transaction as one side of it sees it: by what can be spent.
-fn movement(done: &Transaction, account: PeerId) -> Movement {
+pub(crate) fn movement(done: &Transaction, account: PeerId) -> Movement {
     let own = |posting: &&embermesh_job::ledger::Posting| posting.account == Account::Peer(account);
     Movement {
         id: done.number.to_string(),

@@ -17,6 +17,7 @@
 //! - `nodes`, `models`: what can be had in the mesh.
 //! - `registry`: models that they keep here; `deployments`: models that they put into
 //!   the memory of a node.
+//! - `reservations`: nodes that they take for a time.
 //! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
 //! - `serve`: the services, ready to be served beside an index.
 //! - `store`, `folder`: what is kept, in a database and in files.
@@ -38,6 +39,7 @@ mod nodes;
 mod pass;
 mod plans;
 mod registry;
+mod reservations;
 mod serve;
 mod sessions;
 mod store;

@@ -85,7 +85,10 @@ impl Gateway {
         let mount = dialects.iter().fold(mount, |mount, dialect| match dialect {
             Dialect::TitanCompute => mount.titancompute(&port),
             Dialect::Dim => mount.dim(&port),
-            Dialect::CyxWiz => mount.cyxwiz(&port, profile).cyxwiz_models(&port, profile),
+            Dialect::CyxWiz => mount
+                .cyxwiz(&port, profile)
+                .cyxwiz_models(&port, profile)
+                .cyxwiz_reservations(&port, profile),
             Dialect::HiveMind => mount.hivemind(&port, profile),
             Dialect::Zisk => mount,
         });

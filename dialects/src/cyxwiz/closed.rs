@@ -54,11 +54,6 @@ closed!(
     "nodes of this system are not taken here: an embermesh node reports of its jobs itself"
 );
 closed!(
-    JobReservationService,
-    "cyxwiz.protocol.JobReservationService",
-    "a job here reserves its node while it runs: submit it with JobService.SubmitJob"
-);
-closed!(
     TerminalService,
     "cyxwiz.protocol.TerminalService",
     "no node opens a terminal to anybody"
@@ -77,6 +72,5 @@ pub(super) fn mount(mount: Mount) -> Mount {
     mount
         .serve(NodeService)
         .serve(JobStatusService)
-        .serve(JobReservationService)
         .serve(TerminalService)
 }

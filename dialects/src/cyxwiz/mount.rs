@@ -7,7 +7,7 @@ use embermesh_proto::cyxwiz::{DESCRIPTORS, SHIPPED_DESCRIPTORS};
 use super::{closed, documented, shipped};
 use crate::{
     Mount, Profile,
-    port::{IndexPort, ModelPort},
+    port::{IndexPort, ModelPort, reservations::Reservations},
 };
 
 impl Mount {
@@ -28,6 +28,18 @@ impl Mount {
         match profile {
             Profile::Documented => documented::mount_models(self, port),
             Profile::Shipped => shipped::mount_models(self, port),
+        }
+    }
+
+    /// Adds the service of CyxWiz over reservations of nodes.
+    #[must_use]
+    pub fn cyxwiz_reservations<P>(self, port: &Arc<P>, profile: Profile) -> Self
+    where
+        P: IndexPort + Reservations,
+    {
+        match profile {
+            Profile::Documented => documented::mount_reservations(self, port),
+            Profile::Shipped => shipped::mount_reservations(self, port),
         }
     }
 }

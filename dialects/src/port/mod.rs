@@ -12,6 +12,7 @@
 //! - [`workers`]: programs of foreign systems that take tasks.
 //! - [`registry`]: models that are kept, with their bytes.
 //! - [`deployments`]: models that are put into memory, and asked there.
+//! - [`reservations`]: nodes that are taken for a time.
 
 pub mod accounts;
 pub mod agents;
@@ -21,6 +22,7 @@ pub mod models;
 pub mod nodes;
 pub mod plans;
 pub mod registry;
+pub mod reservations;
 pub mod sessions;
 pub mod users;
 pub mod workers;

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 mod configs;
+mod deployments;
 mod jobs;
+mod models;
 mod nodes;
 mod port;
 mod refusals;
+mod reservations;
+mod rooms;
 mod wallet;

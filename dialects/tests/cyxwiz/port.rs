@@ -32,6 +32,8 @@ use tonic::{
     transport::{Channel, Server, server::TcpIncoming},
 };
 
+use crate::rooms::Rooms;
+
 /// What the port has been told.
 #[derive(Default)]
 pub(crate) struct Kept {
@@ -53,6 +55,8 @@ pub(crate) struct Kept {
     pub(crate) refusal: Option<Failure>,
     /// The names that calls without a token have given.
     pub(crate) claimed: Vec<Option<String>>,
+    /// Models, deployments and reservations.
+    pub(crate) rooms: Rooms,
 }
 
 /// The port.
@@ -98,7 +102,9 @@ pub(crate) async fn serve(profile: Profile) -> (Arc<Memory>, Channel) {
     });
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = incoming.local_addr().unwrap();
-    let routes = Mount::default().cyxwiz(&memory, profile);
+    let mount = Mount::default().cyxwiz(&memory, profile);
+    let mount = mount.cyxwiz_models(&memory, profile);
+    let routes = mount.cyxwiz_reservations(&memory, profile);
     let routes = routes.onto(tonic::service::Routes::default());
     tokio::spawn(
         Server::builder()

@@ -138,7 +138,11 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
 
 impl<P: IndexPort> Adapter<P> {
     /// The weights of the job that a config names.
-    async fn weights(&self, who: &Principal, config: &Config) -> Result<Option<Input>, Failure> {
+    pub(super) async fn weights(
+        &self,
+        who: &Principal,
+        config: &Config,
+    ) -> Result<Option<Input>, Failure> {
         let Some(id) = config.weights_of() else {
             return Ok(None);
         };
@@ -225,7 +229,7 @@ fn ending(job: &JobView) -> String {
 }
 
 /// A config as domain values.
-fn parse(config: wire::JobConfig, data: Bytes) -> Config {
+pub(super) fn parse(config: wire::JobConfig, data: Bytes) -> Config {
     Config {
         job_id: config.job_id,
         job_type: config.job_type,
@@ -297,16 +301,21 @@ fn refused(failure: Failure) -> wire::SubmitJobResponse {
 
 /// A job that cannot be.
 fn invalid_config(invalid: &InvalidConfig) -> wire::SubmitJobResponse {
-    let details = serde_json::json!({ "field": invalid.field, "reason": invalid.reason });
     wire::SubmitJobResponse {
         status: code::failed(PROFILE),
-        error: Some(error(
-            code::error(ErrorCode::Invalid),
-            invalid.to_string(),
-            details.to_string(),
-        )),
+        error: Some(invalid_error(invalid)),
         ..Default::default()
     }
+}
+
+/// What is wrong with a job that cannot be.
+pub(super) fn invalid_error(invalid: &InvalidConfig) -> wire::Error {
+    let details = serde_json::json!({ "field": invalid.field, "reason": invalid.reason });
+    error(
+        code::error(ErrorCode::Invalid),
+        invalid.to_string(),
+        details.to_string(),
+    )
 }
 
 fn job_status(job: &JobView) -> wire::JobStatus {

@@ -7,6 +7,7 @@ mod inference;
 mod jobs;
 mod models;
 mod nodes;
+mod reservations;
 mod wallet;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::wire;
 use crate::{
     Mount,
     cyxwiz::MAX_MESSAGE,
-    port::{IndexPort, ModelPort},
+    port::{IndexPort, ModelPort, reservations::Reservations},
 };
 
 /// One port, spoken to in this form.
@@ -42,6 +43,15 @@ pub(in crate::cyxwiz) fn mount_models<P: ModelPort>(mount: Mount, port: &Arc<P>)
         .serve(models.max_decoding_message_size(MAX_MESSAGE))
         .serve(inference.max_decoding_message_size(MAX_MESSAGE))
         .serve(wire::deployment_service_server::DeploymentServiceServer::new(adapter()))
+}
+
+/// The service over reservations.
+pub(in crate::cyxwiz) fn mount_reservations<P>(mount: Mount, port: &Arc<P>) -> Mount
+where
+    P: IndexPort + Reservations,
+{
+    let adapter = Adapter(Arc::clone(port));
+    mount.serve(wire::job_reservation_service_server::JobReservationServiceServer::new(adapter))
 }
 
 /// What is wrong with a job, by the documented table.
