@@ -5,7 +5,7 @@
 //!
 //! - [`port`]: the verbs that adapters need, as traits, with the types of their
 //!   arguments and answers. Whoever serves a dialect implements them.
-//! - [`caller`]: who makes a call, as far as the call says.
+//! - [`caller`]: who makes a call, as far as the call says; [`network`]: from where.
 //! - [`dim`]: jobs over several nodes, in three patterns.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.
 //!
@@ -17,6 +17,7 @@ mod dialect;
 pub mod dim;
 mod failure;
 mod mount;
+pub mod network;
 pub mod port;
 pub mod titancompute;
 

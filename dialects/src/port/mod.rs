@@ -5,6 +5,7 @@
 //! - [`jobs`]: submit, look, watch, cancel, fetch.
 //! - [`accounts`]: balances, holds, transfers, quotes.
 //! - [`nodes`]: who could run something.
+//! - [`node`]: one node, by those who come to it themselves.
 //! - [`models`]: models that answer.
 //! - [`plans`]: jobs of several tasks.
 //! - [`sessions`]: permissions to ask a model once.
@@ -12,6 +13,7 @@
 pub mod accounts;
 pub mod jobs;
 pub mod models;
+pub mod node;
 pub mod nodes;
 pub mod plans;
 pub mod sessions;
