@@ -1,0 +1,122 @@
+//! Who may do what. A key that the transport has proven counts as it does on the node's
+//! own service; without one, a token alone is enough from this machine and from the
+//! networks of the owner's configuration, and from nowhere else.
+
+use std::sync::Arc;
+
+use embermesh_crypto::{
+    ids::PeerId,
+    time::UnixMillis,
+    token::{Bearer, Claims, IssuerTrust as _, Method, Refusal},
+};
+use embermesh_dialects::{
+    ErrorCode, Failure,
+    port::node::{Call, Line},
+};
+use embermesh_job::wire;
+
+use super::{Foreign, failure};
+use crate::{
+    gate::Passed,
+    service::tasks,
+    task::Found,
+};
+
+/// A call that may be made.
+pub(super) struct Permit {
+    pub(super) passed: Passed,
+    /// Held by a stream of it.
+    pub(super) stream: Option<Arc<()>>,
+}
+
+impl Permit {
+    pub(super) fn claims(&self) -> &Claims {
+        self.passed.assignment.claims()
+    }
+}
+
+impl Foreign {
+    /// The key at the other end of a line, if one is proven.
+    ///
+    /// # Errors
+    /// `Denied` for a line without a key from where none may come.
+    pub(super) fn comer(&self, line: &Line) -> Result<Option<PeerId>, Failure> {
+        if line.key.is_some() {
+            return Ok(line.key);
+        }
+        let remote = line.remote.map(|remote| remote.ip().to_canonical());
+        let near = |remote: std::net::IpAddr| {
+            remote.is_loopback() || self.parts.networks.iter().any(|network| network.holds(remote))
+        };
+        if remote.is_some_and(near) {
+            return Ok(None);
+        }
+        Err(Failure::new(
+            ErrorCode::Denied,
+            "a client without a key may come from the node's own machine alone: its owner lets others in by `dialects_from`",
+        ))
+    }
+
+    /// The permission that a call holds out or that its line has opened before.
+    pub(super) fn permit(&self, call: &Call, method: Method) -> Result<Permit, Failure> {
+        let bearer = match self.comer(&call.line)? {
+            Some(key) => Bearer::Peer(key),
+            None => Bearer::Holder,
+        };
+        if let Some(token) = &call.token {
+            let passed = self
+                .parts
+                .gate
+                .pass(token, bearer, method, None, None, UnixMillis::now())
+                .map_err(|refused| failure::token(&refused))?;
+            is_meant(&call.job, passed.assignment.claims())?;
+            return Ok(Permit {
+                passed,
+                stream: None,
+            });
+        }
+        let (passed, stream) = self.sessions.find(&call.line, &call.job).ok_or_else(|| {
+            Failure::new(
+                ErrorCode::Unauthenticated,
+                "connect to the node first, with the token of the job's assignment; one that was unused for ten minutes is forgotten",
+            )
+        })?;
+        self.stands(passed.assignment.claims(), method)?;
+        Ok(Permit {
+            passed,
+            stream: Some(stream),
+        })
+    }
+
+    /// Whether what was opened before allows this, and has not been taken back.
+    fn stands(&self, claims: &Claims, method: Method) -> Result<(), Failure> {
+        let refuse = |refused: Refusal| Err(failure::token(&refused));
+        if !claims.methods.contains(method) {
+            return refuse(Refusal::MethodNotAllowed(method));
+        }
+        let trust = self.parts.gate.trust();
+        let Some(authority) = trust.authority(&claims.issuer, UnixMillis::now()) else {
+            return refuse(Refusal::UnknownIssuer(claims.issuer));
+        };
+        let is_old = claims.revocation_epoch < authority.min_revocation_epoch;
+        if is_old || trust.is_revoked(&claims.issuer, &claims.token_id) {
+            return refuse(Refusal::Revoked);
+        }
+        Ok(())
+    }
+
+    /// The task that a call may speak of.
+    pub(super) async fn found(&self, permit: &Permit) -> Result<Found, Failure> {
+        let found = tasks::found(&self.parts.tasks, permit.claims()).await;
+        found.map_err(failure::status)
+    }
+}
+
+/// Whether a name can be the job's of a token. An id must be its id; any other name is
+/// the caller's own.
+fn is_meant(job: &str, claims: &Claims) -> Result<(), Failure> {
+    match wire::job_id(job) {
+        Ok(id) if id != claims.job => Err(failure::token(&Refusal::WrongJob)),
+        _ => Ok(()),
+    }
+}
