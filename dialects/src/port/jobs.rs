@@ -69,6 +69,8 @@ pub struct JobView {
 pub struct JobFilter {
     /// In any of these states; none means all.
     pub states: Vec<JobState>,
+    /// Those that were submitted with this note.
+    pub note: Option<(String, String)>,
     /// Those that come after this place, as an earlier page gave it.
     pub after: Option<String>,
     /// At most so many; 0 is the usual number.

@@ -1,0 +1,99 @@
+//! Services of the system that an index here does not have. Each call is answered
+//! `UNIMPLEMENTED` with the reason, and with what to use instead.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{Service, http},
+    server::NamedService,
+    service::Routes,
+};
+
+/// A service by this name that says why it is not there.
+macro_rules! closed {
+    ($name:ident, $service:literal, $why:literal) => {
+        #[doc = concat!("`", $service, "`, which is not served.")]
+        #[derive(Clone)]
+        struct $name;
+
+        impl NamedService for $name {
+            const NAME: &'static str = $service;
+        }
+
+        impl Service<http::Request<Body>> for $name {
+            type Response = http::Response<Body>;
+            type Error = Infallible;
+            type Future = Ready<Result<Self::Response, Infallible>>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+                ready(Ok(Status::unimplemented(why(&request, $why)).into_http()))
+            }
+        }
+    };
+}
+
+closed!(
+    NodeService,
+    "cyxwiz.protocol.NodeService",
+    "nodes of this system are not taken here: run an embermesh node, which registers itself"
+);
+closed!(
+    JobStatusService,
+    "cyxwiz.protocol.JobStatusService",
+    "nodes of this system are not taken here: an embermesh node reports of its jobs itself"
+);
+closed!(
+    JobReservationService,
+    "cyxwiz.protocol.JobReservationService",
+    "a job here reserves its node while it runs: submit it with JobService.SubmitJob"
+);
+closed!(
+    DeploymentService,
+    "cyxwiz.protocol.DeploymentService",
+    "models are deployed by `embermesh deploy`"
+);
+closed!(
+    ModelService,
+    "cyxwiz.protocol.ModelService",
+    "there is no registry of models: weights are blobs, named by their digest"
+);
+closed!(
+    InferenceService,
+    "cyxwiz.protocol.InferenceService",
+    "models are asked by `embermesh ask`, or over many samples by a job of type inference"
+);
+closed!(
+    TerminalService,
+    "cyxwiz.protocol.TerminalService",
+    "no node opens a terminal to anybody"
+);
+
+/// The reason; a node serves one of the calls itself.
+fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
+    if request.uri().path().ends_with("/AssignJob") {
+        return "jobs are assigned at nodes: call the node";
+    }
+    usual
+}
+
+/// The same routes with these services.
+pub(super) fn with(routes: Routes) -> Routes {
+    routes
+        .add_service(NodeService)
+        .add_service(JobStatusService)
+        .add_service(JobReservationService)
+        .add_service(DeploymentService)
+        .add_service(ModelService)
+        .add_service(InferenceService)
+        .add_service(TerminalService)
+}

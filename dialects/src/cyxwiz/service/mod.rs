@@ -1,0 +1,39 @@
+//! The services of an index, in the words that both forms of the wire share. This file
+//! and those beside it are compiled once for each form: what is generated for it is
+//! `wire`, and what differs is beside that.
+
+mod jobs;
+mod nodes;
+mod wallet;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+
+use super::wire;
+use crate::{cyxwiz::MAX_MESSAGE, port::IndexPort};
+
+/// One port, spoken to in this form.
+pub(super) struct Adapter<P>(pub(super) Arc<P>);
+
+/// Every service.
+pub(in crate::cyxwiz) fn routes<P: IndexPort>(port: &Arc<P>) -> Routes {
+    let adapter = || Adapter(Arc::clone(port));
+    let jobs = wire::job_service_server::JobServiceServer::new(adapter());
+    Routes::new(jobs.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(
+            wire::node_discovery_service_server::NodeDiscoveryServiceServer::new(adapter()),
+        )
+        .add_service(wire::wallet_service_server::WalletServiceServer::new(
+            adapter(),
+        ))
+}
+
+/// What is wrong with a job, by the documented table.
+fn error(code: i32, message: String, details: String) -> wire::Error {
+    wire::Error {
+        code,
+        message,
+        details,
+    }
+}
