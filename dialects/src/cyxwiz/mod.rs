@@ -8,6 +8,7 @@
 //! | `caller` | who makes a call |
 //! | `service` | the services, each a file that is compiled for both forms of the wire |
 //! | `documented`, `shipped` | the two forms, and what differs between them |
+//! | `node` | what a node serves; `records`: batches of a client as samples |
 //! | `closed` | services that this index does not have, each with the reason |
 //!
 //! # Errors
@@ -28,6 +29,8 @@ mod code;
 mod config;
 mod documented;
 mod find;
+mod node;
+mod records;
 mod shipped;
 
 use std::sync::Arc;

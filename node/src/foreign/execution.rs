@@ -9,12 +9,16 @@ use std::{
 
 use bytes::Bytes;
 use embermesh_compute::pipe::Adjustment;
-use embermesh_crypto::token::{Method, Refusal};
+use embermesh_crypto::{
+    digest::Digest,
+    ids::JobId,
+    token::{Method, Refusal},
+};
 use embermesh_dialects::{
     ErrorCode, Failure,
     port::node::{
         Call, Line,
-        execution::{Execution, Followed, MAX_READ, Opened, Order, Steer, TaskView},
+        execution::{Execution, Feed, Followed, MAX_READ, Opened, Order, Steer, TaskView},
     },
 };
 use embermesh_job::event::Artifact;
@@ -63,6 +67,12 @@ impl Execution for Foreign {
         })
     }
 
+    fn allowed(&self, call: &Call) -> Result<(JobId, Digest), Failure> {
+        let permit = self.permit(call, Method::Run)?;
+        let claims = permit.claims();
+        Ok((claims.job, claims.spec))
+    }
+
     fn close(&self, line: &Line) -> usize {
         self.sessions.close(line)
     }
@@ -76,8 +86,11 @@ impl Execution for Foreign {
     }
 
     async fn start_own(&self, call: &Call, name: &str, order: Order) -> Result<TaskView, Failure> {
-        let permit = self.permit(call, Method::Run)?;
-        let passed = self.leave(permit.claims().client, &order.spec)?;
+        let client = match (self.comer(&call.line)?, &call.token) {
+            (Some(key), None) => key,
+            _ => self.permit(call, Method::Run)?.claims().client,
+        };
+        let passed = self.leave(client, &order.spec)?;
         self.admit(call.line, name, passed.clone())?;
         let stream = None;
         self.begin(Permit { passed, stream }, order).await
@@ -99,8 +112,7 @@ impl Execution for Foreign {
         let feeds = permit.claims().methods.contains(Method::PutBlob);
         let exchange = found.running.as_ref().and_then(TaskHandle::exchange);
         let feed = exchange.filter(|_| feeds).map(|exchange| {
-            let feed: Box<dyn embermesh_dialects::port::node::execution::Feed> =
-                Box::new(NodeFeed::new(exchange));
+            let feed: Box<dyn Feed> = Box::new(NodeFeed::new(exchange));
             (exchange.said().clone(), feed)
         });
         let follow = found.log.follow(0, &self.parts.cancel);
@@ -184,7 +196,11 @@ impl Foreign {
         let Order { spec, inputs } = order;
         spec.validate()
             .map_err(|error| Failure::invalid(error.to_string()))?;
-        let wanted: Vec<_> = spec.inputs().into_iter().map(|input| input.digest).collect();
+        let wanted: Vec<_> = spec
+            .inputs()
+            .into_iter()
+            .map(|input| input.digest)
+            .collect();
         if inputs.keys().any(|digest| !wanted.contains(digest)) {
             let message = "the data that came with the call is not the job's";
             return Err(Failure::invalid(message));

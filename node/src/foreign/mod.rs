@@ -19,7 +19,7 @@ mod view;
 use std::{sync::Arc, time::Instant};
 
 use axum::extract::Request;
-use embermesh_dialects::{Dialect, Mount, network::Network, port::node::Line};
+use embermesh_dialects::{Dialect, Mount, Profile, network::Network, port::node::Line};
 use embermesh_mesh::road::Caller;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +80,7 @@ impl Foreign {
         let port = Arc::new(self.clone());
         let mount = Mount::default();
         dialects.iter().fold(mount, |mount, dialect| match dialect {
-            Dialect::CyxWiz => mount.cyxwiz_node(&port),
+            Dialect::CyxWiz => mount.cyxwiz_node(&port, Profile::default()),
             Dialect::TitanCompute | Dialect::Dim | Dialect::HiveMind | Dialect::Zisk => mount,
         })
     }
@@ -89,9 +89,7 @@ impl Foreign {
 /// Puts services beside those of this system, and tells them where each call comes from.
 pub(crate) fn beside(routes: Routes, services: Mount) -> Routes {
     let router = services.onto(routes).into_axum_router();
-    router
-        .layer(axum::middleware::map_request(say_line))
-        .into()
+    router.layer(axum::middleware::map_request(say_line)).into()
 }
 
 async fn say_line(mut request: Request) -> Request {

@@ -16,11 +16,7 @@ use embermesh_dialects::{
 use embermesh_job::wire;
 
 use super::{Foreign, failure};
-use crate::{
-    gate::Passed,
-    service::tasks,
-    task::Found,
-};
+use crate::{gate::Passed, service::tasks, task::Found};
 
 /// A call that may be made.
 pub(super) struct Permit {
@@ -46,7 +42,12 @@ impl Foreign {
         }
         let remote = line.remote.map(|remote| remote.ip().to_canonical());
         let near = |remote: std::net::IpAddr| {
-            remote.is_loopback() || self.parts.networks.iter().any(|network| network.holds(remote))
+            remote.is_loopback()
+                || self
+                    .parts
+                    .networks
+                    .iter()
+                    .any(|network| network.holds(remote))
         };
         if remote.is_some_and(near) {
             return Ok(None);

@@ -7,12 +7,7 @@ use embermesh_dialects::{Failure, port::node::execution::TaskView};
 use embermesh_job::event::{Event, EventKind};
 
 use super::failure;
-use crate::{
-    service::tasks,
-    site::Site,
-    store::AttemptEnd,
-    task::Found,
-};
+use crate::{service::tasks, site::Site, store::AttemptEnd, task::Found};
 
 /// Events that are looked back at: results come last, and progress comes often.
 const LOOK_BACK: u32 = 1024;

@@ -223,7 +223,7 @@ fn ending(job: &JobView) -> String {
 }
 
 /// A config as domain values.
-fn parse(config: wire::JobConfig, data: Bytes) -> Config {
+pub(super) fn parse(config: wire::JobConfig, data: Bytes) -> Config {
     Config {
         job_id: config.job_id,
         job_type: config.job_type,

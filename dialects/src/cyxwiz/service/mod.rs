@@ -3,6 +3,7 @@
 //! `wire`, and what differs is beside that.
 
 mod jobs;
+pub(super) mod node;
 mod nodes;
 mod wallet;
 

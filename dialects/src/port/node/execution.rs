@@ -126,14 +126,18 @@ pub trait Execution: Send + Sync + 'static {
     /// never: the task need not have been started.
     async fn open(&self, call: &Call) -> Result<Opened, Failure>;
 
+    /// The job that a call may speak of, and the digest of the spec that may be run.
+    fn allowed(&self, call: &Call) -> Result<(JobId, Digest), Failure>;
+
     /// Forgets what a line was allowed. Says how many jobs that were.
     fn close(&self, line: &Line) -> usize;
 
     /// Starts the task, or finds it started.
     async fn start(&self, call: &Call, order: Order) -> Result<TaskView, Failure>;
 
-    /// Starts another job for whoever has the assignment, where the owner of the node
-    /// lets that client use it without an index. Its line may go on with it.
+    /// Starts a job of its own for whoever has an assignment or a proven key, where the
+    /// owner of the node lets that client use it without an index. Its line may go on
+    /// with it, by that name.
     async fn start_own(&self, call: &Call, name: &str, order: Order) -> Result<TaskView, Failure>;
 
     /// The task at this moment.

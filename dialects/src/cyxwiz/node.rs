@@ -1,0 +1,19 @@
+//! The services of a node, mounted in one form of the wire.
+
+use std::sync::Arc;
+
+use embermesh_proto::cyxwiz::{DESCRIPTORS, SHIPPED_DESCRIPTORS};
+
+use super::{documented, shipped};
+use crate::{Mount, Profile, port::node::execution::Execution};
+
+impl Mount {
+    /// Adds what a node serves of CyxWiz: a job by its assignment.
+    #[must_use]
+    pub fn cyxwiz_node<P: Execution>(self, port: &Arc<P>, profile: Profile) -> Self {
+        match profile {
+            Profile::Documented => documented::node(self, port).describe(DESCRIPTORS),
+            Profile::Shipped => shipped::node(self, port).describe(SHIPPED_DESCRIPTORS),
+        }
+    }
+}
