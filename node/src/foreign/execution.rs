@@ -52,7 +52,7 @@ impl Execution for Foreign {
             call.job.clone()
         };
         self.admit(call.line, &name, passed)?;
-        let site = &self.parts.site;
+        let site = &self.inner.parts.site;
         let devices = site.slots.devices_now();
         let works = devices
             .into_iter()
@@ -74,7 +74,7 @@ impl Execution for Foreign {
     }
 
     fn close(&self, line: &Line) -> usize {
-        self.sessions.close(line)
+        self.inner.sessions.close(line)
     }
 
     async fn start(&self, call: &Call, order: Order) -> Result<TaskView, Failure> {
@@ -99,15 +99,17 @@ impl Execution for Foreign {
     async fn task(&self, call: &Call) -> Result<TaskView, Failure> {
         let permit = self.permit(call, Method::Attach)?;
         let found = self.found(&permit).await?;
-        view::of(&self.parts.site, &found).await
+        view::of(&self.inner.parts.site, &found).await
     }
 
     async fn follow(&self, call: &Call) -> Result<Followed, Failure> {
         let permit = self.permit(call, Method::Attach)?;
-        let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
-            let message = "this node streams to as many foreign clients as it can: try again";
-            Failure::new(ErrorCode::Exhausted, message)
-        })?;
+        let place = Arc::clone(&self.inner.streams)
+            .try_acquire_owned()
+            .map_err(|_| {
+                let message = "this node streams to as many foreign clients as it can: try again";
+                Failure::new(ErrorCode::Exhausted, message)
+            })?;
         let found = self.found(&permit).await?;
         let feeds = permit.claims().methods.contains(Method::PutBlob);
         let exchange = found.running.as_ref().and_then(TaskHandle::exchange);
@@ -115,7 +117,7 @@ impl Execution for Foreign {
             let feed: Box<dyn Feed> = Box::new(NodeFeed::new(exchange));
             (exchange.said().clone(), feed)
         });
-        let follow = found.log.follow(0, &self.parts.cancel);
+        let follow = found.log.follow(0, &self.inner.parts.cancel);
         let held = (follow, place, permit.stream);
         let updates = stream::unfold(held, |(mut follow, place, stream)| async move {
             let update = Box::pin(follow.next()).await?;
@@ -142,7 +144,7 @@ impl Execution for Foreign {
             return Err(Failure::new(ErrorCode::Precondition, message));
         };
         obey(handle, word).await?;
-        view::of(&self.parts.site, &self.found(&permit).await?).await
+        view::of(&self.inner.parts.site, &self.found(&permit).await?).await
     }
 
     async fn read(
@@ -153,12 +155,12 @@ impl Execution for Foreign {
     ) -> Result<Bytes, Failure> {
         let permit = self.permit(call, Method::FetchBlob)?;
         let found = self.found(&permit).await?;
-        let view = view::of(&self.parts.site, &found).await?;
+        let view = view::of(&self.inner.parts.site, &found).await?;
         if !view.artifacts.contains(artifact) {
             let message = "the task has made no such artifact";
             return Err(Failure::not_found(message));
         }
-        let held = self.parts.site.blobs.hold(&artifact.digest);
+        let held = self.inner.parts.site.blobs.hold(&artifact.digest);
         let held = held.map_err(|error| Failure::not_found(error.to_string()))?;
         let end = range.end.min(artifact.size);
         let length = end.saturating_sub(range.start).min(MAX_READ);
@@ -185,14 +187,15 @@ impl Execution for Foreign {
 impl Foreign {
     /// Remembers that a line may speak of a job.
     fn admit(&self, line: Line, name: &str, passed: Passed) -> Result<(), Failure> {
-        self.sessions
+        self.inner
+            .sessions
             .open(line, name, passed)
             .map_err(|many| Failure::new(ErrorCode::Exhausted, many.to_string()))
     }
 
     /// Starts what a permit is for, and brings the inputs that came with the call.
     pub(super) async fn begin(&self, permit: Permit, order: Order) -> Result<TaskView, Failure> {
-        let site = &self.parts.site;
+        let site = &self.inner.parts.site;
         let Order { spec, inputs } = order;
         spec.validate()
             .map_err(|error| Failure::invalid(error.to_string()))?;
@@ -214,7 +217,7 @@ impl Foreign {
             resume: None,
             inputs: Vec::new(),
         };
-        match Box::pin(self.parts.tasks.start(task)).await {
+        match Box::pin(self.inner.parts.tasks.start(task)).await {
             // It runs already: whoever asks again finds it.
             Ok(_) | Err(NotStarted::Refused(Refusal::Replayed)) => {}
             Err(not) => return Err(failure::not_started(&not)),

@@ -16,7 +16,7 @@ mod permit;
 mod sessions;
 mod view;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use axum::extract::Request;
 use embermesh_dialects::{Dialect, Mount, Profile, network::Network, port::node::Line};
@@ -52,15 +52,6 @@ struct Inner {
     parts: Parts,
     sessions: Sessions,
     streams: Arc<Semaphore>,
-    since: Instant,
-}
-
-impl std::ops::Deref for Foreign {
-    type Target = Inner;
-
-    fn deref(&self) -> &Inner {
-        &self.inner
-    }
 }
 
 impl Foreign {
@@ -70,7 +61,6 @@ impl Foreign {
                 parts,
                 sessions: Sessions::default(),
                 streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-                since: Instant::now(),
             }),
         }
     }

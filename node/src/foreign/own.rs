@@ -18,14 +18,14 @@ impl Foreign {
     /// # Errors
     /// `Denied` for a client who may use this node through an index alone.
     pub(super) fn leave(&self, client: PeerId, spec: &JobSpec) -> Result<Passed, Failure> {
-        let gate = &self.parts.gate;
+        let gate = &self.inner.parts.gate;
         if !gate.allows(&client) {
             return Err(Failure::new(
                 ErrorCode::Denied,
                 "the owner of this node lets this client run what an index has assigned, and nothing else: submit the job there",
             ));
         }
-        let keypair = &self.parts.site.keypair;
+        let keypair = &self.inner.parts.site.keypair;
         let now = UnixMillis::now();
         let claims = Claims {
             issuer: keypair.peer_id(),

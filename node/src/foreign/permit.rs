@@ -11,6 +11,7 @@ use embermesh_crypto::{
 };
 use embermesh_dialects::{
     ErrorCode, Failure,
+    network::Network,
     port::node::{Call, Line},
 };
 use embermesh_job::wire;
@@ -40,16 +41,7 @@ impl Foreign {
         if line.key.is_some() {
             return Ok(line.key);
         }
-        let remote = line.remote.map(|remote| remote.ip().to_canonical());
-        let near = |remote: std::net::IpAddr| {
-            remote.is_loopback()
-                || self
-                    .parts
-                    .networks
-                    .iter()
-                    .any(|network| network.holds(remote))
-        };
-        if remote.is_some_and(near) {
+        if is_near(line, &self.inner.parts.networks) {
             return Ok(None);
         }
         Err(Failure::new(
@@ -66,6 +58,7 @@ impl Foreign {
         };
         if let Some(token) = &call.token {
             let passed = self
+                .inner
                 .parts
                 .gate
                 .pass(token, bearer, method, None, None, UnixMillis::now())
@@ -76,7 +69,7 @@ impl Foreign {
                 stream: None,
             });
         }
-        let (passed, stream) = self.sessions.find(&call.line, &call.job).ok_or_else(|| {
+        let (passed, stream) = self.inner.sessions.find(&call.line, &call.job).ok_or_else(|| {
             Failure::new(
                 ErrorCode::Unauthenticated,
                 "connect to the node first, with the token of the job's assignment; one that was unused for ten minutes is forgotten",
@@ -95,7 +88,7 @@ impl Foreign {
         if !claims.methods.contains(method) {
             return refuse(Refusal::MethodNotAllowed(method));
         }
-        let trust = self.parts.gate.trust();
+        let trust = self.inner.parts.gate.trust();
         let Some(authority) = trust.authority(&claims.issuer, UnixMillis::now()) else {
             return refuse(Refusal::UnknownIssuer(claims.issuer));
         };
@@ -108,9 +101,17 @@ impl Foreign {
 
     /// The task that a call may speak of.
     pub(super) async fn found(&self, permit: &Permit) -> Result<Found, Failure> {
-        let found = tasks::found(&self.parts.tasks, permit.claims()).await;
+        let found = tasks::found(&self.inner.parts.tasks, permit.claims()).await;
         found.map_err(failure::status)
     }
+}
+
+/// Whether a line without a key comes from where such lines may.
+fn is_near(line: &Line, networks: &[Network]) -> bool {
+    let remote = line.remote.map(|remote| remote.ip().to_canonical());
+    remote.is_some_and(|remote| {
+        remote.is_loopback() || networks.iter().any(|network| network.holds(remote))
+    })
 }
 
 /// Whether a name can be the job's of a token. An id must be its id; any other name is
@@ -119,5 +120,32 @@ fn is_meant(job: &str, claims: &Claims) -> Result<(), Failure> {
     match wire::job_id(job) {
         Ok(id) if id != claims.job => Err(failure::token(&Refusal::WrongJob)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_a_key_comes_from_this_machine_or_where_the_owner_says() {
+        let line = |text: &str| Line {
+            remote: Some(text.parse().unwrap()),
+            key: None,
+        };
+        let networks = ["10.1.0.0/16".parse().unwrap()];
+        for (from, alone, let_in) in [
+            ("127.0.0.1:1", true, true),
+            ("[::1]:1", true, true),
+            ("[::ffff:127.0.0.1]:1", true, true),
+            ("10.1.2.3:1", false, true),
+            ("10.2.2.3:1", false, false),
+            ("192.0.2.1:1", false, false),
+        ] {
+            assert_eq!(is_near(&line(from), &[]), alone, "{from}");
+            assert_eq!(is_near(&line(from), &networks), let_in, "{from}");
+        }
+        // A road of the mesh has no address.
+        assert!(!is_near(&Line::default(), &networks));
     }
 }

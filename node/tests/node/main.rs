@@ -4,6 +4,7 @@ mod blobs;
 mod bombs;
 mod ceilings;
 mod control;
+mod cyxwiz;
 mod disk;
 mod feed;
 mod index;
