@@ -1,41 +1,30 @@
-//! Who makes a call: the bearer of the token in the metadata.
+//! Who makes a call: the bearer of the token, or a name that is believed.
 
-use tonic::{Extensions, metadata::MetadataMap, transport::server::TcpConnectInfo};
+use tonic::Request;
 
 use crate::{
-    Dialect, Failure,
-    port::{
-        Principal,
-        users::{Credentials, Users},
-    },
+    Dialect, ErrorCode, Failure, caller,
+    port::{Principal, users::Users},
 };
 
-/// What a call says of who makes it.
-pub(super) fn credentials(metadata: &MetadataMap, extensions: &Extensions) -> Credentials {
-    let token = metadata
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim().to_owned())
-        .filter(|token| !token.is_empty());
-    Credentials {
-        token,
-        claimed: None,
-        remote: extensions
-            .get::<TcpConnectInfo>()
-            .and_then(TcpConnectInfo::remote_addr)
-            .map(|address| address.ip()),
-    }
-}
+/// What somebody is called who gives no name, on a wire where few calls have one.
+const NAMELESS: &str = "engine";
 
-/// Who makes a call.
-pub(super) async fn caller<P: Users, T: Sync>(
+/// Who makes a call: whom his token says. Without a token, and only where the operator
+/// believes that: whom the call names, or the only one who is known from where it comes,
+/// or, where there is nobody yet, a name of ours.
+pub(super) async fn caller<P: Users, T>(
     port: &P,
-    request: &tonic::Request<T>,
+    request: &Request<T>,
+    claimed: &str,
 ) -> Result<Principal, Failure> {
-    let credentials = credentials(request.metadata(), request.extensions());
-    port.authenticate(Dialect::CyxWiz, credentials).await
+    let by = |name| port.authenticate(Dialect::CyxWiz, caller::credentials(request, "", name));
+    match by(claimed).await {
+        Err(failure) if failure.code == ErrorCode::Unauthenticated && claimed.is_empty() => {
+            by(NAMELESS).await
+        }
+        known => known,
+    }
 }
 
 /// Whether a name that a request gives is the caller's; an empty one is.
@@ -44,7 +33,7 @@ pub(super) fn is_own(who: &Principal, field: &str, name: &str) -> Result<(), Fai
         return Ok(());
     }
     Err(Failure::new(
-        crate::ErrorCode::Denied,
+        ErrorCode::Denied,
         format!(
             "{field}: it is not yours: leave it empty, or give \"{}\"",
             who.name

@@ -12,8 +12,9 @@ use tonic::{
     body::Body,
     codegen::{Service, http},
     server::NamedService,
-    service::Routes,
 };
+
+use crate::Mount;
 
 /// A service by this name that says why it is not there.
 macro_rules! closed {
@@ -86,14 +87,14 @@ fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
     usual
 }
 
-/// The same routes with these services.
-pub(super) fn with(routes: Routes) -> Routes {
-    routes
-        .add_service(NodeService)
-        .add_service(JobStatusService)
-        .add_service(JobReservationService)
-        .add_service(DeploymentService)
-        .add_service(ModelService)
-        .add_service(InferenceService)
-        .add_service(TerminalService)
+/// The same with these services.
+pub(super) fn mount(mount: Mount) -> Mount {
+    mount
+        .serve(NodeService)
+        .serve(JobStatusService)
+        .serve(JobReservationService)
+        .serve(DeploymentService)
+        .serve(ModelService)
+        .serve(InferenceService)
+        .serve(TerminalService)
 }

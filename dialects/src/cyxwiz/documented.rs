@@ -3,7 +3,7 @@
 use embermesh_crypto::statement::DeviceAdvert;
 use embermesh_proto::cyxwiz::protocol as wire;
 
-pub(super) use self::service::{node::mount as node, routes};
+pub(super) use self::service::{mount, node::mount as node};
 use super::{code, find};
 use crate::Profile;
 

@@ -10,6 +10,7 @@
 //! | `documented`, `shipped` | the two forms, and what differs between them |
 //! | `node` | what a node serves; `records`: batches of a client as samples |
 //! | `closed` | services that this index does not have, each with the reason |
+//! | `mount` | all of them, in one form of the wire |
 //!
 //! # Errors
 //!
@@ -29,25 +30,11 @@ mod code;
 mod config;
 mod documented;
 mod find;
+mod mount;
 mod node;
 mod records;
 mod shipped;
 
-use std::sync::Arc;
-
-use tonic::service::Routes;
-
-use crate::{Profile, port::IndexPort};
-
 /// The largest message that is read: as large as the system's own, for data that comes
 /// with a job.
-pub const MAX_MESSAGE: usize = 100 << 20;
-
-/// Every service that an index has, in one form of the wire.
-#[must_use]
-pub fn routes<P: IndexPort>(port: &Arc<P>, profile: Profile) -> Routes {
-    closed::with(match profile {
-        Profile::Documented => documented::routes(port),
-        Profile::Shipped => shipped::routes(port),
-    })
-}
+const MAX_MESSAGE: usize = 100 << 20;

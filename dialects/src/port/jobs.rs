@@ -84,7 +84,7 @@ pub struct JobPage {
     pub jobs: Vec<JobView>,
     /// Where the next page begins; nothing when this is the last.
     pub next: Option<String>,
-    /// How many there are in all.
+    /// How many there are in all that the filter means, whatever page.
     pub total: u64,
 }
 

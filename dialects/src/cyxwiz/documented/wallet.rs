@@ -50,7 +50,7 @@ impl<P: IndexPort> wire::wallet_service_server::WalletService for Adapter<P> {
         &self,
         request: Request<wire::CreateEscrowRequest>,
     ) -> Result<Response<wire::CreateEscrowResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, &request.get_ref().payer_address).await?;
         let request = request.into_inner();
         is_own(&who, "payer_address", &request.payer_address)?;
         if request.job_id.is_empty() {
@@ -83,7 +83,7 @@ impl<P: IndexPort> wire::wallet_service_server::WalletService for Adapter<P> {
         &self,
         request: Request<wire::ReleaseEscrowRequest>,
     ) -> Result<Response<wire::ReleaseEscrowResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, "").await?;
         let request = request.into_inner();
         let to = (!request.recipient_address.is_empty()).then_some(Principal {
             dialect: Dialect::CyxWiz,

@@ -32,7 +32,9 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
         &self,
         request: Request<wire::SubmitJobRequest>,
     ) -> Result<Response<wire::SubmitJobResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let claimed = request.get_ref().config.as_ref();
+        let claimed = claimed.map_or("", |config| &config.payment_address);
+        let who = caller(&*self.0, &request, claimed).await?;
         let request = request.into_inner();
         let config = request
             .config
@@ -55,7 +57,7 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
         &self,
         request: Request<wire::GetJobStatusRequest>,
     ) -> Result<Response<wire::GetJobStatusResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, "").await?;
         let job = self.0.job(&who, &request.get_ref().job_id).await?;
         Ok(Response::new(wire::GetJobStatusResponse {
             status: Some(job_status(&job)),
@@ -68,7 +70,7 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
         &self,
         request: Request<wire::CancelJobRequest>,
     ) -> Result<Response<wire::CancelJobResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, "").await?;
         let id = request.into_inner().job_id;
         let job = self.0.job(&who, &id).await?;
         if job.state.is_final() {
@@ -94,7 +96,7 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
         &self,
         request: Request<wire::GetJobStatusRequest>,
     ) -> Result<Response<Self::StreamJobUpdatesStream>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, "").await?;
         let id = request.into_inner().job_id;
         let updates = self.0.watch(&who, &id).await?;
         let said = Said {
@@ -110,7 +112,7 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
         &self,
         request: Request<wire::ListJobsRequest>,
     ) -> Result<Response<wire::ListJobsResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, &request.get_ref().user_id).await?;
         let request = request.into_inner();
         is_own(&who, "user_id", &request.user_id)?;
         let page = self.0.jobs(&who, filter(request)?).await?;
@@ -125,7 +127,7 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
         &self,
         request: Request<wire::DeleteJobRequest>,
     ) -> Result<Response<wire::DeleteJobResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, "").await?;
         self.0.forget(&who, &request.get_ref().job_id).await?;
         Ok(Response::new(wire::DeleteJobResponse {
             status: code::SUCCESS,

@@ -9,23 +9,20 @@ mod wallet;
 
 use std::sync::Arc;
 
-use tonic::service::Routes;
-
 use super::wire;
-use crate::{cyxwiz::MAX_MESSAGE, port::IndexPort};
+use crate::{Mount, cyxwiz::MAX_MESSAGE, port::IndexPort};
 
 /// One port, spoken to in this form.
 pub(super) struct Adapter<P>(pub(super) Arc<P>);
 
 /// Every service.
-pub(in crate::cyxwiz) fn routes<P: IndexPort>(port: &Arc<P>) -> Routes {
+pub(in crate::cyxwiz) fn mount<P: IndexPort>(mount: Mount, port: &Arc<P>) -> Mount {
     let adapter = || Adapter(Arc::clone(port));
     let jobs = wire::job_service_server::JobServiceServer::new(adapter());
-    Routes::new(jobs.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(
-            wire::node_discovery_service_server::NodeDiscoveryServiceServer::new(adapter()),
-        )
-        .add_service(wire::wallet_service_server::WalletServiceServer::new(
+    mount
+        .serve(jobs.max_decoding_message_size(MAX_MESSAGE))
+        .serve(wire::node_discovery_service_server::NodeDiscoveryServiceServer::new(adapter()))
+        .serve(wire::wallet_service_server::WalletServiceServer::new(
             adapter(),
         ))
 }

@@ -24,7 +24,7 @@ impl<P: IndexPort> Adapter<P> {
         &self,
         request: Request<wire::ConnectWalletRequest>,
     ) -> Result<Response<wire::ConnectWalletResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, &request.get_ref().wallet_address).await?;
         let own = is_own(&who, "wallet_address", &request.get_ref().wallet_address);
         Ok(Response::new(wire::ConnectWalletResponse {
             status: if own.is_ok() {
@@ -42,7 +42,7 @@ impl<P: IndexPort> Adapter<P> {
         &self,
         request: Request<wire::GetBalanceRequest>,
     ) -> Result<Response<wire::GetBalanceResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, &request.get_ref().wallet_address).await?;
         is_own(&who, "wallet_address", &request.get_ref().wallet_address)?;
         let has = self.0.balance(&who).await?;
         Ok(Response::new(balance(code::units(has.available))))
@@ -52,7 +52,7 @@ impl<P: IndexPort> Adapter<P> {
         &self,
         request: Request<wire::GetTransactionHistoryRequest>,
     ) -> Result<Response<wire::GetTransactionHistoryResponse>, Status> {
-        let who = caller(&*self.0, &request).await?;
+        let who = caller(&*self.0, &request, &request.get_ref().wallet_address).await?;
         let request = request.into_inner();
         is_own(&who, "wallet_address", &request.wallet_address)?;
         let skip = count("offset", request.offset)?;
@@ -73,7 +73,7 @@ impl<P: IndexPort> Adapter<P> {
         &self,
         request: Request<wire::EstimateJobCostRequest>,
     ) -> Result<Response<wire::EstimateJobCostResponse>, Status> {
-        caller(&*self.0, &request).await?;
+        caller(&*self.0, &request, "").await?;
         let request = request.into_inner();
         let spec = match estimate(&request.model_type, request.epochs, request.dataset_size) {
             Ok(spec) => spec,
@@ -102,27 +102,26 @@ fn count(field: &str, value: i32) -> Result<usize, Failure> {
         .map_err(|_| Failure::invalid(format!("{field}: {value} is less than nothing")))
 }
 
-/// A movement as the wire has it. An amount is what the balance changed by; ids of jobs
-/// are texts here, and are in the description.
+/// A movement as the wire has it. An amount is what there is more to spend, so that those
+/// of a whole history are the balance; ids of jobs are texts here, and are in the
+/// description.
 fn transaction(movement: Movement) -> wire::Transaction {
-    /// What the wire calls a payment, and what comes back.
+    /// What the wire calls a payment, what was earned, and what comes back.
     const JOB_PAYMENT: i32 = 1;
+    const REWARD: i32 = 2;
     const REFUND: i32 = 5;
+    /// The ledger has nothing that is pending.
     const CONFIRMED: i32 = 1;
     let amount = code::units(movement.amount.unsigned_abs());
     wire::Transaction {
         signature: movement.id,
         r#type: match movement.kind {
-            "capture" | "transfer" => JOB_PAYMENT,
+            "capture" | "transfer" if movement.amount > 0 => REWARD,
+            "hold" | "capture" | "transfer" => JOB_PAYMENT,
             "release" => REFUND,
             _ => 0,
         },
-        // A hold is not settled yet.
-        status: if movement.kind == "hold" {
-            0
-        } else {
-            CONFIRMED
-        },
+        status: CONFIRMED,
         amount: if movement.amount < 0 { -amount } else { amount },
         timestamp: code::seconds(Some(movement.at)),
         description: format!("{} {}", movement.kind, movement.subject)
