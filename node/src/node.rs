@@ -164,6 +164,7 @@ impl Node {
             tasks: tasks.clone(),
             gate: gate.clone(),
             networks: config.foreign_networks()?,
+            indexes: config.indexes.clone(),
             cancel: cancel.clone(),
         });
         let routes = service::routes(service::Parts {

@@ -34,3 +34,17 @@ fn balance(available: f64) -> wire::GetBalanceResponse {
         ..Default::default()
     }
 }
+
+/// A tensor of floats in this form.
+fn tensor_info(_: &str, shape: &[usize]) -> wire::TensorInfo {
+    let numbers: u64 = shape.iter().map(|axis| *axis as u64).product();
+    wire::TensorInfo {
+        shape: shape.iter().map(|axis| code::int32(*axis as u64)).collect(),
+        dtype: if shape.is_empty() { "uint8" } else { "float32" }.to_owned(),
+        size_bytes: if shape.is_empty() {
+            0
+        } else {
+            code::int64(4 * numbers)
+        },
+    }
+}

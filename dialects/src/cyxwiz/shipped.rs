@@ -44,3 +44,17 @@ fn balance(available: f64) -> wire::GetBalanceResponse {
         ..Default::default()
     }
 }
+
+/// A tensor of floats in this form.
+fn tensor_info(name: &str, shape: &[usize]) -> wire::TensorInfo {
+    let dtype = if shape.is_empty() {
+        wire::DataType::Uint8
+    } else {
+        wire::DataType::Float32
+    };
+    wire::TensorInfo {
+        shape: shape.iter().map(|axis| code::int64(*axis as u64)).collect(),
+        dtype: dtype.into(),
+        name: name.to_owned(),
+    }
+}

@@ -6,26 +6,32 @@
 //!   elsewhere; a token alone is enough only from where the owner says.
 //! - `execution`: tasks. `own`: tasks that the node gives leave for itself. `feed`:
 //!   samples that stay with their client. `view`: a task at one moment.
+//! - `asking`: the models that are resident; `asks`: questions that are answered later.
+//! - `status`: the machine.
 //! - `failure`: refusals, as foreign systems hear of them.
 
+mod asking;
+mod asks;
 mod execution;
 mod failure;
 mod feed;
 mod own;
 mod permit;
 mod sessions;
+mod status;
 mod view;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::extract::Request;
+use embermesh_crypto::{ids::PeerId, keys::Keypair};
 use embermesh_dialects::{Dialect, Mount, Profile, network::Network, port::node::Line};
 use embermesh_mesh::road::Caller;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use self::sessions::Sessions;
+use self::{asks::Asks, sessions::Sessions, status::Meter};
 use crate::{gate::Gate, site::Site, task::Tasks};
 
 /// Streams of tasks to foreign clients at one time.
@@ -38,6 +44,8 @@ pub(crate) struct Parts {
     pub(crate) gate: Gate,
     /// Where clients without a key may come from beside this machine.
     pub(crate) networks: Vec<Network>,
+    /// The indexes that it registers with.
+    pub(crate) indexes: Vec<String>,
     /// Ends every stream.
     pub(crate) cancel: CancellationToken,
 }
@@ -51,7 +59,12 @@ pub(crate) struct Foreign {
 struct Inner {
     parts: Parts,
     sessions: Sessions,
+    asks: Asks,
+    meter: Meter,
+    /// A key that nobody has, for those who ask without one.
+    nobody: PeerId,
     streams: Arc<Semaphore>,
+    since: Instant,
 }
 
 impl Foreign {
@@ -60,6 +73,10 @@ impl Foreign {
             inner: Arc::new(Inner {
                 parts,
                 sessions: Sessions::default(),
+                asks: Asks::default(),
+                meter: Meter::default(),
+                nobody: Keypair::from_seed(&rand::random()).peer_id(),
+                since: Instant::now(),
                 streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             }),
         }
@@ -71,7 +88,9 @@ impl Foreign {
         let mount = Mount::default();
         dialects.iter().fold(mount, |mount, dialect| match dialect {
             Dialect::CyxWiz => mount.cyxwiz_node(&port, Profile::default()),
-            Dialect::TitanCompute | Dialect::Dim | Dialect::HiveMind | Dialect::Zisk => mount,
+            Dialect::TitanCompute => mount.titancompute_node(&port),
+            Dialect::Dim => mount.dim_node(&port),
+            Dialect::HiveMind | Dialect::Zisk => mount,
         })
     }
 }

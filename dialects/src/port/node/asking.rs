@@ -21,6 +21,10 @@ pub struct ResidentView {
     pub name: String,
     /// What it is asked.
     pub kind: AskKind,
+    /// The shape of a row; empty where it is asked texts.
+    pub input: Vec<usize>,
+    /// The shape of what is made of a row.
+    pub output: Vec<usize>,
     /// Whether it can be asked now.
     pub ready: bool,
     /// Memory that it takes, in bytes.
@@ -98,6 +102,9 @@ pub trait Asking: Send + Sync + 'static {
 
     /// Ends a question.
     fn unask(&self, line: &Line, id: &str) -> Result<AskedView, Failure>;
+
+    /// The time, by the node's clock.
+    fn clock(&self) -> UnixMillis;
 
     /// How many questions there were.
     fn counts(&self) -> AskedCounts;

@@ -50,8 +50,10 @@ pub struct NodeNow {
     pub blobs: (u64, u64),
     /// Peers of the mesh.
     pub peers: u64,
-    /// Indexes that it is connected to, of how many.
-    pub indexes: (u32, u32),
+    /// Indexes that it registers with.
+    pub indexes: Vec<String>,
+    /// Whether one of them has taken it.
+    pub registered: bool,
     /// Models that are resident.
     pub residents: Vec<ResidentView>,
 }

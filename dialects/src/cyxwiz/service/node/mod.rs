@@ -4,10 +4,12 @@
 //! - `feed`: samples that stay with the client, asked for and given on that stream.
 //! - `render`: what a task says, as updates.
 //! - `p2p`: `P2PTrainingService`, the same verbs by other names.
+//! - `inference`: `InferenceService`, over the models that are resident.
 //! - `assign`: `NodeService`, of which a node has one call.
 
 mod assign;
 mod feed;
+mod inference;
 mod p2p;
 mod render;
 mod session;
@@ -26,6 +28,7 @@ use crate::{
     },
     port::node::{
         Call,
+        asking::Asking,
         execution::{Execution, Order},
     },
 };
@@ -34,15 +37,17 @@ use crate::{
 pub(super) struct Node<P>(pub(super) Arc<P>);
 
 /// Every service of a node.
-pub(in crate::cyxwiz) fn mount<P: Execution>(mount: Mount, port: &Arc<P>) -> Mount {
+pub(in crate::cyxwiz) fn mount<P: Execution + Asking>(mount: Mount, port: &Arc<P>) -> Mount {
     let node = || Node(Arc::clone(port));
     let execution = wire::job_execution_service_server::JobExecutionServiceServer::new(node())
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
     let p2p = wire::p2p_training_service_server::P2pTrainingServiceServer::new(node());
     let assign = wire::node_service_server::NodeServiceServer::new(node());
+    let inference = wire::inference_service_server::InferenceServiceServer::new(node());
     mount
         .serve(execution)
+        .serve(inference)
         .serve(p2p.max_decoding_message_size(MAX_MESSAGE))
         .serve(assign.max_decoding_message_size(MAX_MESSAGE))
 }
