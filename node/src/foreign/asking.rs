@@ -163,8 +163,11 @@ impl Asking for Foreign {
                 while let Some(part) = answer.next().await {
                     match part {
                         Ok(Part::Refused(reason)) => return Err(reason),
-                        Ok(part) if asks.hear(owner, &id, part) => {}
-                        Ok(_) => return Err("the answer is longer than is kept".to_owned()),
+                        Ok(part) => {
+                            if !asks.hear(owner, &id, part) {
+                                return Err("the answer is longer than is kept".to_owned());
+                            }
+                        }
                         Err(failure) => return Err(failure.message),
                     }
                 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use embermesh_compute::pipe::Adjustment;
 use embermesh_crypto::{
     digest::Digest,
-    ids::JobId,
+    ids::{JobId, PeerId},
     token::{Method, Refusal},
 };
 use embermesh_dialects::{
@@ -44,7 +44,7 @@ impl Execution for Foreign {
             let message = "the token of the job's assignment is missing";
             return Err(Failure::new(ErrorCode::Unauthenticated, message));
         }
-        let Permit { passed, .. } = self.permit(call, Method::Attach)?;
+        let Permit { passed, .. } = self.shown(call, Method::Attach)?;
         let claims = passed.assignment.claims().clone();
         let name = if call.job.is_empty() {
             claims.job.to_string()
@@ -73,6 +73,10 @@ impl Execution for Foreign {
         Ok((claims.job, claims.spec))
     }
 
+    fn may_start(&self, call: &Call) -> Result<(), Failure> {
+        self.starter(call).map(|_| ())
+    }
+
     fn close(&self, line: &Line) -> usize {
         self.inner.sessions.close(line)
     }
@@ -86,11 +90,7 @@ impl Execution for Foreign {
     }
 
     async fn start_own(&self, call: &Call, name: &str, order: Order) -> Result<TaskView, Failure> {
-        let client = match (self.comer(&call.line)?, &call.token) {
-            (Some(key), None) => key,
-            _ => self.permit(call, Method::Run)?.claims().client,
-        };
-        let passed = self.leave(client, &order.spec)?;
+        let passed = self.leave(self.starter(call)?, &order.spec)?;
         self.admit(call.line, name, passed.clone())?;
         let stream = None;
         self.begin(Permit { passed, stream }, order).await
@@ -185,6 +185,22 @@ impl Execution for Foreign {
 }
 
 impl Foreign {
+    /// The client who starts a job of his own, if the owner lets him.
+    fn starter(&self, call: &Call) -> Result<PeerId, Failure> {
+        let client = match (self.comer(&call.line)?, &call.token) {
+            (Some(key), None) => key,
+            (_, Some(_)) => self.shown(call, Method::Run)?.claims().client,
+            (None, None) => {
+                let newest = Call {
+                    job: String::new(),
+                    ..call.clone()
+                };
+                self.permit(&newest, Method::Run)?.claims().client
+            }
+        };
+        self.lets(client).map(|()| client)
+    }
+
     /// Remembers that a line may speak of a job.
     fn admit(&self, line: Line, name: &str, passed: Passed) -> Result<(), Failure> {
         self.inner

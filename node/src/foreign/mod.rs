@@ -90,7 +90,9 @@ impl Foreign {
             Dialect::CyxWiz => mount.cyxwiz_node(&port, Profile::default()),
             Dialect::TitanCompute => mount.titancompute_node(&port),
             Dialect::Dim => mount.dim_node(&port),
-            Dialect::HiveMind | Dialect::Zisk => mount,
+            Dialect::HiveMind => mount.hivemind_node(&port),
+            // The configuration refuses it.
+            Dialect::Zisk => mount,
         })
     }
 }

@@ -18,13 +18,8 @@ impl Foreign {
     /// # Errors
     /// `Denied` for a client who may use this node through an index alone.
     pub(super) fn leave(&self, client: PeerId, spec: &JobSpec) -> Result<Passed, Failure> {
+        self.lets(client)?;
         let gate = &self.inner.parts.gate;
-        if !gate.allows(&client) {
-            return Err(Failure::new(
-                ErrorCode::Denied,
-                "the owner of this node lets this client run what an index has assigned, and nothing else: submit the job there",
-            ));
-        }
         let keypair = &self.inner.parts.site.keypair;
         let now = UnixMillis::now();
         let claims = Claims {
@@ -47,5 +42,16 @@ impl Foreign {
             .map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
         gate.pass(&text, Bearer::Peer(client), Method::Run, None, None, now)
             .map_err(|refused| failure::token(&refused))
+    }
+
+    /// Whether a client may use this node without an index.
+    pub(super) fn lets(&self, client: PeerId) -> Result<(), Failure> {
+        if self.inner.parts.gate.allows(&client) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorCode::Denied,
+            "the owner of this node lets this client run what an index has assigned, and nothing else: submit the job there",
+        ))
     }
 }

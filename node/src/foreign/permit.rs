@@ -50,35 +50,45 @@ impl Foreign {
         ))
     }
 
-    /// The permission that a call holds out or that its line has opened before.
+    /// The permission that a call's line has opened before for a job by that name, or
+    /// that the call holds out.
     pub(super) fn permit(&self, call: &Call, method: Method) -> Result<Permit, Failure> {
+        self.comer(&call.line)?;
+        let named = !call.job.is_empty() || call.token.is_none();
+        let session = named.then(|| self.inner.sessions.find(&call.line, &call.job));
+        match (session.flatten(), &call.token) {
+            (Some((passed, stream)), _) => {
+                self.stands(passed.assignment.claims(), method)?;
+                Ok(Permit {
+                    passed,
+                    stream: Some(stream),
+                })
+            }
+            (None, Some(_)) => self.shown(call, method),
+            (None, None) => Err(Failure::new(
+                ErrorCode::Unauthenticated,
+                "connect to the node first, with the token of the job's assignment; one that was unused for ten minutes is forgotten",
+            )),
+        }
+    }
+
+    /// The permission that a call holds out.
+    pub(super) fn shown(&self, call: &Call, method: Method) -> Result<Permit, Failure> {
         let bearer = match self.comer(&call.line)? {
             Some(key) => Bearer::Peer(key),
             None => Bearer::Holder,
         };
-        if let Some(token) = &call.token {
-            let passed = self
-                .inner
-                .parts
-                .gate
-                .pass(token, bearer, method, None, None, UnixMillis::now())
-                .map_err(|refused| failure::token(&refused))?;
-            is_meant(&call.job, passed.assignment.claims())?;
-            return Ok(Permit {
-                passed,
-                stream: None,
-            });
-        }
-        let (passed, stream) = self.inner.sessions.find(&call.line, &call.job).ok_or_else(|| {
-            Failure::new(
-                ErrorCode::Unauthenticated,
-                "connect to the node first, with the token of the job's assignment; one that was unused for ten minutes is forgotten",
-            )
-        })?;
-        self.stands(passed.assignment.claims(), method)?;
+        let token = call.token.as_deref().unwrap_or_default();
+        let passed = self
+            .inner
+            .parts
+            .gate
+            .pass(token, bearer, method, None, None, UnixMillis::now())
+            .map_err(|refused| failure::token(&refused))?;
+        is_meant(&call.job, passed.assignment.claims())?;
         Ok(Permit {
             passed,
-            stream: Some(stream),
+            stream: None,
         })
     }
 

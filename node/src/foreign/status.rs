@@ -72,6 +72,8 @@ impl Status for Foreign {
             slots: (occupancy.slots, occupancy.free),
             load: self.inner.meter.load().await,
             blobs: (usage.used, usage.blobs as u64),
+            blob_quota: usage.quota,
+            runtimes: site.slots.runtimes().iter().collect(),
             peers: site.mesh.peers().len() as u64,
             indexes: parts.indexes.clone(),
             registered: parts.gate.trust().knows_index(),

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use embermesh_crypto::token::TaskRef;
-use embermesh_dialects::{Failure, port::node::execution::TaskView};
+use embermesh_dialects::{
+    Failure,
+    port::{jobs::LogPiece, node::execution::TaskView},
+};
 use embermesh_job::event::{Event, EventKind};
 
 use super::failure;
@@ -30,6 +33,7 @@ pub(super) async fn of(site: &Site, found: &Found) -> Result<TaskView, Failure> 
         metrics: BTreeMap::new(),
         checkpoint: None,
         artifacts: Vec::new(),
+        log: Vec::new(),
         message: String::new(),
     };
     for event in events.map_err(|error| failure::store(&error))? {
@@ -78,11 +82,15 @@ fn hear(view: &mut TaskView, event: Event) {
             view.step.0 = view.step.0.max(step);
         }
         EventKind::Artifact(artifact) => view.artifacts.push(artifact),
+        EventKind::Logged { stream, text } => view.log.push(LogPiece {
+            at: event.at,
+            stream,
+            text,
+        }),
         EventKind::Finished { message, .. } => view.message = message,
         EventKind::Generated(_)
         | EventKind::Prepared { .. }
         | EventKind::Adjusted { .. }
-        | EventKind::Logged { .. }
         | EventKind::Stopped { .. }
         | EventKind::Loaded(_) => {}
     }

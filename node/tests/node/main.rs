@@ -7,6 +7,7 @@ mod control;
 mod cyxwiz;
 mod disk;
 mod feed;
+mod foreign;
 mod index;
 mod language;
 mod late;

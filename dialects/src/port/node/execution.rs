@@ -12,7 +12,7 @@ use embermesh_job::{
 use futures::stream::BoxStream;
 
 use super::{Call, Line};
-use crate::Failure;
+use crate::{Failure, port::jobs::LogPiece};
 
 /// The most bytes that one [`Execution::read`] gives.
 pub const MAX_READ: u64 = 4 << 20;
@@ -58,6 +58,8 @@ pub struct TaskView {
     pub checkpoint: Option<Digest>,
     /// What it has made.
     pub artifacts: Vec<Artifact>,
+    /// What it has written lately.
+    pub log: Vec<LogPiece>,
     /// How it ended, for people.
     pub message: String,
 }
@@ -128,6 +130,9 @@ pub trait Execution: Send + Sync + 'static {
 
     /// The job that a call may speak of, and the digest of the spec that may be run.
     fn allowed(&self, call: &Call) -> Result<(JobId, Digest), Failure>;
+
+    /// Whether a call may start a job of its own.
+    fn may_start(&self, call: &Call) -> Result<(), Failure>;
 
     /// Forgets what a line was allowed. Says how many jobs that were.
     fn close(&self, line: &Line) -> usize;

@@ -1,8 +1,11 @@
 //! The machine of a node, and what it does.
 
-use embermesh_crypto::{UnixMillis, statement::DeviceAdvert};
+use embermesh_crypto::{
+    UnixMillis,
+    statement::{DeviceAdvert, Runtime},
+};
 
-use super::{Line, asking::ResidentView, execution::TaskView};
+use super::{Line, asking::ResidentView};
 use crate::Failure;
 
 /// A device.
@@ -48,6 +51,10 @@ pub struct NodeNow {
     pub load: Load,
     /// Bytes of blobs, and how many blobs there are.
     pub blobs: (u64, u64),
+    /// The most bytes of blobs.
+    pub blob_quota: u64,
+    /// What of programs of clients runs here.
+    pub runtimes: Vec<Runtime>,
     /// Peers of the mesh.
     pub peers: u64,
     /// Indexes that it registers with.
@@ -56,19 +63,6 @@ pub struct NodeNow {
     pub registered: bool,
     /// Models that are resident.
     pub residents: Vec<ResidentView>,
-}
-
-/// A task as its node's owner sees it.
-#[derive(Clone, Debug)]
-pub struct OwnedTask {
-    /// The task.
-    pub task: TaskView,
-    /// Its client's key.
-    pub client: String,
-    /// Where it runs; empty once it has ended.
-    pub device: String,
-    /// When it was admitted.
-    pub began: UnixMillis,
 }
 
 /// The verbs over the machine.
