@@ -1,5 +1,6 @@
 //! What a node serves, over a port that only remembers: in both forms of the wire, and
 //! nothing of a job read for whoever may not send one.
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 use std::{
     ops::Range,
