@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use tonic::Request;
 
-use crate::port::users::Credentials;
+use crate::port::{
+    node::{Call, Line},
+    users::Credentials,
+};
 
 /// The longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 8 << 10;
@@ -18,18 +21,46 @@ pub struct Remote(pub IpAddr);
 /// comes from. What is empty counts as not said.
 #[must_use]
 pub fn credentials<T>(request: &Request<T>, field: &str, claimed: &str) -> Credentials {
-    let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Credentials {
+        token: token(request, field),
+        claimed: said(claimed),
+        remote: remote(request),
+    }
+}
+
+/// What a call to a node says of its caller: its line, the token as above, and what it
+/// calls the job.
+#[must_use]
+pub fn call<T>(request: &Request<T>, field: &str, job: &str) -> Call {
+    Call {
+        line: line(request),
+        token: token(request, field),
+        job: job.to_owned(),
+    }
+}
+
+/// The line of a call, as whoever mounted the services has put it into the request.
+#[must_use]
+pub fn line<T>(request: &Request<T>) -> Line {
+    let mounted = request.extensions().get::<Line>().copied();
+    mounted.unwrap_or_else(|| Line {
+        remote: request.remote_addr(),
+        key: None,
+    })
+}
+
+fn token<T>(request: &Request<T>, field: &str) -> Option<String> {
     let header = request
         .metadata()
         .get("authorization")
         .and_then(|value| value.to_str().ok())
         .map(|value| bearer(value).unwrap_or(value).trim());
     let token = header.and_then(said).or_else(|| said(field));
-    Credentials {
-        token: token.filter(|token| token.len() <= MAX_TOKEN),
-        claimed: said(claimed),
-        remote: remote(request),
-    }
+    token.filter(|token| token.len() <= MAX_TOKEN)
+}
+
+fn said(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// Where a call comes from.
@@ -68,5 +99,9 @@ mod tests {
         }
         let long = "x".repeat(MAX_TOKEN + 1);
         assert_eq!(credentials(&Request::new(()), &long, "").token, None);
+        let call = call(&request, "field", "job-1");
+        assert_eq!(call.token.as_deref(), Some("abc"));
+        assert_eq!((call.job.as_str(), call.line), ("job-1", Line::default()));
+        assert!(!format!("{call:?}").contains("abc"));
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! - [`port`]: the verbs that adapters need, as traits, with the types of their
 //!   arguments and answers. Whoever serves a dialect implements them.
-//! - [`caller`]: who makes a call, as far as the call says.
+//! - [`caller`]: who makes a call, as far as the call says; [`network`]: from where.
 //! - [`cyxwiz`]: jobs, nodes, wallets, models that are kept and deployed, reservations.
 //! - [`dim`]: jobs over several nodes, in three patterns.
 //! - [`hivemind`]: programs in archives, run for their output and their files.
@@ -21,6 +21,7 @@ pub mod dim;
 mod failure;
 pub mod hivemind;
 mod mount;
+pub mod network;
 pub mod port;
 pub mod titancompute;
 

@@ -14,6 +14,10 @@ use embermesh_crypto::{
     ids::{NetworkName, PeerId},
     statement::Runtime,
 };
+use embermesh_dialects::{
+    Dialect,
+    network::{InvalidNetwork, Network},
+};
 use embermesh_job::units::{Bytes, MicroUnits, Millis};
 use embermesh_mesh::{Limits, MeshConfig, road::Target};
 use serde::{Deserialize, Serialize};
@@ -116,6 +120,12 @@ pub struct NodeConfig {
     pub shared: BTreeMap<String, PathBuf>,
     /// Which programs of clients may run here, beside the node's own work.
     pub runtimes: AllowedRuntimes,
+    /// Foreign systems whose clients may come to this node: "cyxwiz", "titancompute",
+    /// "dim", "hivemind". Their clients have no keys, so a token alone is enough.
+    pub dialects: Vec<Dialect>,
+    /// Networks, such as "10.0.0.0/8", from which they may come without a key beside
+    /// this machine. What they say there is not encrypted.
+    pub dialects_from: Vec<String>,
 }
 
 /// Which programs of clients the owner lets run. None without the owner's word: a
@@ -172,6 +182,8 @@ impl Default for NodeConfig {
             origins: OriginsConfig::default(),
             shared: BTreeMap::new(),
             runtimes: AllowedRuntimes::default(),
+            dialects: Vec::new(),
+            dialects_from: Vec::new(),
         }
     }
 }
@@ -215,6 +227,12 @@ pub enum InvalidConfig {
         /// What is wrong with it, or the cure.
         reason: String,
     },
+    /// A foreign system of which a node serves nothing.
+    #[error("`dialects` has {0}, of which a node serves nothing: its place is the index")]
+    Dialect(Dialect),
+    /// A network that is not written as one.
+    #[error("`dialects_from`: {0}")]
+    Network(#[from] InvalidNetwork),
     /// The worker cannot be found.
     #[error("the worker cannot be started: {0}; set `worker_command`")]
     Worker(String),
@@ -243,7 +261,23 @@ impl NodeConfig {
         within("data_wait", self.data_wait.0, 1000, MAX_DATA_WAIT_MS)?;
         self.origins.validate()?;
         within("limits.connections", connections, 1, u32::MAX.into())?;
+        if self.dialects.contains(&Dialect::Zisk) {
+            return Err(InvalidConfig::Dialect(Dialect::Zisk));
+        }
+        self.foreign_networks()?;
         self.index_targets().map(|_| ())
+    }
+
+    /// Where clients of foreign systems may come from beside this machine.
+    pub(crate) fn foreign_networks(&self) -> Result<Vec<Network>, InvalidConfig> {
+        let networks = self.dialects_from.iter().map(|text| Ok(text.parse()?));
+        networks.collect()
+    }
+
+    /// Whether the port takes plaintext: where foreign clients may come, and else on
+    /// loopback alone, for health.
+    pub(crate) fn plaintext(&self) -> Option<bool> {
+        (!self.dialects.is_empty()).then_some(true)
     }
 
     /// The indexes as something to connect to.
@@ -353,6 +387,22 @@ mod tests {
         assert!(config.runtimes.has(Runtime::Python) && !config.runtimes.has(Runtime::Wasm));
         let unknown = serde_json::from_str::<NodeConfig>(r#"{"runtimes": {"ruby": true}}"#);
         assert!(unknown.unwrap_err().to_string().contains("ruby"));
+    }
+
+    #[test]
+    fn foreign_clients_come_where_the_owner_says_so() {
+        let config = NodeConfig::default();
+        assert_eq!((config.plaintext(), config.dialects.len()), (None, 0));
+        let text = r#"{"dialects": ["cyxwiz", "dim"], "dialects_from": ["10.0.0.0/8"]}"#;
+        let config: NodeConfig = serde_json::from_str(text).unwrap();
+        config.validate().unwrap();
+        assert_eq!(config.plaintext(), Some(true));
+        let zisk: NodeConfig = serde_json::from_str(r#"{"dialects": ["zisk"]}"#).unwrap();
+        let error = zisk.validate().unwrap_err().to_string();
+        assert!(error.contains("zisk"), "{error}");
+        let bad: NodeConfig = serde_json::from_str(r#"{"dialects_from": ["ten"]}"#).unwrap();
+        let error = bad.validate().unwrap_err().to_string();
+        assert!(error.contains("dialects_from"), "{error}");
     }
 
     #[test]

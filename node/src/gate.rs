@@ -17,7 +17,7 @@ pub(crate) struct Gate {
 }
 
 /// A token that holds, and the index that wants to hear of what it pays for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Passed {
     pub(crate) assignment: Assignment,
     pub(crate) reports_to: Option<PeerId>,

@@ -12,7 +12,8 @@
 //! - `replicate`, `receipt`, `advert`: copies elsewhere, the signed account, the
 //!   word to the mesh.
 //! - `store`: the durable memory, with the outbox of reports.
-//! - `service`: gRPC, thin. `uplink`: the lines to the indexes.
+//! - `service`: gRPC, thin. `foreign`: the same for clients of other systems.
+//!   `uplink`: the lines to the indexes.
 //! - `joined`: work that goes on when whoever asked for it goes away.
 //! - [`Node::start`]: all of it together, joined to the mesh; [`RunningNode`]: the ways
 //!   to end it.
@@ -22,6 +23,7 @@ mod arriving;
 pub mod config;
 mod fences;
 pub mod folder;
+mod foreign;
 mod gate;
 mod joined;
 mod node;

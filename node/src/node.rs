@@ -21,6 +21,7 @@ use crate::{
     config::{InvalidConfig, MAX_INDEXES, NodeConfig},
     fences,
     folder::DataFolder,
+    foreign::{self, Foreign},
     gate::Gate,
     origins::Origins,
     probe::probe_all,
@@ -103,7 +104,7 @@ impl Node {
         let folder = DataFolder::hold(&config.data_dir)?;
         let listener = Listener::bind(&ListenConfig {
             address: config.tls_listen,
-            plaintext: None,
+            plaintext: config.plaintext(),
         })
         .await?;
         let address = listener.address();
@@ -158,11 +159,20 @@ impl Node {
         let tasks = Tasks::new(Arc::clone(&site));
         tasks.report_interrupted().await?;
         let blobs = BlobService::new(blobs, Arc::new(blob::Open));
+        let foreign = Foreign::new(foreign::Parts {
+            site: Arc::clone(&site),
+            tasks: tasks.clone(),
+            gate: gate.clone(),
+            networks: config.foreign_networks()?,
+            indexes: config.indexes.clone(),
+            cancel: cancel.clone(),
+        });
         let routes = service::routes(service::Parts {
             site: Arc::clone(&site),
             tasks: tasks.clone(),
             gate: gate.clone(),
             blobs: blobs.clone(),
+            beside: foreign.services(&config.dialects),
             cancel: cancel.clone(),
         })
         .await;

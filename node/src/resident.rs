@@ -27,7 +27,7 @@ use embermesh_crypto::{
 };
 use embermesh_job::{
     ask::{Ask, AskKind},
-    spec::{Askers, Serve},
+    spec::{Askers, Serve, Served},
     wire::ResidentModel,
 };
 use thiserror::Error;
@@ -89,6 +89,17 @@ pub(crate) struct Counters {
     pub(crate) made: AtomicU64,
 }
 
+/// The shapes of a row and of what is made of it; none where a model is asked texts.
+pub(crate) type Shapes = Option<(Vec<usize>, Vec<usize>)>;
+
+fn shapes(serve: &Serve) -> Shapes {
+    let Served::Network(network) = &serve.model else {
+        return None;
+    };
+    let output = network.model.plan().ok()?.output_shape;
+    Some((network.model.input.clone(), output))
+}
+
 /// A model as the rest of the node sees it.
 pub(crate) struct Resident {
     job: JobId,
@@ -97,6 +108,7 @@ pub(crate) struct Resident {
     askers: Askers,
     model: Digest,
     kind: AskKind,
+    shapes: Shapes,
     concurrency: u32,
     most_asks: u32,
     since: UnixMillis,
@@ -136,6 +148,7 @@ impl Residents {
             askers: serve.askers.clone(),
             model: serve.digest(),
             kind: serve.kind(),
+            shapes: shapes(serve),
             concurrency: serve.concurrency,
             most_asks: most,
             since: UnixMillis::now(),
@@ -199,6 +212,20 @@ impl Residents {
             .filter(|model| model.admits(asker, allowed))
             .map(|model| model.shown())
             .collect()
+    }
+
+    /// The models that a key may ask, with the shapes of their rows.
+    pub(crate) fn shaped(&self, asker: &PeerId, allowed: bool) -> Vec<(ResidentModel, Shapes)> {
+        self.models()
+            .values()
+            .filter(|model| model.admits(asker, allowed))
+            .map(|model| (model.shown(), model.shapes.clone()))
+            .collect()
+    }
+
+    /// All of them, for the node's owner.
+    pub(crate) fn all(&self) -> Vec<ResidentModel> {
+        self.models().values().map(|model| model.shown()).collect()
     }
 
     /// What an advert says of those that are loaded, the oldest first.

@@ -176,6 +176,16 @@ impl Trust {
             .is_some_and(|held| held.keys.is_some())
     }
 
+    /// Whether any index has taken this node.
+    pub(crate) fn knows_index(&self) -> bool {
+        let indexes = self
+            .inner
+            .indexes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        indexes.values().any(|held| held.keys.is_some())
+    }
+
     /// Whether the owner lets this client do what a token would let it do.
     pub(crate) fn allows(&self, client: &PeerId) -> bool {
         self.inner.open || *client == self.inner.me || self.inner.allow.contains(client)

@@ -3,7 +3,7 @@
 use embermesh_crypto::statement::DeviceAdvert;
 use embermesh_proto::cyxwiz::protocol as wire;
 
-pub(super) use self::service::{mount, mount_models, mount_reservations};
+pub(super) use self::service::{mount, mount_models, mount_reservations, node::mount as node};
 use super::{code, find, tensor::Spec};
 use crate::Profile;
 

@@ -3,7 +3,7 @@
 use embermesh_crypto::statement::{DeviceAdvert, DeviceKind};
 use embermesh_proto::cyxwiz::shipped as wire;
 
-pub(super) use self::service::{mount, mount_models, mount_reservations};
+pub(super) use self::service::{mount, mount_models, mount_reservations, node::mount as node};
 use super::{code, tensor::Spec};
 use crate::Profile;
 

@@ -1,13 +1,13 @@
 //! `Daemon`: one question to one model.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use embermesh_job::lifecycle::JobState;
 use embermesh_proto::dim::daemon as wire;
 use tonic::{Request, Response, Status};
 use wire::daemon_server::Daemon as Service;
 
-use super::{config, nameless, render};
+use super::{config, nameless, node, render};
 use crate::{
     Failure,
     port::{
@@ -17,9 +17,9 @@ use crate::{
 };
 
 /// How long a job may take, where the call does not say.
-const USUAL_TIMEOUT: i32 = 300;
+pub(super) const USUAL_TIMEOUT: i32 = 300;
 /// The longest that it may say, in seconds.
-const MAX_TIMEOUT: i32 = 24 * 3600;
+pub(super) const MAX_TIMEOUT: i32 = 24 * 3600;
 
 /// Serves `dim.daemon.Daemon`. What is asked of a machine (its health, its counts) is a
 /// node's to say, and not served where many nodes stand behind one port.
@@ -36,7 +36,7 @@ impl<P> Daemon<P> {
 }
 
 /// A state as this service says it.
-const fn word(state: JobState) -> &'static str {
+pub(super) const fn word(state: JobState) -> &'static str {
     match state {
         JobState::Queued | JobState::Assigned => "queued",
         other => render::word(other),
@@ -79,15 +79,7 @@ impl<P: Users + Plans> Service for Daemon<P> {
         }
         let data = serde_json::from_str(&said.input_data_json)
             .map_err(|error| Failure::invalid(format!("input_data_json is not JSON: {error}")))?;
-        let seconds = match said.timeout {
-            0 => USUAL_TIMEOUT,
-            seconds if (1..=MAX_TIMEOUT).contains(&seconds) => seconds,
-            _ => {
-                let message = format!("timeout: give 1 to {MAX_TIMEOUT} seconds");
-                return Err(Failure::invalid(message).into());
-            }
-        };
-        let timeout = Duration::from_secs(u64::from(seconds.unsigned_abs()));
+        let timeout = node::timeout(said.timeout)?;
         let plan = config::single(&said.model_id, data, timeout)
             .map_err(|error| Failure::invalid(error.to_string()))?;
         let submission = PlanSubmission {

@@ -14,13 +14,17 @@
 //!
 //! - `config`: the configuration as a plan.
 //! - `render`: plans as this wire has them.
-//! - [`Orchestrator`], [`Daemon`], [`PatternEngine`]: the services.
+//! - [`ask`]: what data asks of a model.
+//! - [`Orchestrator`], [`Daemon`], [`PatternEngine`]: the services; [`NodeDaemon`]: that
+//!   of one node.
 
 mod config;
 mod daemon;
 mod engine;
 mod mount;
+mod node;
 mod orchestrator;
+mod question;
 mod render;
 
 #[cfg(test)]
@@ -46,4 +50,6 @@ async fn nameless<P: Users, T>(port: &P, request: &Request<T>) -> Result<Princip
 
 pub use daemon::Daemon;
 pub use engine::PatternEngine;
+pub use node::NodeDaemon;
 pub use orchestrator::Orchestrator;
+pub use question::ask;

@@ -8,10 +8,14 @@ use embermesh_proto::dim::{
     pattern_engine::pattern_engine_server::PatternEngineServer,
 };
 
-use super::{Daemon, Orchestrator, PatternEngine};
+use super::{Daemon, NodeDaemon, Orchestrator, PatternEngine};
 use crate::{
     Mount,
-    port::{plans::Plans, users::Users},
+    port::{
+        node::{asking::Asking, status::Status},
+        plans::Plans,
+        users::Users,
+    },
 };
 
 /// The largest request, in bytes: a configuration with its data.
@@ -31,5 +35,13 @@ impl Mount {
             .serve(daemon)
             .serve(engine)
             .describe(DESCRIPTORS)
+    }
+
+    /// Adds what a node serves of DIM: the daemon.
+    #[must_use]
+    pub fn dim_node<P: Asking + Status>(self, port: &Arc<P>) -> Self {
+        let daemon = DaemonServer::new(NodeDaemon::new(Arc::clone(port)))
+            .max_decoding_message_size(MAX_REQUEST);
+        self.serve(daemon).describe(DESCRIPTORS)
     }
 }

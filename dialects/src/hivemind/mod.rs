@@ -15,7 +15,7 @@
 //! - `services`, `documented`, `shipped`: the calls, in both forms.
 //! - `forms`, `codec`: requests that are read in either form.
 //! - `bulk`: large requests, a few at a time.
-//! - [`worker`]: calls a worker of the system.
+//! - [`worker`]: calls a worker of the system. `node`: a node as such a worker.
 
 mod bulk;
 mod caller;
@@ -24,6 +24,7 @@ mod codec;
 mod documented;
 mod forms;
 mod mount;
+mod node;
 mod nodes;
 mod people;
 mod program;

@@ -5,6 +5,7 @@
 //! - [`jobs`]: submit, look, watch, cancel, fetch.
 //! - [`accounts`]: balances, holds, transfers, quotes.
 //! - [`nodes`]: who could run something.
+//! - [`node`]: one node, by those who come to it themselves.
 //! - [`models`]: models that answer.
 //! - [`plans`]: jobs of several tasks.
 //! - [`agents`]: programs of foreign systems that answer for models.
@@ -19,6 +20,7 @@ pub mod agents;
 pub mod deployments;
 pub mod jobs;
 pub mod models;
+pub mod node;
 pub mod nodes;
 pub mod plans;
 pub mod registry;

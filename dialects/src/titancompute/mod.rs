@@ -7,16 +7,18 @@
 //! call says otherwise.
 //!
 //! - [`Coordinator`] serves `CoordinatorService`.
-//! - [`Agent`] serves `AgentService`.
+//! - [`Agent`] serves `AgentService`; [`NodeAgent`] what of it one node can say.
 //! - [`rest`] has the three paths over HTTP.
 
 mod agent;
 mod coordinator;
 mod mount;
+mod node;
 pub mod rest;
 
 pub use agent::Agent;
 pub use coordinator::Coordinator;
+pub use node::NodeAgent;
 
 /// What issues sessions, as clients know it.
 pub const ISSUER: &str = "titancompute-coordinator";

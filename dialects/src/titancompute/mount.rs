@@ -7,10 +7,17 @@ use embermesh_proto::titancompute::{
     coordinator_service_server::CoordinatorServiceServer,
 };
 
-use super::{Agent, Coordinator};
+use super::{Agent, Coordinator, NodeAgent};
 use crate::{
     Mount,
-    port::{agents::Agents, models::Models, nodes::Nodes, sessions::Sessions, users::Users},
+    port::{
+        agents::Agents,
+        models::Models,
+        node::{asking::Asking, status::Status},
+        nodes::Nodes,
+        sessions::Sessions,
+        users::Users,
+    },
 };
 
 /// The largest request, in bytes: a prompt and room around it.
@@ -28,5 +35,13 @@ impl Mount {
         let agent = AgentServiceServer::new(Agent::new(Arc::clone(port)))
             .max_decoding_message_size(MAX_REQUEST);
         self.serve(coordinator).serve(agent).describe(DESCRIPTORS)
+    }
+
+    /// Adds what a node serves of TitanCompute: how the agent is.
+    #[must_use]
+    pub fn titancompute_node<P: Asking + Status>(self, port: &Arc<P>) -> Self {
+        let agent = AgentServiceServer::new(NodeAgent::new(Arc::clone(port)))
+            .max_decoding_message_size(MAX_REQUEST);
+        self.serve(agent).describe(DESCRIPTORS)
     }
 }

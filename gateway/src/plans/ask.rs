@@ -9,7 +9,6 @@ use embermesh_dialects::port::{
 use embermesh_job::{
     ask::{Ask, Part, RowAnswer},
     plan::{NodeName, Value, run::Input},
-    spec::Request,
 };
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
@@ -143,33 +142,7 @@ impl Attempt {
 
 /// What a configuration's data asks of a model.
 fn asked(data: &Json) -> Result<Ask, Lost> {
-    let ask = match data {
-        Json::String(text) => Ask::Text(Box::new(Request::question(text))),
-        Json::Array(list) if list.iter().all(Json::is_number) => Ask::Rows(vec![numbers(data)?]),
-        Json::Array(list) => Ask::Rows(list.iter().map(numbers).collect::<Result<_, _>>()?),
-        Json::Object(fields) if fields.contains_key("rows") => return asked(&fields["rows"]),
-        Json::Object(_) => {
-            let request: Request = serde_json::from_value(data.clone()).map_err(|error| {
-                Lost::for_good(format!("the data is no question to a model: {error}"))
-            })?;
-            Ask::Text(Box::new(request))
-        }
-        _ => {
-            let reason = "the data is no question to a model: give a text, an object or rows";
-            return Err(Lost::for_good(reason));
-        }
-    };
-    ask.validate()
-        .map_err(|error| Lost::for_good(error.to_string()))?;
-    Ok(ask)
-}
-
-fn numbers(row: &Json) -> Result<Vec<f64>, Lost> {
-    let row = row
-        .as_array()
-        .map(|row| row.iter().map(Json::as_f64).collect());
-    row.flatten()
-        .ok_or_else(|| Lost::for_good("the data has a row that is no list of numbers"))
+    embermesh_dialects::dim::ask(data).map_err(|failure| Lost::for_good(failure.message))
 }
 
 /// What a task is asked that is fed with what others gave.

@@ -6,17 +6,20 @@
 //! - `feed`: samples that stay with a client, taken from its stream.
 //! - `infer`: resident models, asked.
 //! - `status`: what the node shows of itself.
+//! - `tasks`: tasks as calls find them, of this system and of others.
 
 mod blobs;
 mod feed;
 mod infer;
 mod keep;
 mod node;
-mod refusal;
+pub(crate) mod refusal;
 mod status;
+pub(crate) mod tasks;
 
 use std::{sync::Arc, time::Instant};
 
+use embermesh_dialects::Mount;
 use embermesh_mesh::{blob::BlobService, road::bounds::MAX_MESSAGE_BYTES};
 use embermesh_proto::v1::node_server::NodeServer;
 use tokio::sync::Semaphore;
@@ -24,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use self::node::NodeService;
-use crate::{gate::Gate, site::Site, task::Tasks};
+use crate::{foreign, gate::Gate, site::Site, task::Tasks};
 
 /// Uploads that are taken at one time.
 const MAX_UPLOADS: usize = 16;
@@ -44,6 +47,8 @@ pub(crate) struct Parts {
     pub(crate) tasks: Tasks,
     pub(crate) gate: Gate,
     pub(crate) blobs: BlobService,
+    /// Services of other systems.
+    pub(crate) beside: Mount,
     /// Ends every stream.
     pub(crate) cancel: CancellationToken,
 }
@@ -66,5 +71,10 @@ pub(crate) async fn routes(parts: Parts) -> Routes {
     .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<NodeServer<NodeService>>().await;
-    Routes::new(node).add_service(health_service)
+    for name in parts.beside.names() {
+        health
+            .set_service_status(*name, tonic_health::ServingStatus::Serving)
+            .await;
+    }
+    foreign::beside(Routes::new(node).add_service(health_service), parts.beside)
 }

@@ -11,14 +11,9 @@ use embermesh_crypto::{
     digest::Digest,
     ids::TaskIndex,
     time::UnixMillis,
-    token::{Bearer, Method, Refusal, TaskRef},
+    token::{Bearer, Method, TaskRef},
 };
-use embermesh_job::{
-    event::{EventKind, Outcome},
-    lifecycle::JobState,
-    spec::{JobSpec, Optimizer},
-    wire,
-};
+use embermesh_job::{spec::JobSpec, wire};
 use embermesh_mesh::{blob::BlobService, road::Caller};
 use embermesh_proto::v1::{self, node_server};
 use futures::{Stream, stream};
@@ -26,12 +21,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{blobs, feed, infer, keep, refusal, status};
+use super::{blobs, feed, infer, keep, refusal, status, tasks};
 use crate::{
     gate::{Gate, Passed},
     site::Site,
-    store::AttemptEnd,
-    task::{Follow, Found, Phase, StopWhy, TaskHandle, TaskOrder, Tasks, Told},
+    task::{Follow, Found, StopWhy, TaskHandle, TaskOrder, Tasks, Told},
 };
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -128,7 +122,11 @@ impl node_server::Node for NodeService {
         let request = request.map(|asked| asked.task.unwrap_or_default());
         let found = self.control(request, Method::Resume).await?;
         if let Some(handle) = &found.running {
-            let adjustment = adjustment(handle, &asked)?;
+            let asked = Adjustment {
+                learning_rate: asked.learning_rate,
+                weight_decay: asked.weight_decay,
+            };
+            let adjustment = tasks::adjustment(handle, asked)?;
             handle.tell(Told::Adjust(adjustment)).await;
         }
         self.state(&found).await
@@ -140,12 +138,7 @@ impl node_server::Node for NodeService {
     ) -> Result<Response<v1::ControlResponse>, Status> {
         let found = self.control(request, Method::Cancel).await?;
         if let Some(handle) = &found.running {
-            if !handle.ends_early() {
-                return Err(Status::failed_precondition(
-                    "this work has nothing to show before its end: cancel it instead",
-                ));
-            }
-            handle.tell(Told::Finish).await;
+            tasks::finish(handle).await?;
         }
         self.state(&found).await
     }
@@ -327,8 +320,7 @@ impl NodeService {
         self.found(&request.token, bearer, method, task).await
     }
 
-    /// The task that a token speaks of. It must be of the newest attempt here, and
-    /// of the client and the spec that that attempt was admitted with.
+    /// The task that a token speaks of.
     async fn found(
         &self,
         token: &str,
@@ -340,31 +332,7 @@ impl NodeService {
             .gate
             .pass(token, bearer, method, Some(task), None, UnixMillis::now())
             .map_err(|refused| refusal::token(&refused))?;
-        let claims = passed.assignment.claims();
-        let found = self
-            .tasks
-            .find(task, claims.epoch)
-            .await
-            .map_err(|error| refusal::store(&error))?;
-        let found = found.ok_or_else(|| {
-            Status::not_found(format!(
-                "attempt {} of job {} has not been started on this node: run it first",
-                claims.epoch, task.job
-            ))
-        })?;
-        if found.client != claims.client {
-            return Err(refusal::token(&Refusal::WrongClient));
-        }
-        if found.key.epoch > claims.epoch {
-            return Err(refusal::token(&Refusal::StaleEpoch {
-                token: claims.epoch,
-                newest: found.key.epoch,
-            }));
-        }
-        if found.spec != claims.spec {
-            return Err(refusal::token(&Refusal::WrongJob));
-        }
-        Ok(found)
+        tasks::found(&self.tasks, passed.assignment.claims()).await
     }
 
     fn stream(&self, follow: Follow) -> Result<Response<Boxed<v1::RunUpdate>>, Status> {
@@ -384,60 +352,10 @@ impl NodeService {
     }
 
     async fn state(&self, found: &Found) -> Result<Response<v1::ControlResponse>, Status> {
-        let state = match (&found.running, found.log.head().end) {
-            (Some(handle), None) if handle.phase() != Phase::Ended => handle.phase().state(),
-            (_, Some(AttemptEnd::Finished)) => self.outcome(found).await?,
-            // The attempt is over and the task is not: it waits for another.
-            _ => JobState::Queued,
-        };
+        let state = tasks::state(&self.site, found).await?;
         let state = v1::JobState::from(state).into();
         Ok(Response::new(v1::ControlResponse { state }))
     }
-
-    async fn outcome(&self, found: &Found) -> Result<JobState, Status> {
-        let task = TaskRef {
-            job: found.key.job,
-            task: found.key.task,
-        };
-        let before = found.log.head().last.saturating_sub(1);
-        let last = self.site.store.events(task, before, 1).await;
-        let last = last.map_err(|error| refusal::store(&error))?.pop();
-        Ok(match last.map(|event| event.kind) {
-            Some(EventKind::Finished { outcome, .. }) => match outcome {
-                Outcome::Succeeded => JobState::Succeeded,
-                Outcome::Failed => JobState::Failed,
-                Outcome::Cancelled => JobState::Cancelled,
-            },
-            _ => JobState::Queued,
-        })
-    }
-}
-
-/// How a running training learns.
-#[allow(clippy::result_large_err)]
-fn trains(handle: &TaskHandle) -> Result<Optimizer, Status> {
-    handle
-        .rule()
-        .ok_or_else(|| Status::failed_precondition("only a training can be adjusted"))
-}
-
-/// What is asked of a training, within the bounds that its spec has, too.
-#[allow(clippy::result_large_err)]
-fn adjustment(handle: &TaskHandle, asked: &v1::AdjustRequest) -> Result<Adjustment, Status> {
-    let rule = trains(handle)?;
-    if asked.learning_rate.is_none() && asked.weight_decay.is_none() {
-        return Err(Status::invalid_argument(
-            "nothing is to be changed: give a learning rate or a weight decay",
-        ));
-    }
-    let rate = asked.learning_rate.unwrap_or(rule.lr());
-    let decay = asked.weight_decay.unwrap_or(rule.weight_decay());
-    rule.adjusted(rate, decay)
-        .map_err(|error| Status::invalid_argument(error.to_string()))?;
-    Ok(Adjustment {
-        learning_rate: asked.learning_rate,
-        weight_decay: asked.weight_decay,
-    })
 }
 
 #[allow(clippy::result_large_err)]

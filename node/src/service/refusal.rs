@@ -16,7 +16,7 @@ pub(crate) const REFUSAL: &str = "embermesh-refusal";
 pub(crate) const NO_SLOT: &str = "embermesh-no-slot";
 
 /// A status with its stable word.
-pub(super) fn refused(code: Code, word: &'static str, message: impl Into<String>) -> Status {
+pub(crate) fn refused(code: Code, word: &'static str, message: impl Into<String>) -> Status {
     with(REFUSAL, code, word, message)
 }
 
@@ -34,7 +34,7 @@ pub(super) fn with(
     status
 }
 
-pub(super) fn token(refusal: &Refusal) -> Status {
+pub(crate) fn token(refusal: &Refusal) -> Status {
     let code = match refusal {
         Refusal::Malformed(_) => Code::InvalidArgument,
         Refusal::NotYetValid { .. } | Refusal::Expired { .. } => Code::Unauthenticated,
@@ -46,7 +46,7 @@ pub(super) fn token(refusal: &Refusal) -> Status {
     refused(code, refusal.code(), refusal.to_string())
 }
 
-pub(super) fn not_started(not: &NotStarted) -> Status {
+pub(crate) fn not_started(not: &NotStarted) -> Status {
     match not {
         NotStarted::Refused(refusal) => token(refusal),
         NotStarted::NoSlot(no_slot) => {
@@ -67,7 +67,7 @@ pub(super) fn not_started(not: &NotStarted) -> Status {
 }
 
 /// What a stranger reads when the database failed; the log says more.
-pub(super) fn store(error: &StoreError) -> Status {
+pub(crate) fn store(error: &StoreError) -> Status {
     tracing::error!(%error, "the database failed");
     match error {
         StoreError::DiskFull => Status::resource_exhausted(

@@ -88,6 +88,7 @@ pub(crate) struct Want {
 
 /// The exchange of one task. Whoever feeds it and the task share it.
 pub(crate) struct Exchange {
+    said: ClientData,
     record: u64,
     total: u32,
     state: Mutex<State>,
@@ -154,6 +155,7 @@ impl Table {
         let (hungry, seen) = watch::channel(None);
         Self {
             exchange: Arc::new(Exchange {
+                said: said.clone(),
                 record: said.record_bytes(),
                 total: said.total(),
                 state: Mutex::default(),
@@ -219,6 +221,11 @@ impl Drop for Table {
 }
 
 impl Exchange {
+    /// What the spec says of the data.
+    pub(crate) const fn said(&self) -> &ClientData {
+        &self.said
+    }
+
     /// The worker asks.
     pub(crate) fn want(&self, ask: u64, samples: Vec<u32>) -> Result<(), BadWant> {
         if samples.is_empty() || samples.iter().any(|sample| *sample >= self.total) {

@@ -6,6 +6,7 @@
 //! | `place` | where data lies: in the call, on the web, in a bucket, in a shared folder |
 //! | `format` | what bytes or a name look like |
 //! | `samples` | data of such a format, and what of it is the target |
+//! | `remote` | data that stays with the client |
 //! | `recipe` | loss, optimizer and the rest of a training |
 //! | `work` | the four types of jobs |
 //!
@@ -15,6 +16,7 @@ mod format;
 mod hyper;
 mod place;
 mod recipe;
+mod remote;
 mod samples;
 mod work;
 
@@ -39,7 +41,7 @@ pub(super) const ESCROW: &str = "cyxwiz.escrow";
 /// The weights that a training leaves.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 /// What a job is called whose caller does not call it anything.
-const UNNAMED: &str = "cyxwiz";
+pub(super) const UNNAMED: &str = "cyxwiz";
 /// Milliseconds in a second.
 const MILLIS: u64 = 1000;
 

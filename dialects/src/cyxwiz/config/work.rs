@@ -14,13 +14,47 @@ use super::{
     Config, Gathered, InvalidConfig, Kind,
     format::Format,
     hyper::{Hyper, refuse},
-    place, recipe,
+    place, recipe, remote,
     samples::{self, Data},
     wrong,
 };
 
 /// Samples a step, where nothing is said.
 const BATCH: u32 = 32;
+
+/// Where the samples of a job are.
+enum Source {
+    /// In a file.
+    File(Data),
+    /// With the client, who gives them while the job runs.
+    Client,
+}
+
+impl Source {
+    fn file(&self) -> Result<&Data, InvalidConfig> {
+        match self {
+            Self::File(data) => Ok(data),
+            Self::Client => Err(wrong(
+                "config.dataset_uri",
+                "rows that are to be prepared are in a file: send it in initial_data, or name it",
+            )),
+        }
+    }
+
+    fn dataset(
+        &self,
+        config: &Config,
+        model: &Model,
+        target: Target,
+        hyper: &mut Hyper,
+        gathered: &mut Gathered,
+    ) -> Result<Dataset, InvalidConfig> {
+        match self {
+            Self::File(data) => samples::dataset(data, target, hyper, gathered),
+            Self::Client => remote::dataset(config, model, target, hyper),
+        }
+    }
+}
 
 /// What a config asks for.
 pub(super) fn read(
@@ -30,9 +64,13 @@ pub(super) fn read(
     weights: Option<Input>,
     gathered: &mut Gathered,
 ) -> Result<Work, InvalidConfig> {
-    let data = samples::data(config, hyper, gathered)?;
+    let data = if remote::is_remote(&config.dataset_uri) {
+        Source::Client
+    } else {
+        Source::File(samples::data(config, hyper, gathered)?)
+    };
     if kind == Kind::Preprocessing {
-        return prepare(config, &data, hyper, gathered);
+        return prepare(config, data.file()?, hyper, gathered);
     }
     let (model, loss) = model(&config.model_definition, hyper)?;
     let batch = match config.batch_size {
@@ -66,13 +104,13 @@ pub(super) fn read(
         return Ok(Work::Evaluate(Evaluate {
             model: network,
             weights: Some(weights),
-            data: samples::dataset(&data, target, hyper, gathered)?,
+            data: data.dataset(config, &model, target, hyper, gathered)?,
             loss,
             split: split(hyper)?,
             batch,
         }));
     }
-    let data = samples::dataset(&data, Target::Nothing, hyper, gathered)?;
+    let data = data.dataset(config, &model, Target::Nothing, hyper, gathered)?;
     Ok(Work::Predict(Predict {
         model: network,
         weights: Some(weights),
@@ -145,7 +183,7 @@ fn train(
     config: &Config,
     model: Model,
     loss: Option<Loss>,
-    data: &Data,
+    data: &Source,
     batch: u32,
     hyper: &mut Hyper,
     gathered: &mut Gathered,
@@ -155,7 +193,7 @@ fn train(
         .filter(|passes| *passes > 0)
         .ok_or_else(|| wrong("config.epochs", "a training has 1 at least"))?;
     let target = target(&model, loss.as_ref(), hyper)?;
-    let data = samples::dataset(data, target, hyper, gathered)?;
+    let data = data.dataset(config, &model, target, hyper, gathered)?;
     let mut train = Train::new(model, data);
     train.passes = passes;
     train.batch = batch;

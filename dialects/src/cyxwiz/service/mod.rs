@@ -6,6 +6,7 @@ mod deployments;
 mod inference;
 mod jobs;
 mod models;
+pub(super) mod node;
 mod nodes;
 mod reservations;
 mod wallet;

@@ -1,0 +1,320 @@
+//! What a node serves, over a port that only remembers: in both forms of the wire, and
+//! nothing of a job read for whoever may not send one.
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use embermesh_crypto::{Digest, JobId, UnixMillis};
+use embermesh_dialects::{
+    ErrorCode, Failure, Mount, Profile,
+    port::node::{
+        Call, Line,
+        asking::{AskedCounts, AskedView, Asking, ResidentView},
+        execution::{Execution, Followed, Opened, Order, Steer, TaskView},
+    },
+};
+use embermesh_job::{
+    ask::{Ask, Part},
+    event::Artifact,
+    lifecycle::JobState,
+    spec::JobSpec,
+};
+use embermesh_proto::cyxwiz::{protocol as documented, shipped};
+use futures::stream::BoxStream;
+use tonic::{
+    Code,
+    service::Routes,
+    transport::{Channel, Server, server::TcpIncoming},
+};
+
+const WEIGHTS: &[u8] = b"0123456789";
+
+fn job() -> JobId {
+    JobId::v7(UnixMillis(1), [7; 10])
+}
+
+/// A node that remembers what it was told.
+#[derive(Default)]
+struct Fake {
+    /// What may be run.
+    spec: Mutex<Option<Digest>>,
+    started: Mutex<Vec<JobSpec>>,
+    words: Mutex<Vec<Steer>>,
+}
+
+fn unknown() -> Failure {
+    Failure::new(ErrorCode::Unauthenticated, "connect first")
+}
+
+fn weights() -> Artifact {
+    Artifact {
+        name: "model.safetensors".to_owned(),
+        digest: Digest::of(WEIGHTS),
+        size: WEIGHTS.len() as u64,
+    }
+}
+
+fn view() -> TaskView {
+    TaskView {
+        job: job(),
+        state: JobState::Paused,
+        pass: (2, 3),
+        step: (20, 30),
+        metrics: [].into(),
+        checkpoint: None,
+        artifacts: vec![weights()],
+        log: Vec::new(),
+        message: String::new(),
+    }
+}
+
+#[tonic::async_trait]
+impl Execution for Fake {
+    async fn open(&self, call: &Call) -> Result<Opened, Failure> {
+        assert_eq!(call.token.as_deref(), Some("token"));
+        Ok(Opened {
+            node: "node-1".to_owned(),
+            job: job(),
+            spec: Digest::of(b""),
+            devices: Vec::new(),
+            memory: 7,
+        })
+    }
+
+    fn allowed(&self, _: &Call) -> Result<(JobId, Digest), Failure> {
+        let spec = self.spec.lock().unwrap().ok_or_else(unknown)?;
+        Ok((job(), spec))
+    }
+
+    fn may_start(&self, _: &Call) -> Result<(), Failure> {
+        Err(unknown())
+    }
+
+    fn close(&self, _: &Line) -> usize {
+        1
+    }
+
+    async fn start(&self, _: &Call, order: Order) -> Result<TaskView, Failure> {
+        self.started.lock().unwrap().push(order.spec);
+        Ok(view())
+    }
+
+    async fn start_own(&self, _: &Call, _: &str, _: Order) -> Result<TaskView, Failure> {
+        Err(Failure::new(ErrorCode::Exhausted, "every slot is taken"))
+    }
+
+    async fn task(&self, _: &Call) -> Result<TaskView, Failure> {
+        Ok(view())
+    }
+
+    async fn follow(&self, _: &Call) -> Result<Followed, Failure> {
+        Err(unknown())
+    }
+
+    async fn steer(&self, _: &Call, word: Steer) -> Result<TaskView, Failure> {
+        self.words.lock().unwrap().push(word);
+        Ok(view())
+    }
+
+    async fn read(&self, _: &Call, _: &Artifact, range: Range<u64>) -> Result<Bytes, Failure> {
+        let end = range.end.min(WEIGHTS.len() as u64) as usize;
+        Ok(Bytes::from_static(&WEIGHTS[range.start as usize..end]))
+    }
+}
+
+#[tonic::async_trait]
+impl Asking for Fake {
+    fn residents(&self, _: &Line) -> Result<Vec<ResidentView>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn ask(
+        &self,
+        _: &Line,
+        _: &str,
+        _: Ask,
+        _: Duration,
+    ) -> Result<BoxStream<'static, Result<Part, Failure>>, Failure> {
+        Err(unknown())
+    }
+
+    async fn ask_later(
+        &self,
+        _: &Line,
+        _: &str,
+        _: &str,
+        _: Ask,
+        _: Duration,
+    ) -> Result<AskedView, Failure> {
+        Err(unknown())
+    }
+
+    fn asked(&self, _: &Line, _: &str) -> Result<AskedView, Failure> {
+        Err(unknown())
+    }
+
+    fn unask(&self, _: &Line, _: &str) -> Result<AskedView, Failure> {
+        Err(unknown())
+    }
+
+    fn clock(&self) -> UnixMillis {
+        UnixMillis(0)
+    }
+
+    fn counts(&self) -> AskedCounts {
+        AskedCounts::default()
+    }
+}
+
+/// Serves a node in one form of the wire.
+async fn serve(port: &Arc<Fake>, profile: Profile) -> Channel {
+    let routes = Mount::default()
+        .cyxwiz_node(port, profile)
+        .onto(Routes::default());
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let at = format!("http://{}", incoming.local_addr().unwrap());
+    tokio::spawn(
+        Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming(incoming),
+    );
+    Channel::from_shared(at).unwrap().connect().await.unwrap()
+}
+
+macro_rules! in_each_form {
+    ($test:ident, $wire:ident, $profile:expr, $failed:literal) => {
+        #[tokio::test]
+        async fn $test() {
+            use $wire::job_execution_service_client::JobExecutionServiceClient;
+            let port = Arc::new(Fake::default());
+            let mut node = JobExecutionServiceClient::new(serve(&port, $profile).await);
+            let connect = $wire::ConnectRequest {
+                auth_token: "token".to_owned(),
+                ..Default::default()
+            };
+            let opened = node.connect_to_node(connect).await.unwrap().into_inner();
+            assert_eq!((opened.status, opened.node_id.as_str()), (1, "node-1"));
+
+            // A config that nobody could read: who may not send one is told that alone.
+            let mut sent = $wire::SendJobRequest {
+                config: Some($wire::JobConfig {
+                    job_type: 77,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let refused = node.send_job(sent.clone()).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unauthenticated);
+            *port.spec.lock().unwrap() = Some(Digest::of(b"another"));
+            let refused = node.send_job(sent.clone()).await.unwrap().into_inner();
+            assert_eq!((refused.accepted, refused.status), (false, $failed));
+            assert!(refused.rejection_reason.contains("config.job_type"));
+
+            // The name is part of what was signed, and may have changed since.
+            sent.config = Some($wire::JobConfig {
+                job_id: "mine".to_owned(),
+                job_type: 1,
+                model_definition: r#"{"layers": [{"type": "dense", "units": 2}]}"#.to_owned(),
+                hyperparameters: [
+                    ("input_shape".to_owned(), "4".to_owned()),
+                    ("dataset_samples".to_owned(), "8".to_owned()),
+                ]
+                .into(),
+                dataset_uri: "remote://engine".to_owned(),
+                epochs: 1,
+                ..Default::default()
+            });
+            let refused = node.send_job(sent.clone()).await.unwrap().into_inner();
+            assert!(!refused.accepted && port.started.lock().unwrap().is_empty());
+            sent.job_id = job().to_string();
+            for name in ["mine".to_owned(), "cyxwiz".to_owned(), job().to_string()] {
+                let mut spec = remote();
+                spec.name.clone_from(&name);
+                *port.spec.lock().unwrap() = Some(spec.digest());
+                let taken = node.send_job(sent.clone()).await.unwrap().into_inner();
+                assert!(taken.accepted, "{name}: {taken:?}");
+                assert_eq!(port.started.lock().unwrap().pop(), Some(spec));
+            }
+
+            let paused = node.pause_training($wire::PauseTrainingRequest::default());
+            let paused = paused.await.unwrap().into_inner();
+            assert!(paused.success);
+            assert_eq!((paused.current_epoch, paused.current_batch), (2, 20));
+            let cancel = $wire::CancelTrainingRequest {
+                save_partial_model: true,
+                ..Default::default()
+            };
+            let kept = node.cancel_training(cancel).await.unwrap().into_inner();
+            assert!(kept.partial_model_saved);
+            let words = port.words.lock().unwrap().clone();
+            assert_eq!(words, [Steer::Pause, Steer::Finish]);
+
+            let mut chunks = node
+                .download_weights($wire::DownloadRequest {
+                    offset: 3,
+                    chunk_size: 4,
+                    ..Default::default()
+                })
+                .await
+                .unwrap()
+                .into_inner();
+            let mut got = Vec::new();
+            while let Some(chunk) = chunks.message().await.unwrap() {
+                assert_eq!(chunk.checksum, Digest::of(&chunk.data).to_string());
+                got.push((chunk.offset, chunk.data, chunk.is_last_chunk));
+            }
+            let piece = |text: &'static str| Bytes::from_static(text.as_bytes());
+            assert_eq!(got, [(3, piece("3456"), false), (7, piece("789"), true)]);
+
+            // What is full is an answer.
+            let start = $wire::StartNewJobRequest {
+                job_config: sent.config,
+                ..Default::default()
+            };
+            let full = node.start_new_job(start).await.unwrap().into_inner();
+            assert!(!full.accepted && full.message.contains("slot"));
+        }
+    };
+}
+
+in_each_form!(documented_form, documented, Profile::Documented, 5);
+in_each_form!(shipped_form, shipped, Profile::Shipped, 6);
+
+/// The job of the config above.
+fn remote() -> JobSpec {
+    use embermesh_job::{
+        model::forms,
+        spec::{ClientData, Dataset, Element, Limits, Missing, Requirements, Target, Train, Work},
+    };
+    let model = forms::read(r#"{"layers": [{"type": "dense", "units": 2}]}"#, Some(&[4]))
+        .unwrap()
+        .model;
+    let data = Dataset::Client(ClientData {
+        digest: Digest::of(b"remote://engine"),
+        samples: 8,
+        holdout: 0,
+        shape: vec![4],
+        element: Element::Float,
+        target: Target::Classes(2),
+        labels: Vec::new(),
+        missing: Missing::Refuse,
+        normalise: None,
+    });
+    JobSpec {
+        name: String::new(),
+        work: Work::Train(Train {
+            passes: 1,
+            batch: 32,
+            optimizer: serde_json::from_str(r#"{"adam": {}}"#).unwrap(),
+            ..Train::new(model, data)
+        }),
+        requires: Requirements::default(),
+        limits: Limits::default(),
+        attempts: 5,
+    }
+}
