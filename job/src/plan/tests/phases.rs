@@ -261,6 +261,42 @@ fn rounds_and_waits_end() {
 }
 
 #[test]
+fn a_round_that_was_lost_track_of_is_dealt_again_and_blames_nobody() {
+    let again = || proving::Input::Again {
+        reason: "started again".into(),
+    };
+    let mut proving = begun();
+    give(&mut proving, 0, 1, row(10));
+    let outputs = proving.handle(again(), NOW).unwrap();
+    let [.., free, deal] = &outputs[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(*free, proving::Output::Release(vec![node("a"), node("b")]));
+    let wants = proving::Output::Deal {
+        units: 5,
+        without: Vec::new(),
+    };
+    assert_eq!(*deal, wants);
+    assert_eq!((proving.round(), proving.past()), (2, &["started again".to_owned()][..]));
+    assert_eq!(proving.wants(), Some((5, &[][..])));
+    // While it waits for a gang it asks once more, and no round is used up.
+    assert_eq!(proving.handle(again(), NOW).unwrap(), [wants]);
+    assert_eq!(proving.round(), 2);
+    let gang = Gang::deal(&[worker("a", 3), worker("b", 2)], 5).unwrap();
+    let outputs = proving.handle(proving::Input::Gang(gang), NOW).unwrap();
+    // What the round before still says is not heard.
+    assert_eq!(tasks(&outputs), [(0, 2), (1, 2)]);
+    // It was the last round.
+    let outputs = proving.handle(again(), NOW).unwrap();
+    assert_eq!(outputs.last(), Some(&proving::Output::Ended));
+    assert!(matches!(proving.ended(), Some(Ended::Failed(_))));
+    assert_eq!(
+        proving.handle(again(), NOW).unwrap_err(),
+        proving::Refused::NoRound
+    );
+}
+
+#[test]
 fn the_owner_ends_it_at_any_time() {
     let cancel = || {
         proving::Input::Task(TaskInput::Cancel {
