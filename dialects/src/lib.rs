@@ -8,6 +8,7 @@
 //! - [`caller`]: who makes a call, as far as the call says.
 //! - [`dim`]: jobs over several nodes, in three patterns.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.
+//! - [`zisk`]: provers that dial in, and proofs in three phases.
 //!
 //! [`Mount`] puts the services together. [`Dialect`] names the systems and [`Profile`]
 //! the form of a wire; [`Failure`] is the one closed list of errors, which each dialect renders in its own style.
@@ -19,6 +20,7 @@ mod failure;
 mod mount;
 pub mod port;
 pub mod titancompute;
+pub mod zisk;
 
 pub use dialect::{Dialect, Profile};
 pub use failure::{ErrorCode, Failure};

@@ -7,6 +7,7 @@
 //! - [`nodes`]: who could run something.
 //! - [`models`]: models that answer.
 //! - [`plans`]: jobs of several tasks.
+//! - [`provers`]: provers that dial in, and proofs that gangs of them make.
 //! - [`sessions`]: permissions to ask a model once.
 
 pub mod accounts;
@@ -14,6 +15,7 @@ pub mod jobs;
 pub mod models;
 pub mod nodes;
 pub mod plans;
+pub mod provers;
 pub mod sessions;
 pub mod users;
 
