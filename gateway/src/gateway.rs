@@ -17,6 +17,7 @@ use crate::{
     keys::Keyring,
     models::Loads,
     plans::Plans,
+    provers::{Hall, ProvingSettings},
     sessions::Signer,
     store::{Store, StoreError},
     users::{UserStore, policy::Policies},
@@ -37,6 +38,8 @@ pub struct GatewayConfig {
     pub endpoint: String,
     /// The most jobs that are open at once.
     pub open_jobs: usize,
+    /// The waits of provers that dial in, and of their proofs.
+    pub proving: ProvingSettings,
 }
 
 /// Why a gateway did not start.
@@ -73,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) users: UserStore,
     pub(crate) loads: Loads,
     pub(crate) plans: Plans,
+    pub(crate) hall: Hall,
     pub(crate) signer: Signer,
     pub(crate) endpoint: String,
     pub(crate) started_at: UnixMillis,
@@ -120,6 +124,7 @@ impl Gateway {
                 users,
                 loads: Loads::default(),
                 plans: Plans::default(),
+                hall: Hall::new(config.proving),
                 signer,
                 endpoint: config.endpoint,
                 started_at: UnixMillis::now(),
@@ -129,6 +134,8 @@ impl Gateway {
         };
         gateway.go_on().await?;
         gateway.go_on_with_plans().await?;
+        gateway.go_on_with_proofs().await?;
+        gateway.sweep_provers();
         Ok(gateway)
     }
 

@@ -12,6 +12,7 @@
 //! - `clients`: one connection for each of them.
 //! - `jobs`: their jobs, followed by the gateway until they end.
 //! - `plans`: jobs of several tasks, driven until they end.
+//! - `provers`: provers that dial in, and the proofs that gangs of them make.
 //! - `nodes`, `models`: what can be had in the mesh.
 //! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
 //! - `serve`: the services, ready to be served beside an index.
@@ -28,6 +29,7 @@ mod keys;
 mod models;
 mod nodes;
 mod plans;
+mod provers;
 mod serve;
 mod sessions;
 mod store;
@@ -35,5 +37,6 @@ pub mod users;
 mod who;
 
 pub use gateway::{Gateway, GatewayConfig, GatewayError};
+pub use provers::ProvingSettings;
 pub use serve::Services;
 pub use store::StoreError;

@@ -29,7 +29,8 @@ impl Gateway {
         let mount = dialects.iter().fold(mount, |mount, dialect| match dialect {
             Dialect::TitanCompute => mount.titancompute(&port),
             Dialect::Dim => mount.dim(&port),
-            Dialect::CyxWiz | Dialect::HiveMind | Dialect::Zisk => mount,
+            Dialect::Zisk => mount.zisk(&port),
+            Dialect::CyxWiz | Dialect::HiveMind => mount,
         });
         Services {
             names: mount.names().to_vec(),

@@ -10,7 +10,7 @@ use embermesh_dialects::{
         jobs::{JobFilter, JobUpdate, Jobs as _, Submission},
     },
 };
-use embermesh_gateway::{Gateway, GatewayConfig};
+use embermesh_gateway::{Gateway, GatewayConfig, ProvingSettings};
 use embermesh_job::{
     file::{Format, JobFile},
     lifecycle::JobState,
@@ -66,6 +66,7 @@ impl Running {
             policies: BTreeMap::default(),
             endpoint: address,
             open_jobs: 10,
+            proving: ProvingSettings::default(),
         };
         let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
         Self { gateway, cancel }

@@ -88,7 +88,10 @@ fn asked(said: wire::LaunchProofRequest) -> Result<ProofRequest, Failure> {
         let message = "input_path: say where provers find the input";
         return Err(Failure::invalid(message));
     }
-    for (name, text) in [("block_id", &said.block_id), ("input_path", &said.input_path)] {
+    for (name, text) in [
+        ("block_id", &said.block_id),
+        ("input_path", &said.input_path),
+    ] {
         if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
             let message =
                 format!("{name}: give {MAX_TEXT} bytes at most, without control characters");
@@ -240,7 +243,10 @@ impl<P: Users + Provers + Proofs + Sessions> Service for Coordinator<P> {
         request: Request<wire::JobCancelRequest>,
     ) -> Result<Response<wire::JobStatusResponse>, Status> {
         let who = self.who(&request).await?;
-        let cancelled = self.port.cancel_proof(&who, &request.get_ref().job_id).await;
+        let cancelled = self
+            .port
+            .cancel_proof(&who, &request.get_ref().job_id)
+            .await;
         Ok(status(cancelled, false))
     }
 

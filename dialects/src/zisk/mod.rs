@@ -15,5 +15,4 @@ mod parse;
 mod render;
 mod stream;
 
-
 pub use coordinator::Coordinator;

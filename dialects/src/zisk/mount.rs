@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use embermesh_proto::zisk::{
-    DESCRIPTORS, zisk_distributed_api_server::ZiskDistributedApiServer,
-};
+use embermesh_proto::zisk::{DESCRIPTORS, zisk_distributed_api_server::ZiskDistributedApiServer};
 
 use super::Coordinator;
 use crate::{

@@ -277,7 +277,10 @@ fn a_round_that_was_lost_track_of_is_dealt_again_and_blames_nobody() {
         without: Vec::new(),
     };
     assert_eq!(*deal, wants);
-    assert_eq!((proving.round(), proving.past()), (2, &["started again".to_owned()][..]));
+    assert_eq!(
+        (proving.round(), proving.past()),
+        (2, &["started again".to_owned()][..])
+    );
     assert_eq!(proving.wants(), Some((5, &[][..])));
     // While it waits for a gang it asks once more, and no round is used up.
     assert_eq!(proving.handle(again(), NOW).unwrap(), [wants]);
