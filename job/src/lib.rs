@@ -12,6 +12,7 @@
 //! - [`lifecycle`]: how a job's state changes; attempts, leases, epochs.
 //! - [`place`]: which node a job goes to, and why not to the others.
 //! - [`plan`]: tasks in a graph with leases, and what becomes of their results.
+//! - [`proof`]: proofs that a program was executed, step by step.
 //! - [`ledger`]: accounts, holds and transfers in millionths of a unit.
 //! - [`address`], [`assignment`], [`order`]: where peers are, and the permission
 //!   to run; what an index and a node say to each other of a task.
@@ -29,6 +30,7 @@ pub mod order;
 pub mod place;
 pub mod plan;
 pub mod program;
+pub mod proof;
 
 pub mod spec;
 pub mod units;

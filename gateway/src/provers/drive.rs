@@ -130,12 +130,16 @@ impl Driver {
         let mut free = self.gateway.inner.hall.free.subscribe();
         self.perform(outputs);
         loop {
+            // An end is shown when it is written down, and not before.
+            if self.proving.ended().is_none() {
+                shown.send_replace(self.shown());
+            }
             if self.changed {
                 self.write().await;
                 self.changed = false;
             }
-            shown.send_replace(self.shown());
             if self.proving.ended().is_some() {
+                shown.send_replace(self.shown());
                 return;
             }
             let wake = self.proving.wake_at().unwrap_or(UnixMillis(u64::MAX));

@@ -111,7 +111,10 @@ fn what_is_told_to_one_that_is_away_waits_for_it_and_the_stay_before_has_no_say(
     roster.cut(&id("p"), before.stay, after(6));
     assert!(roster.leave(&id("p"), before.stay).is_none());
     let views = roster.views();
-    assert_eq!((views[0].here, views[0].busy), (true, Some(Phase::Contribute)));
+    assert_eq!(
+        (views[0].here, views[0].busy),
+        (true, Some(Phase::Contribute))
+    );
     roster.release(&[id("p")], "job_2");
     assert!(roster.views()[0].busy.is_some());
     roster.release(&[id("p")], "job_1");

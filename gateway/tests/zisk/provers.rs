@@ -8,7 +8,9 @@ use embermesh_proto::zisk::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request};
 
-use crate::support::{Coordinator, Duration, Prover, reconnect, register, request, settings};
+use crate::support::{
+    Coordinator, Duration, Prover, reconnect, register, request, result, settings,
+};
 
 #[tokio::test]
 async fn an_id_is_one_provers_as_long_as_it_is_there() {
@@ -51,23 +53,18 @@ async fn within_its_grace_a_prover_comes_back_to_its_work() {
     let mut first = coordinator.prover("p0", 2).await;
     let mut second = coordinator.prover("p1", 2).await;
     let id = coordinator.launch(4).await;
-    first.work().await;
-    let Prover { say, told, .. } = first;
+    let task = first.task().await;
     // Both halves at once, as a broken connection does.
-    drop((told, say));
-    loop {
-        let provers = coordinator.provers(false).await;
-        if provers[0].state == "Disconnected" {
-            break;
-        }
+    drop(first);
+    while coordinator.provers(false).await[0].state != "Disconnected" {
         tokio::task::yield_now().await;
     }
     second.work().await;
-    second.work().await;
-    // What it was told meanwhile waits for it.
     let mut first = coordinator.prover_again("p0", 2, &id).await;
-    let task = first.work().await;
-    assert_eq!(task.job_id, id);
+    first.answer(&task, Some(result(&task))).await;
+    assert_eq!(second.work().await.job_id, id);
+    coordinator.state(&id, "Running (Prove)").await;
+    first.work().await;
     second.aggregate(2).await;
     let job = coordinator.state(&id, "Completed").await;
     assert_eq!((job.assigned_provers.len(), &*job.message), (2, ""));
@@ -234,10 +231,8 @@ async fn failures_of_a_verb_are_in_its_answer() {
     };
     say.send(hello).await.unwrap();
     told.message().await.unwrap().unwrap();
-    let list = coordinator
-        .client()
-        .await
-        .workers_list(ProversListRequest::default());
-    assert!(list.await.is_ok());
+    let mut client = coordinator.client().await;
+    let list = client.workers_list(ProversListRequest::default()).await;
+    assert!(list.is_ok());
     assert_eq!(coordinator.provers(true).await[0].prover_id, "w0");
 }

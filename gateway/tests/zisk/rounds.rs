@@ -36,7 +36,7 @@ async fn three_provers_make_a_proof_with_a_barrier_between_the_phases() {
     for prover in [&mut first, &mut second, &mut third] {
         tasks.push(prover.task().await);
     }
-    let mut units = Vec::new();
+    let mut units: Vec<u32> = Vec::new();
     for (rank, task) in (0..).zip(&tasks) {
         assert_eq!(task.job_id, id);
         let Some(Params::ContributionParams(params)) = &task.params else {
@@ -178,11 +178,9 @@ async fn two_proofs_side_by_side_share_nobody() {
     assert_eq!(third.unwrap_err(), "PROVER_UNAVAILABLE");
     assert_eq!(coordinator.job(&jobs[0]).await.assigned_provers, ["a", "b"]);
     assert_eq!(coordinator.job(&jobs[1]).await.assigned_provers, ["c", "d"]);
-    let status = coordinator
-        .client()
-        .await
-        .system_status(SystemStatusRequest {});
-    let status = match status.await.unwrap().into_inner().result.unwrap() {
+    let mut client = coordinator.client().await;
+    let status = client.system_status(SystemStatusRequest {}).await;
+    let status = match status.unwrap().into_inner().result.unwrap() {
         system_status_response::Result::Status(status) => status,
         system_status_response::Result::Error(error) => panic!("{error:?}"),
     };
@@ -319,16 +317,10 @@ async fn a_restart_goes_on_with_the_provers_that_come_back() {
     coordinator.state(&done, "Completed").await;
     let open = coordinator.launch(2).await;
     only.work().await;
-    let info = coordinator.client().await.status_info(StatusInfoRequest {});
-    assert_eq!(
-        info.await
-            .unwrap()
-            .into_inner()
-            .metrics
-            .unwrap()
-            .active_connections,
-        1
-    );
+    let mut client = coordinator.client().await;
+    let info = client.status_info(StatusInfoRequest {}).await.unwrap();
+    let here = info.into_inner().metrics.unwrap().active_connections;
+    assert_eq!(here, 1);
 
     let coordinator = coordinator.restart(settings()).await;
     let job = coordinator.job(&open).await;

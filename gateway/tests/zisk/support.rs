@@ -106,7 +106,8 @@ impl Coordinator {
     pub(crate) async fn restart(self, settings: ProvingSettings) -> Self {
         self.cancel.cancel();
         self.gateway.stopped().await;
-        self.serving.abort();
+        // Streams and connections end with the gateway.
+        timeout(PATIENCE, self.serving).await.unwrap().unwrap();
         drop(self.gateway);
         let policy = Policy {
             belief: Belief::Legacy,

@@ -214,10 +214,11 @@ fn a_dead_aggregator_hands_on() {
     assert_eq!((at, *epoch), (&node("b"), Epoch(2)));
     // An empty proof is none, and there is nobody left.
     let outputs = give(&mut proving, 4, 2, Vec::new());
-    assert!(
-        matches!(outputs.last(), Some(proving::Output::Deal { .. })),
-        "{outputs:?}"
-    );
+    // The next round has neither of them.
+    let Some(proving::Output::Deal { without, .. }) = outputs.last() else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(*without, [node("a"), node("b")]);
 }
 
 #[test]
