@@ -37,6 +37,6 @@ pub mod users;
 mod who;
 
 pub use gateway::{Gateway, GatewayConfig, GatewayError};
-pub use provers::ProvingSettings;
+pub use provers::{InvalidSettings, ProvingSettings};
 pub use serve::Services;
 pub use store::StoreError;

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc, watch};
 
 use roster::Roster;
-pub use settings::ProvingSettings;
+pub use settings::{InvalidSettings, ProvingSettings};
 
 /// Words of provers and owners that wait for a proof.
 const SAID: usize = 256;

@@ -39,12 +39,26 @@ impl Default for ProvingSettings {
     }
 }
 
+/// A setting under which no proof can be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSettings {
+    /// A wait that is none, or has no end.
+    #[error("{0} is not from 1 ms to 30 days")]
+    Span(&'static str),
+    /// Every prover would be gone before it was asked twice.
+    #[error("silence is not longer than heartbeat")]
+    Silence,
+    /// No round, or too many.
+    #[error("rounds is not from 1 to {MAX_ROUNDS}")]
+    Rounds,
+}
+
 impl ProvingSettings {
     /// The same, if proofs can be made under them.
     ///
     /// # Errors
-    /// A sentence that names the setting which is out of its bounds.
-    pub fn checked(self) -> Result<Self, String> {
+    /// [`InvalidSettings`], which names the one that is out of its bounds.
+    pub fn checked(self) -> Result<Self, InvalidSettings> {
         let spans = [
             ("heartbeat", self.heartbeat),
             ("deal_wait", self.deal_wait),
@@ -53,14 +67,14 @@ impl ProvingSettings {
         ];
         for (name, span) in spans {
             if span.is_zero() || span > MAX_TIMEOUT {
-                return Err(format!("{name} is not from 1 s to 30 days"));
+                return Err(InvalidSettings::Span(name));
             }
         }
         if self.silence <= self.heartbeat {
-            return Err("silence is not longer than heartbeat".to_owned());
+            return Err(InvalidSettings::Silence);
         }
         if !(1..=MAX_ROUNDS).contains(&self.rounds) {
-            return Err(format!("rounds is not from 1 to {MAX_ROUNDS}"));
+            return Err(InvalidSettings::Rounds);
         }
         Ok(self)
     }

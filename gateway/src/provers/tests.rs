@@ -122,6 +122,26 @@ fn what_is_told_to_one_that_is_away_waits_for_it_and_the_stay_before_has_no_say(
 }
 
 #[test]
+fn settings_have_bounds() {
+    let usual = ProvingSettings::default();
+    usual.checked().unwrap();
+    for wrong in [
+        ProvingSettings {
+            silence: usual.heartbeat,
+            ..usual
+        },
+        ProvingSettings { rounds: 0, ..usual },
+        ProvingSettings { rounds: 9, ..usual },
+        ProvingSettings {
+            phase: Duration::ZERO,
+            ..usual
+        },
+    ] {
+        assert!(wrong.checked().is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn places_and_orders_have_an_end() {
     let (said, _heard) = mpsc::channel::<Said>(4);
     let mut roster = roster();

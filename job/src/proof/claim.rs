@@ -217,8 +217,8 @@ impl<'a> Subject<'a> {
 
     /// The step that gives a tensor, and as which of its results.
     pub(super) fn maker(&self, value: Value) -> Option<(usize, usize)> {
-        let steps = self.program.steps.iter().enumerate();
-        steps.into_iter().find_map(|(place, step)| {
+        let mut steps = self.program.steps.iter().enumerate();
+        steps.find_map(|(place, step)| {
             let at = step.gives.iter().position(|give| *give == value)?;
             Some((place, at))
         })
