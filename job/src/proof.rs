@@ -16,7 +16,7 @@
 //! - [`form`]: the one form of a proof, as bytes and as text.
 //!
 //! Steps are those of programs without gradients, whose steps stand by themselves.
-//! Nothing here executes anything: that is `compute`'s.
+//! Nothing here executes anything: [`Checked::again`] is what is left to execute.
 
 pub mod challenge;
 pub mod claim;

@@ -22,4 +22,3 @@ mod steering;
 mod support;
 mod survival;
 mod titancompute;
-mod zisk;
