@@ -4,13 +4,14 @@ use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use embermesh_client::IndexTarget;
 use embermesh_dialects::{Dialect, Profile};
 use embermesh_gateway::{
-    Gateway, GatewayConfig,
+    Gateway, GatewayConfig, ProvingSettings,
     users::policy::{Belief, Network, Policies, Policy},
 };
 use embermesh_index_server::{Beside, BoundIndex, IndexConfig};
@@ -40,6 +41,8 @@ pub(crate) struct GatewaySection {
     listeners: Vec<ListenerSection>,
     /// The most jobs of foreign clients that are open at once.
     open_jobs: usize,
+    /// The waits of provers that dial in, and of their proofs.
+    proving: ProvingSection,
     /// What the models of one owner may have together, in the registry.
     model_quota: Bytes,
     /// What an hour of a foreign worker costs whoever has it work.
@@ -60,6 +63,58 @@ pub(crate) struct ListenerSection {
     dialects: Vec<Dialect>,
 }
 
+/// The waits of provers and proofs, in seconds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ProvingSection {
+    /// How often a prover is asked whether it is there.
+    heartbeat_s: u64,
+    /// How long a prover may say nothing before it counts as gone.
+    silence_s: u64,
+    /// How long the work of a prover whose connection broke waits for it to come back.
+    grace_s: u64,
+    /// How long a round after the first waits until there are provers for it.
+    deal_wait_s: u64,
+    /// How long a prover may take for each phase.
+    phase_s: u64,
+    /// How long a round may take.
+    round_s: u64,
+    /// How many rounds a proof may take.
+    rounds: u32,
+}
+
+impl Default for ProvingSection {
+    fn default() -> Self {
+        let usual = ProvingSettings::default();
+        Self {
+            heartbeat_s: usual.heartbeat.as_secs(),
+            silence_s: usual.silence.as_secs(),
+            grace_s: usual.grace.as_secs(),
+            deal_wait_s: usual.deal_wait.as_secs(),
+            phase_s: usual.phase.as_secs(),
+            round_s: usual.round.as_secs(),
+            rounds: usual.rounds,
+        }
+    }
+}
+
+impl ProvingSection {
+    fn settings(&self) -> anyhow::Result<ProvingSettings> {
+        let settings = ProvingSettings {
+            heartbeat: Duration::from_secs(self.heartbeat_s),
+            silence: Duration::from_secs(self.silence_s),
+            grace: Duration::from_secs(self.grace_s),
+            deal_wait: Duration::from_secs(self.deal_wait_s),
+            phase: Duration::from_secs(self.phase_s),
+            round: Duration::from_secs(self.round_s),
+            rounds: self.rounds,
+        };
+        let checked = settings.checked();
+        let checked = checked.map_err(|error| WrongInput(format!("gateway.proving: {error}")));
+        Ok(checked?)
+    }
+}
+
 impl Default for GatewaySection {
     fn default() -> Self {
         Self {
@@ -68,6 +123,7 @@ impl Default for GatewaySection {
                 Dialect::Dim,
                 Dialect::CyxWiz,
                 Dialect::HiveMind,
+                Dialect::Zisk,
             ],
             profile: Profile::default(),
             legacy: Vec::new(),
@@ -77,6 +133,7 @@ impl Default for GatewaySection {
             open_jobs: 10_000,
             worker_price: MicroUnits(0),
             model_quota: Bytes(64 << 30),
+            proving: ProvingSection::default(),
         }
     }
 }
@@ -173,6 +230,7 @@ pub(crate) async fn start(
             open_jobs: section.open_jobs,
             worker_price: section.worker_price,
             model_quota: section.model_quota.0,
+            proving: section.proving.settings()?,
         },
         bound.cancel().clone(),
     )

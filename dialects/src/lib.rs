@@ -10,6 +10,7 @@
 //! - [`dim`]: jobs over several nodes, in three patterns.
 //! - [`hivemind`]: programs in archives, run for their output and their files.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.
+//! - [`zisk`]: provers that dial in, and proofs in three phases.
 //!
 //! [`Mount`] puts the services together. [`Dialect`] names the systems and [`Profile`]
 //! the form of a wire; [`Failure`] is the one closed list of errors, which each dialect renders in its own style.
@@ -24,6 +25,7 @@ mod mount;
 pub mod network;
 pub mod port;
 pub mod titancompute;
+pub mod zisk;
 
 pub use dialect::{Dialect, Profile};
 pub use failure::{ErrorCode, Failure};

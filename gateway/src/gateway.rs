@@ -22,6 +22,7 @@ use crate::{
     keys::Keyring,
     models::Loads,
     plans::Plans,
+    provers::{Hall, ProvingSettings},
     registry::Models,
     sessions::Signer,
     store::{Store, StoreError},
@@ -48,6 +49,8 @@ pub struct GatewayConfig {
     pub worker_price: MicroUnits,
     /// The bytes that the models of one owner may have together, in the registry.
     pub model_quota: u64,
+    /// The waits of provers that dial in, and of their proofs.
+    pub proving: ProvingSettings,
 }
 
 /// Why a gateway did not start.
@@ -106,6 +109,7 @@ pub(crate) struct Inner {
     pub(crate) loads: Loads,
     pub(crate) plans: Plans,
     pub(crate) desk: Desk,
+    pub(crate) hall: Hall,
     pub(crate) signer: Signer,
     pub(crate) agents: agents::Table,
     pub(crate) endpoint: String,
@@ -153,6 +157,7 @@ impl Gateway {
                 loads: Loads::default(),
                 plans: Plans::default(),
                 desk: Desk::new(config.worker_price),
+                hall: Hall::new(config.proving),
                 signer,
                 agents,
                 endpoint: config.endpoint,
@@ -164,6 +169,8 @@ impl Gateway {
         gateway.go_on().await?;
         gateway.drive_workers();
         gateway.go_on_with_plans().await?;
+        gateway.go_on_with_proofs().await?;
+        gateway.sweep_provers();
         Ok(gateway)
     }
 

@@ -14,6 +14,7 @@
 //! - `plans`: jobs of several tasks, driven until they end.
 //! - `workers`: programs of foreign systems that take tasks.
 //! - `accounts`: their accounts in the index's ledger.
+//! - `provers`: provers that dial in, and the proofs that gangs of them make.
 //! - `nodes`, `models`: what can be had in the mesh.
 //! - `registry`: models that they keep here; `deployments`: models that they put into
 //!   the memory of a node.
@@ -38,6 +39,7 @@ mod models;
 mod nodes;
 mod pass;
 mod plans;
+mod provers;
 mod registry;
 mod reservations;
 mod serve;
@@ -49,5 +51,6 @@ mod workers;
 
 pub use gateway::{Gateway, GatewayConfig, GatewayError};
 pub use pass::{NoPass, Pass};
+pub use provers::{InvalidSettings, ProvingSettings};
 pub use serve::{NotServed, Services};
 pub use store::StoreError;

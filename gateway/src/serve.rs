@@ -90,7 +90,7 @@ impl Gateway {
                 .cyxwiz_models(&port, profile)
                 .cyxwiz_reservations(&port, profile),
             Dialect::HiveMind => mount.hivemind(&port, profile),
-            Dialect::Zisk => mount,
+            Dialect::Zisk => mount.zisk(&port),
         });
         Services {
             names: mount.names().to_vec(),

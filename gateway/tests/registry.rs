@@ -36,6 +36,7 @@ impl Running {
             open_jobs: 10,
             model_quota: QUOTA,
             worker_price: embermesh_job::units::MicroUnits(0),
+            proving: embermesh_gateway::ProvingSettings::default(),
         };
         let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
         Self { gateway, cancel }

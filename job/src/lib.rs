@@ -12,6 +12,7 @@
 //! - [`lifecycle`]: how a job's state changes; attempts, leases, epochs.
 //! - [`place`]: which node a job goes to, and why not to the others.
 //! - [`plan`]: tasks in a graph with leases, and what becomes of their results.
+//! - [`proof`]: proofs that a program was executed, step by step.
 //! - [`ledger`]: accounts, holds and transfers in millionths of a unit.
 //! - [`price`]: what time on a node costs. [`bill`]: what a job costs its owner.
 //! - [`reservation`]: nodes taken for a time.
@@ -33,6 +34,7 @@ pub mod place;
 pub mod plan;
 pub mod price;
 pub mod program;
+pub mod proof;
 pub mod reservation;
 pub mod spec;
 pub mod units;

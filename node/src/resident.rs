@@ -223,11 +223,6 @@ impl Residents {
             .collect()
     }
 
-    /// All of them, for the node's owner.
-    pub(crate) fn all(&self) -> Vec<ResidentModel> {
-        self.models().values().map(|model| model.shown()).collect()
-    }
-
     /// What an advert says of those that are loaded, the oldest first.
     pub(crate) fn adverts(&self) -> Vec<ModelAdvert> {
         let mut loaded: Vec<Arc<Resident>> = self

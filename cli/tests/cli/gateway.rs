@@ -10,7 +10,7 @@ use embermesh_dialects::{
         jobs::{JobFilter, JobUpdate, Jobs as _, Submission},
     },
 };
-use embermesh_gateway::{Gateway, GatewayConfig};
+use embermesh_gateway::{Gateway, GatewayConfig, ProvingSettings};
 use embermesh_job::{
     file::{Format, JobFile},
     lifecycle::JobState,
@@ -69,6 +69,7 @@ impl Running {
             open_jobs: 10,
             worker_price: MicroUnits(0),
             model_quota: 1 << 30,
+            proving: ProvingSettings::default(),
         };
         let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
         Self { gateway, cancel }

@@ -9,6 +9,7 @@
 //! - [`models`]: models that answer.
 //! - [`plans`]: jobs of several tasks.
 //! - [`agents`]: programs of foreign systems that answer for models.
+//! - [`provers`]: provers that dial in, and proofs that gangs of them make.
 //! - [`sessions`]: permissions to ask a model once.
 //! - [`workers`]: programs of foreign systems that take tasks.
 //! - [`registry`]: models that are kept, with their bytes.
@@ -23,6 +24,7 @@ pub mod models;
 pub mod node;
 pub mod nodes;
 pub mod plans;
+pub mod provers;
 pub mod registry;
 pub mod reservations;
 pub mod sessions;

@@ -55,6 +55,12 @@ pub enum Input {
     },
     /// Something of a task, a worker, the owner, or time.
     Task(TaskInput),
+    /// Whoever drives it has lost track of the round: it is dealt again, and nobody is
+    /// to blame.
+    Again {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What has to be done.
@@ -183,6 +189,15 @@ impl Proving {
         }
     }
 
+    /// What the gang that is asked for must be like: its units, and who must not be in it.
+    #[must_use]
+    pub fn wants(&self) -> Option<(u32, &[NodeName])> {
+        match &self.stage {
+            Stage::Dealing { .. } => Some((self.terms.units, &self.without)),
+            _ => None,
+        }
+    }
+
     /// The phase that runs.
     #[must_use]
     pub fn phase(&self) -> Option<Phase> {
@@ -238,6 +253,11 @@ impl Proving {
                 return Err(Refused::NoRound);
             }
             (Input::Task(input), Stage::Running { .. }) => self.pass(input, now, &mut outputs)?,
+            (Input::Again { .. }, Stage::Dealing { .. }) => self.ask(now, &mut outputs),
+            (Input::Again { reason }, Stage::Running { .. }) => {
+                self.again(reason, now, &mut outputs)?;
+            }
+            (Input::Again { .. }, Stage::Ended(_)) => return Err(Refused::NoRound),
         }
         Ok(outputs)
     }
@@ -245,6 +265,11 @@ impl Proving {
     /// Asks for a gang.
     fn deal(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
         self.round += 1;
+        self.ask(now, outputs);
+    }
+
+    /// Asks for a gang of the round that there is.
+    fn ask(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
         self.stage = Stage::Dealing {
             until: now.saturating_add(self.terms.deal_wait),
         };
@@ -346,6 +371,34 @@ impl Proving {
                 _ => Failure::NoGang { reason },
             };
             self.end(Ended::Failed(failure), outputs);
+        }
+        Ok(())
+    }
+
+    /// Ends the round that runs without a culprit.
+    fn again(
+        &mut self,
+        reason: String,
+        now: UnixMillis,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Refused> {
+        let Stage::Running { gang, run } = &mut self.stage else {
+            return Err(Refused::NoRound);
+        };
+        let done = run.handle(TaskInput::Cancel { reason }, now)?;
+        let tasks = done.into_iter().filter(|task| *task != TaskOutput::Ended);
+        outputs.extend(tasks.map(Output::Task));
+        let reason = match run.ended() {
+            Some(Ended::Cancelled { reason }) => reason.clone(),
+            _ => String::new(),
+        };
+        self.newest = run.newest_epoch();
+        outputs.push(Output::Release(names(gang)));
+        self.past.push(reason.clone());
+        if self.round < self.terms.rounds {
+            self.deal(now, outputs);
+        } else {
+            self.end(Ended::Failed(Failure::NoGang { reason }), outputs);
         }
         Ok(())
     }

@@ -153,9 +153,10 @@ pub(super) fn culprits(run: &Run<Part>, failure: &Failure) -> Vec<NodeName> {
             // Out of time: whoever still worked.
             _ => finding.state == "failed",
         })
-        .filter_map(|(task, _)| match &task.wish {
-            Wish::Only(node) => Some(node.clone()),
-            _ => None,
+        .flat_map(|(task, finding)| match &task.wish {
+            Wish::Only(node) => vec![node.clone()],
+            // Each that aggregated and could not.
+            _ => run.failed_on(finding.task).to_vec(),
         })
         .collect()
 }

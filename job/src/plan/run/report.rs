@@ -121,6 +121,13 @@ impl<T> Run<T> {
             })
     }
 
+    /// The nodes on which attempts of a task failed.
+    #[must_use]
+    pub fn failed_on(&self, task: TaskIndex) -> &[NodeName] {
+        let place = usize::try_from(task.0).unwrap_or(usize::MAX);
+        self.slots.get(place).map_or(&[], |slot| &slot.failed_on)
+    }
+
     /// What a task reads, by the name of the task that gave it, in the order in
     /// which the plan says it; nothing for one whose time has not come.
     #[must_use]

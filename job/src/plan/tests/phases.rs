@@ -214,10 +214,11 @@ fn a_dead_aggregator_hands_on() {
     assert_eq!((at, *epoch), (&node("b"), Epoch(2)));
     // An empty proof is none, and there is nobody left.
     let outputs = give(&mut proving, 4, 2, Vec::new());
-    assert!(
-        matches!(outputs.last(), Some(proving::Output::Deal { .. })),
-        "{outputs:?}"
-    );
+    // The next round has neither of them.
+    let Some(proving::Output::Deal { without, .. }) = outputs.last() else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(*without, [node("a"), node("b")]);
 }
 
 #[test]
@@ -258,6 +259,45 @@ fn rounds_and_waits_end() {
     let gang = Gang::deal(&[worker("c", 9)], 5).unwrap();
     let refused = proving.handle(proving::Input::Gang(gang), NOW).unwrap_err();
     assert_eq!(refused, proving::Refused::NotDealing);
+}
+
+#[test]
+fn a_round_that_was_lost_track_of_is_dealt_again_and_blames_nobody() {
+    let again = || proving::Input::Again {
+        reason: "started again".into(),
+    };
+    let mut proving = begun();
+    give(&mut proving, 0, 1, row(10));
+    let outputs = proving.handle(again(), NOW).unwrap();
+    let [.., free, deal] = &outputs[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(*free, proving::Output::Release(vec![node("a"), node("b")]));
+    let wants = proving::Output::Deal {
+        units: 5,
+        without: Vec::new(),
+    };
+    assert_eq!(*deal, wants);
+    assert_eq!(
+        (proving.round(), proving.past()),
+        (2, &["started again".to_owned()][..])
+    );
+    assert_eq!(proving.wants(), Some((5, &[][..])));
+    // While it waits for a gang it asks once more, and no round is used up.
+    assert_eq!(proving.handle(again(), NOW).unwrap(), [wants]);
+    assert_eq!(proving.round(), 2);
+    let gang = Gang::deal(&[worker("a", 3), worker("b", 2)], 5).unwrap();
+    let outputs = proving.handle(proving::Input::Gang(gang), NOW).unwrap();
+    // What the round before still says is not heard.
+    assert_eq!(tasks(&outputs), [(0, 2), (1, 2)]);
+    // It was the last round.
+    let outputs = proving.handle(again(), NOW).unwrap();
+    assert_eq!(outputs.last(), Some(&proving::Output::Ended));
+    assert!(matches!(proving.ended(), Some(Ended::Failed(_))));
+    assert_eq!(
+        proving.handle(again(), NOW).unwrap_err(),
+        proving::Refused::NoRound
+    );
 }
 
 #[test]
