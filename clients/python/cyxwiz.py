@@ -10,13 +10,14 @@ import client
 common, job_pb2, job_pb2_grpc = client.generate(
     "cyxwiz", "common_pb2", "job_pb2", "job_pb2_grpc"
 )
-MODEL = '{"layers": [{"type": "dense", "units": 16}, {"type": "relu"}, {"type": "dense", "units": %d}]}'
-LONG = 100_000
+MODEL = '{"type": "mlp", "input_size": 4, "hidden_layers": [16], "output_size": 3}'
+# Passes over the data that take many minutes.
+LONG = 1_000_000
 
 
 def main():
     asked = client.arguments(
-        __doc__, data="", classes=3, epochs=20, token="", wallet="wallet-1"
+        __doc__, data="", model=MODEL, hyper=[], epochs=20, token="", wallet=""
     )
     metadata = client.bearer(asked.token)
 
@@ -24,7 +25,10 @@ def main():
         request = job_pb2.SubmitJobRequest()
         request.config.job_type = job_pb2.JOB_TYPE_TRAINING
         request.config.dataset_uri = "file:///saved-inline"
-        request.config.model_definition = MODEL % asked.classes
+        request.config.model_definition = asked.model
+        for pair in asked.hyper:
+            name, _, value = pair.partition("=")
+            request.config.hyperparameters[name] = value
         request.config.epochs = epochs
         request.config.batch_size = 16
         request.config.required_device = common.DEVICE_CPU

@@ -2,6 +2,7 @@
 and fetches its result and its logs."""
 
 import io
+import pathlib
 import zipfile
 
 import grpc
@@ -33,8 +34,10 @@ def succeeded(what, response):
 
 def main():
     asked = client.arguments(
-        __doc__, user="testuser", password="password123", task="task-001"
+        __doc__, user="testuser", password="password123", task="task-001", save=""
     )
+    if asked.save:
+        pathlib.Path(asked.save).write_bytes(task())
     with grpc.insecure_channel(asked.address) as channel:
         users = stubs.UserServiceStub(channel)
         master = stubs.MasterNodeServiceStub(channel)

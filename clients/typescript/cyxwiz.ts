@@ -5,21 +5,25 @@ import { readFileSync } from 'node:fs';
 import { bearer, call, connect, given, load, run, stream, until } from './client';
 
 const { cyxwiz } = load('cyxwiz', 'job.proto');
-const LONG = 100_000;
+const MODEL = { type: 'mlp', input_size: 4, hidden_layers: [16], output_size: 3 };
+/// Passes over the data that take many minutes.
+const LONG = 1_000_000;
 
 run(async () => {
   const asked = given();
   const client = connect(cyxwiz.protocol.JobService, asked.address);
   const metadata = bearer(asked.of('token'));
-  const wallet = asked.of('wallet', 'wallet-1');
-  const units = Number(asked.of('classes', '3'));
+  const wallet = asked.of('wallet');
+  const hyperparameters = Object.fromEntries(
+    asked.all('hyper').map((pair) => pair.split('=', 2)),
+  );
   const training = async (epochs: number) => {
-    const layers = [{ type: 'dense', units: 16 }, { type: 'relu' }, { type: 'dense', units }];
     const request = {
       config: {
         jobType: 'JOB_TYPE_TRAINING',
         datasetUri: 'file:///saved-inline',
-        modelDefinition: JSON.stringify({ layers }),
+        modelDefinition: asked.of('model', JSON.stringify(MODEL)),
+        hyperparameters,
         epochs,
         batchSize: 16,
         requiredDevice: 'DEVICE_CPU',

@@ -11,7 +11,7 @@ const STATUS: i32 = 64;
 
 /// A line, the code that it ends with, and what it says on stdout, or on stderr when it
 /// fails.
-type Line = (&'static str, i32, &'static [&'static str]);
+pub(crate) type Line = (&'static str, i32, &'static [&'static str]);
 
 const TITANCOMPUTE: &[Line] = &[
     (

@@ -1,6 +1,9 @@
 //! Clients of the foreign systems, written in Python and TypeScript as the systems'
 //! documentation has it, on a mesh of real processes.
 
+mod cyxwiz;
+mod hivemind;
+
 use serde_json::{Value, json};
 
 use crate::{
