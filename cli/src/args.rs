@@ -81,7 +81,7 @@ pub(crate) enum Command {
     /// Make and show keys
     #[command(subcommand)]
     Keys(cmd::keys::Keys),
-    /// Run an index
+    /// Run an index and give passes to clients of foreign systems
     #[command(subcommand)]
     Index(cmd::index::Index),
     /// Run a node

@@ -1,6 +1,9 @@
 //! The foreign systems that an index serves: their settings, and the gateway behind them.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+};
 
 use anyhow::Context as _;
 use embermesh_client::IndexTarget;
@@ -20,6 +23,8 @@ use crate::exit::WrongInput;
 pub(crate) struct GatewaySection {
     /// The systems, on the port of the index.
     dialects: Vec<Dialect>,
+    /// The form of their wires, where the documented one is not the one that shipped.
+    profile: Profile,
     /// Those of them whose clients are believed without a token, from this machine or
     /// from `legacy_from`.
     legacy: Vec<Dialect>,
@@ -34,7 +39,8 @@ pub(crate) struct GatewaySection {
 impl Default for GatewaySection {
     fn default() -> Self {
         Self {
-            dialects: vec![Dialect::TitanCompute, Dialect::Dim],
+            dialects: vec![Dialect::TitanCompute, Dialect::Dim, Dialect::CyxWiz],
+            profile: Profile::default(),
             legacy: Vec::new(),
             legacy_from: Vec::new(),
             rest: String::new(),
@@ -79,6 +85,11 @@ impl GatewaySection {
     }
 }
 
+/// The gateway's part of the folder of an index.
+pub(crate) fn folder(config: &IndexConfig) -> PathBuf {
+    config.data_dir.join("gateway")
+}
+
 /// A gateway that runs.
 pub(crate) struct Running {
     gateway: Gateway,
@@ -114,7 +125,7 @@ pub(crate) async fn start(
     let endpoint = config.advertise.first().cloned();
     let gateway = Gateway::start(
         GatewayConfig {
-            folder: config.data_dir.join("gateway"),
+            folder: folder(config),
             index: IndexTarget {
                 address: here.to_string(),
                 peer: Some(bound.peer_id()),
@@ -136,7 +147,7 @@ pub(crate) async fn start(
         }
         None => None,
     };
-    let services = gateway.services(&section.dialects, Profile::default());
+    let services = gateway.services(&section.dialects, section.profile);
     let beside = Beside {
         mount: Some(services.mount),
         names: services.names,

@@ -230,6 +230,34 @@ impl Client {
         }
         Ok(found.into_values().rev().take(most).collect())
     }
+
+    /// A transaction of the client's own account by its number; nothing where that is of
+    /// others, or of nobody.
+    ///
+    /// # Errors
+    /// When the index cannot be reached for a while.
+    pub async fn transaction(&self, number: u64) -> Result<Option<Transaction>, ClientError> {
+        let Some(before) = number.checked_add(1) else {
+            return Ok(None);
+        };
+        let request = v1::HistoryRequest {
+            account: String::new(),
+            page_size: 1,
+            page_token: before.to_string(),
+        };
+        let page = self
+            .index()
+            .again_on(|channel| {
+                let request = request.clone();
+                async move { LedgerClient::new(channel).history(request).await }
+            })
+            .await?;
+        let found = page.transactions.into_iter().next();
+        let found: Option<Transaction> = found
+            .map(|found| convert(self.index().name(), found))
+            .transpose()?;
+        Ok(found.filter(|found| found.number == number))
+    }
 }
 
 fn named(account: Option<PeerId>) -> String {

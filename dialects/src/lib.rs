@@ -6,6 +6,7 @@
 //! - [`port`]: the verbs that adapters need, as traits, with the types of their
 //!   arguments and answers. Whoever serves a dialect implements them.
 //! - [`caller`]: who makes a call, as far as the call says.
+//! - [`cyxwiz`]: jobs, nodes and wallets.
 //! - [`dim`]: jobs over several nodes, in three patterns.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.
 //!
@@ -13,6 +14,7 @@
 //! the form of a wire; [`Failure`] is the one closed list of errors, which each dialect renders in its own style.
 
 pub mod caller;
+pub mod cyxwiz;
 mod dialect;
 pub mod dim;
 mod failure;

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use embermesh_client::{Client, IndexTarget, Options};
+use embermesh_crypto::ids::PeerId;
 use embermesh_dialects::{Failure, port::Principal};
 use tokio::sync::Mutex;
 
@@ -34,6 +35,13 @@ impl Clients {
             options,
             held: Mutex::default(),
         }
+    }
+
+    /// The account of a principal: his key's. A name that is a peer id is that peer's
+    /// own, so that nodes and native clients can be paid.
+    pub(crate) fn account(&self, who: &Principal) -> PeerId {
+        let own = || self.keys.of(who).peer_id();
+        who.name.parse().unwrap_or_else(|_| own())
     }
 
     /// The client of a principal.

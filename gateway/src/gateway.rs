@@ -1,7 +1,10 @@
 //! Starts a gateway: its folder, its secret, its database, and the jobs that were open
 //! when it stopped.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use embermesh_client::{IndexTarget, Options};
 use embermesh_crypto::UnixMillis;
@@ -58,6 +61,26 @@ pub enum GatewayError {
     Users(#[from] NotOpened),
 }
 
+/// The database of users, in the folder.
+pub(crate) const USERS: &str = "users.sqlite";
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> GatewayError + use<> {
+    let path = path.to_owned();
+    move |source| GatewayError::Io { path, source }
+}
+
+/// Makes the folder of a gateway, for its owner alone.
+pub(crate) fn make_folder(folder: &Path) -> Result<(), GatewayError> {
+    std::fs::create_dir_all(folder).map_err(io(folder))?;
+    embermesh_storage::folder::make_private(folder).map_err(io(folder))
+}
+
+/// The keys of a gateway's clients.
+pub(crate) fn keys(folder: &Path) -> Result<Keyring, GatewayError> {
+    let secret = folder.join("secret");
+    Keyring::load_or_create(&secret).map_err(io(&secret))
+}
+
 /// A gateway. Clones are the same one.
 #[derive(Clone)]
 pub struct Gateway {
@@ -91,20 +114,14 @@ impl Gateway {
         config: GatewayConfig,
         cancel: CancellationToken,
     ) -> Result<Self, GatewayError> {
-        let io = |path: &PathBuf| {
-            let path = path.clone();
-            move |source| GatewayError::Io { path, source }
-        };
-        std::fs::create_dir_all(&config.folder).map_err(io(&config.folder))?;
-        embermesh_storage::folder::make_private(&config.folder).map_err(io(&config.folder))?;
-        let secret = config.folder.join("secret");
-        let keys = Keyring::load_or_create(&secret).map_err(io(&secret))?;
+        make_folder(&config.folder)?;
+        let keys = keys(&config.folder)?;
         let key = config.folder.join("session.key");
         let signer = Signer::load_or_create(&key).map_err(io(&key))?;
         let jobs = config.folder.join("jobs");
         let folders = Folders::new(jobs.clone()).map_err(io(&jobs))?;
         let store = Store::open(&config.folder.join("gateway.sqlite")).await?;
-        let users = config.folder.join("users.sqlite");
+        let users = config.folder.join(USERS);
         let users = UserStore::open(&users, config.policies, Arc::new(UnixMillis::now)).await?;
         let options = Options {
             mesh: config.mesh,

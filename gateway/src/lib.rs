@@ -12,13 +12,16 @@
 //! - `clients`: one connection for each of them.
 //! - `jobs`: their jobs, followed by the gateway until they end.
 //! - `plans`: jobs of several tasks, driven until they end.
+//! - `accounts`: their accounts in the index's ledger.
 //! - `nodes`, `models`: what can be had in the mesh.
 //! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
 //! - `serve`: the services, ready to be served beside an index.
 //! - `store`, `folder`: what is kept, in a database and in files.
 //! - [`users`]: names, passwords, sessions, and whose word is taken without.
+//! - [`Pass`]: what an operator gives to somebody whose system has no way to log in.
 //! - `failure`: errors of the mesh in the words of the dialects.
 
+mod accounts;
 mod clients;
 mod failure;
 mod folder;
@@ -27,6 +30,7 @@ mod jobs;
 mod keys;
 mod models;
 mod nodes;
+mod pass;
 mod plans;
 mod serve;
 mod sessions;
@@ -35,5 +39,6 @@ pub mod users;
 mod who;
 
 pub use gateway::{Gateway, GatewayConfig, GatewayError};
+pub use pass::{NoPass, Pass};
 pub use serve::Services;
 pub use store::StoreError;

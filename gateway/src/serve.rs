@@ -23,13 +23,14 @@ pub struct Services {
 impl Gateway {
     /// The services of some dialects, in one form of their wires.
     #[must_use]
-    pub fn services(&self, dialects: &[Dialect], _profile: Profile) -> Services {
+    pub fn services(&self, dialects: &[Dialect], profile: Profile) -> Services {
         let port = Arc::new(self.clone());
         let mount = Mount::default();
         let mount = dialects.iter().fold(mount, |mount, dialect| match dialect {
             Dialect::TitanCompute => mount.titancompute(&port),
             Dialect::Dim => mount.dim(&port),
-            Dialect::CyxWiz | Dialect::HiveMind | Dialect::Zisk => mount,
+            Dialect::CyxWiz => mount.cyxwiz(&port, profile),
+            Dialect::HiveMind | Dialect::Zisk => mount,
         });
         Services {
             names: mount.names().to_vec(),

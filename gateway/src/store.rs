@@ -7,7 +7,7 @@ use embermesh_dialects::{Dialect, port::Principal};
 use embermesh_job::{address::PeerAddress, event::Artifact, lifecycle::JobState};
 use embermesh_storage::database::{self, Kind, NotOpened, Writer};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row as _, SqlitePool, migrate::Migrator, sqlite::SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _, SqlitePool, migrate::Migrator, sqlite::SqliteRow};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
@@ -40,6 +40,13 @@ pub enum StoreError {
     #[error("a file of a job cannot be used: {0}")]
     Io(#[from] std::io::Error),
 }
+
+/// A name and what is noted under it.
+type Note = (String, String);
+
+/// Jobs of an owner (1, 2) that have a note (3, 4), or of any note where that is null.
+const OF_OWNER: &str = "dialect = ?1 AND owner = ?2 AND id IS NOT NULL AND
+    (?3 IS NULL OR EXISTS (SELECT 1 FROM json_each(notes) WHERE key = ?3 AND value = ?4))";
 
 /// A job as it is kept.
 #[derive(Clone, Debug)]
@@ -162,19 +169,22 @@ impl Store {
         row.as_ref().map(kept).transpose()
     }
 
-    /// Every job of one owner before a place, the newest first.
+    /// The jobs of one owner before a place, the newest first; with a note, those that
+    /// have it.
     pub(crate) async fn page(
         &self,
         who: &Principal,
+        note: Option<&Note>,
         before: i64,
         most: usize,
     ) -> Result<Vec<Kept>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM jobs WHERE dialect = ?1 AND owner = ?2 AND id IS NOT NULL AND number < ?3
-             ORDER BY number DESC LIMIT ?4",
-        )
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT * FROM jobs WHERE {OF_OWNER} AND number < ?5 ORDER BY number DESC LIMIT ?6"
+        )))
         .bind(who.dialect.as_str())
         .bind(&who.name)
+        .bind(note.map(|note| &note.0))
+        .bind(note.map(|note| &note.1))
         .bind(before)
         .bind(i64::try_from(most).unwrap_or(i64::MAX))
         .fetch_all(&self.readers)
@@ -182,14 +192,43 @@ impl Store {
         rows.iter().map(kept).collect()
     }
 
-    /// How many jobs somebody has.
-    pub(crate) async fn count(&self, who: &Principal) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT count(*) FROM jobs WHERE dialect = ?1 AND owner = ?2")
-            .bind(who.dialect.as_str())
-            .bind(&who.name)
-            .fetch_one(&self.readers)
-            .await?;
-        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default())
+    /// How many jobs somebody has that have ended, by how they did, and the numbers of
+    /// those that have not.
+    pub(crate) async fn census(
+        &self,
+        who: &Principal,
+        note: Option<&Note>,
+    ) -> Result<(Vec<(JobState, u64)>, Vec<i64>), StoreError> {
+        let ended = sqlx::query(AssertSqlSafe(format!(
+            "SELECT state, count(*) FROM jobs WHERE {OF_OWNER} AND ended IS NOT NULL GROUP BY state"
+        )))
+        .bind(who.dialect.as_str())
+        .bind(&who.name)
+        .bind(note.map(|note| &note.0))
+        .bind(note.map(|note| &note.1))
+        .fetch_all(&self.readers)
+        .await?;
+        let open = sqlx::query(AssertSqlSafe(format!(
+            "SELECT number FROM jobs WHERE {OF_OWNER} AND ended IS NULL ORDER BY number"
+        )))
+        .bind(who.dialect.as_str())
+        .bind(&who.name)
+        .bind(note.map(|note| &note.0))
+        .bind(note.map(|note| &note.1))
+        .fetch_all(&self.readers)
+        .await?;
+        let ended = ended.iter().map(|row| {
+            let many: i64 = row.try_get(1)?;
+            Ok((
+                state(row.try_get(0)?)?,
+                u64::try_from(many).unwrap_or_default(),
+            ))
+        });
+        let open = open.iter().map(|row| Ok(row.try_get(0)?));
+        Ok((
+            ended.collect::<Result<_, StoreError>>()?,
+            open.collect::<Result<_, StoreError>>()?,
+        ))
     }
 
     /// Every job that has not ended, the oldest first.
@@ -209,6 +248,10 @@ fn millis(at: UnixMillis) -> i64 {
     i64::try_from(at.0).unwrap_or(i64::MAX)
 }
 
+fn state(text: String) -> Result<JobState, StoreError> {
+    serde_json::from_value(text.into()).map_err(|_| StoreError::Row("a state".to_owned()))
+}
+
 fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
     let wrong = |what: &str| StoreError::Row(what.to_owned());
     let dialect: String = row.try_get("dialect")?;
@@ -223,8 +266,6 @@ fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
             text.parse().map_err(|_| wrong("a job's id"))
         })
         .transpose()?;
-    let state: String = row.try_get("state")?;
-    let state = serde_json::from_value(state.into()).map_err(|_| wrong("a state"))?;
     let notes: String = row.try_get("notes")?;
     let ended: Option<String> = row.try_get("ended")?;
     Ok(Kept {
@@ -244,9 +285,12 @@ fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
         submitted_at: UnixMillis(
             u64::try_from(row.try_get::<i64, _>("submitted_ms")?).unwrap_or_default(),
         ),
-        state,
+        state: state(row.try_get("state")?)?,
         ended: ended
             .map(|text| serde_json::from_str(&text).map_err(|_| wrong("an end")))
             .transpose()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 //! token a hash; neither is ever logged. A session lives [`SESSION_LIFE`] and survives a
 //! restart; the ended ones are swept out whenever somebody logs in.
 
+mod admit;
 mod limiter;
 mod names;
 mod password;

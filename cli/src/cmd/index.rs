@@ -1,23 +1,26 @@
-//! `embermesh index run`: an index, until a signal stops it.
+//! `embermesh index`: runs an index until a signal stops it, and gives passes to those
+//! whose systems have no way to log in.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use embermesh_dialects::Dialect;
+use embermesh_gateway::{NoPass, Pass};
 use embermesh_index_server::Index as Server;
 use figment::value::Dict;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    args::{Global, put},
+    args::{Global, put, serialized},
     config::Settings,
-    exit::Exit,
+    exit::{Exit, WrongInput},
     gateway, identity,
     runtime::{self, Stopping},
-    show,
+    show::{self, amount},
 };
 
-/// Run an index.
+/// Run an index and say who may call it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Index {
     /// Run an index until SIGINT or SIGTERM
@@ -25,6 +28,31 @@ pub(crate) enum Index {
         after_help = "Examples:\n  embermesh index run --data-dir ./index\n  embermesh index run --listen 0.0.0.0:7420 --advertise index.example.org:7420\n\nWith -o json, one line on stdout says when it serves, and where."
     )]
     Run(Box<Flags>),
+    /// Give somebody of a foreign system a token, where that has no way to log in
+    #[command(
+        after_help = "Examples:\n  embermesh index pass cyxwiz alice --data-dir ./index\n  embermesh index pass cyxwiz alice -o json\n\nThe index may be running. The token goes with each call as `authorization: Bearer <token>`;\nthe account is where deposits for its bearer go."
+    )]
+    Pass {
+        /// The system: cyxwiz, dim, hivemind, titancompute or zisk
+        #[arg(value_parser = dialect)]
+        system: Dialect,
+        /// What its bearer is called there
+        name: String,
+        /// Folder of the index
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+}
+
+/// A foreign system by its word.
+fn dialect(word: &str) -> Result<Dialect, String> {
+    let known = Dialect::ALL
+        .into_iter()
+        .find(|known| known.as_str() == word);
+    known.ok_or_else(|| {
+        let all = Dialect::ALL.map(Dialect::as_str).join(", ");
+        format!("there is no system {word:?}: write one of {all}")
+    })
 }
 
 /// Flags of `index run`; the rest is in the configuration file.
@@ -92,9 +120,63 @@ pub(super) fn some(list: &[String]) -> Option<Vec<String>> {
 impl Index {
     /// Does it.
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let Self::Run(flags) = self;
-        let settings = global.resolve(flags.settings())?;
-        runtime::run(serve(global, settings, flags.die_with_parent))
+        match self {
+            Self::Run(flags) => {
+                let settings = global.resolve(flags.settings())?;
+                runtime::run(serve(global, settings, flags.die_with_parent))
+            }
+            Self::Pass {
+                system,
+                name,
+                data_dir,
+            } => {
+                let mut server = Dict::new();
+                put(
+                    &mut server,
+                    "data_dir",
+                    data_dir.as_ref().and_then(serialized),
+                );
+                let settings = Dict::from([("index_server".to_owned(), server.into())]);
+                let settings = global.resolve(settings)?;
+                runtime::run(pass(global, settings, system, name))
+            }
+        }
+    }
+}
+
+/// Makes a pass in the folder of an index.
+async fn pass(
+    global: &Global,
+    settings: Settings,
+    system: Dialect,
+    name: String,
+) -> anyhow::Result<Exit> {
+    let folder = gateway::folder(&settings.index_server);
+    let pass = Pass::make(&folder, system, &name).await.map_err(wrong)?;
+    global.output(&settings).one(
+        &[
+            ("system", system.to_string()),
+            ("name", name.clone()),
+            ("account", pass.account.to_string()),
+            ("expires", amount::instant(pass.expires)),
+            ("token", pass.token.clone()),
+        ],
+        &json!({
+            "system": system,
+            "name": name,
+            "account": pass.account,
+            "expires_at_ms": pass.expires.0,
+            "token": pass.token,
+        }),
+    )?;
+    Ok(Exit::Ok)
+}
+
+/// A name that cannot be had is the operator's to change.
+fn wrong(error: NoPass) -> anyhow::Error {
+    match error {
+        NoPass::Refused(failure) => WrongInput(failure.message).into(),
+        error => error.into(),
     }
 }
 

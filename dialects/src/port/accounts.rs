@@ -26,7 +26,7 @@ pub struct Movement {
     pub id: String,
     /// When.
     pub at: UnixMillis,
-    /// How the balance changed.
+    /// How much more there is to spend; a hold takes it away, a release gives it back.
     pub amount: i64,
     /// A stable word: "deposit", "hold", "capture", "release", "transfer".
     pub kind: &'static str,

@@ -69,6 +69,8 @@ pub struct JobView {
 pub struct JobFilter {
     /// In any of these states; none means all.
     pub states: Vec<JobState>,
+    /// Those that were submitted with this note.
+    pub note: Option<(String, String)>,
     /// Those that come after this place, as an earlier page gave it.
     pub after: Option<String>,
     /// At most so many; 0 is the usual number.
@@ -82,7 +84,7 @@ pub struct JobPage {
     pub jobs: Vec<JobView>,
     /// Where the next page begins; nothing when this is the last.
     pub next: Option<String>,
-    /// How many there are in all.
+    /// How many there are in all that the filter means, whatever page.
     pub total: u64,
 }
 

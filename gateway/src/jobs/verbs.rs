@@ -47,6 +47,20 @@ impl Gateway {
             .ok_or_else(|| Failure::not_found(format!("no job {id:?} of yours is known here")))
     }
 
+    /// How many jobs of somebody's a filter means, whatever page.
+    async fn total(&self, who: &Principal, filter: &JobFilter) -> Result<u64, Failure> {
+        let census = self.inner.store.census(who, filter.note.as_ref()).await;
+        let (ended, open) = census.map_err(|error| store_failed(&error))?;
+        let is_meant = |state: JobState| filter.states.is_empty() || filter.states.contains(&state);
+        let ended = ended.into_iter().filter(|(state, _)| is_meant(*state));
+        let open = open.into_iter().filter(|number| {
+            // One that has gone from the table since is counted as it was.
+            let live = self.inner.table.get(*number);
+            is_meant(live.map_or(JobState::Queued, |live| live.view().state))
+        });
+        Ok(ended.map(|(_, many)| many).sum::<u64>() + open.count() as u64)
+    }
+
     /// What a kept job looks like now.
     fn present(&self, kept: Kept) -> JobView {
         match self.inner.table.get(kept.number) {
@@ -167,7 +181,11 @@ impl Jobs for Gateway {
         let mut jobs = Vec::new();
         let mut next = None;
         'pages: loop {
-            let page = self.inner.store.page(who, before, LONGEST_PAGE).await;
+            let page = self
+                .inner
+                .store
+                .page(who, filter.note.as_ref(), before, LONGEST_PAGE)
+                .await;
             let page = page.map_err(|error| store_failed(&error))?;
             let last = page.len() < LONGEST_PAGE;
             for kept in page {
@@ -186,12 +204,8 @@ impl Jobs for Gateway {
                 break;
             }
         }
-        let total = self.inner.store.count(who).await;
-        Ok(JobPage {
-            jobs,
-            next,
-            total: total.map_err(|error| store_failed(&error))?,
-        })
+        let total = self.total(who, &filter).await?;
+        Ok(JobPage { jobs, next, total })
     }
 
     async fn watch(

@@ -1,0 +1,37 @@
+//! CyxWiz: jobs, nodes, wallets, on the wire of the system of that name.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `config` | a `JobConfig` turned into a job of ours, or refused by the name of a field |
+//! | `code` | states, refusals and amounts in the numbers of either form |
+//! | `find` | which nodes a search means, and in which order |
+//! | `caller` | who makes a call |
+//! | `service` | the services, each a file that is compiled for both forms of the wire |
+//! | `documented`, `shipped` | the two forms, and what differs between them |
+//! | `closed` | services for nodes of the system, which say why they are not there |
+//! | `mount` | all of them, in one form of the wire |
+//!
+//! # Errors
+//!
+//! A refusal of the job itself in `SubmitJob` (its config is invalid, its name is
+//! taken, there is no room for it) is an answer: the gRPC status is OK, `status` is
+//! `STATUS_FAILED`, and `error` has the code of the documented table, with the field in
+//! `details` as JSON. `EstimateJobCost` and `ConnectWallet` say a refusal of what is
+//! asked in `status` and `message` likewise. Everything else is a gRPC status: who is
+//! not known is `UNAUTHENTICATED`, who may not is `PERMISSION_DENIED`, an id that is not
+//! known (or not the caller's) is `NOT_FOUND`, a job that is in another state is
+//! `FAILED_PRECONDITION`, a field that cannot be read outside of a job is
+//! `INVALID_ARGUMENT`.
+
+mod caller;
+mod closed;
+mod code;
+mod config;
+mod documented;
+mod find;
+mod mount;
+mod shipped;
+
+/// The largest message that is read: as large as the system's own, for data that comes
+/// with a job.
+const MAX_MESSAGE: usize = 100 << 20;
