@@ -13,6 +13,7 @@ use embermesh_gateway::{
     users::policy::{Belief, Network, Policies, Policy},
 };
 use embermesh_index_server::{Beside, BoundIndex, IndexConfig};
+use embermesh_job::units::MicroUnits;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::WrongInput;
@@ -34,17 +35,25 @@ pub(crate) struct GatewaySection {
     rest: String,
     /// The most jobs of foreign clients that are open at once.
     open_jobs: usize,
+    /// What an hour of a foreign worker costs whoever has it work.
+    worker_price: MicroUnits,
 }
 
 impl Default for GatewaySection {
     fn default() -> Self {
         Self {
-            dialects: vec![Dialect::TitanCompute, Dialect::Dim, Dialect::CyxWiz],
+            dialects: vec![
+                Dialect::TitanCompute,
+                Dialect::Dim,
+                Dialect::CyxWiz,
+                Dialect::HiveMind,
+            ],
             profile: Profile::default(),
             legacy: Vec::new(),
             legacy_from: Vec::new(),
             rest: String::new(),
             open_jobs: 10_000,
+            worker_price: MicroUnits(0),
         }
     }
 }
@@ -134,6 +143,7 @@ pub(crate) async fn start(
             policies: section.policies()?,
             endpoint: endpoint.unwrap_or_else(|| here.to_string()),
             open_jobs: section.open_jobs,
+            worker_price: section.worker_price,
         },
         bound.cancel().clone(),
     )

@@ -8,6 +8,7 @@
 //! - [`caller`]: who makes a call, as far as the call says.
 //! - [`cyxwiz`]: jobs, nodes and wallets.
 //! - [`dim`]: jobs over several nodes, in three patterns.
+//! - [`hivemind`]: programs in archives, run for their output and their files.
 //! - [`titancompute`]: requests for inference, and their streams of tokens.
 //!
 //! [`Mount`] puts the services together. [`Dialect`] names the systems and [`Profile`]
@@ -18,6 +19,7 @@ pub mod cyxwiz;
 mod dialect;
 pub mod dim;
 mod failure;
+pub mod hivemind;
 mod mount;
 pub mod port;
 pub mod titancompute;

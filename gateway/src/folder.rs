@@ -17,6 +17,11 @@ use embermesh_dialects::port::jobs::LogPiece;
 use embermesh_storage::folder::private_options;
 use serde::{Deserialize, Serialize};
 
+/// What was said that an open job has written, a line a piece.
+const REPORTED: &str = "reported.jsonl";
+/// How long that grows before only the newest of it is kept, in bytes.
+const MAX_REPORTED: u64 = 8 << 20;
+
 /// The folders of all jobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Folders {
@@ -29,6 +34,26 @@ struct Line {
     at: embermesh_crypto::UnixMillis,
     stream: embermesh_job::event::LogStream,
     text: String,
+}
+
+impl From<LogPiece> for Line {
+    fn from(piece: LogPiece) -> Self {
+        Self {
+            at: piece.at,
+            stream: piece.stream,
+            text: piece.text,
+        }
+    }
+}
+
+impl From<Line> for LogPiece {
+    fn from(line: Line) -> Self {
+        Self {
+            at: line.at,
+            stream: line.stream,
+            text: line.text,
+        }
+    }
 }
 
 impl Folders {
@@ -66,6 +91,11 @@ impl Folders {
         }
     }
 
+    /// Where an input is, by its digest.
+    pub(crate) fn input(&self, number: i64, digest: &str) -> PathBuf {
+        self.of(number).join("inputs").join(digest)
+    }
+
     /// Where a result of a job is, or will be.
     pub(crate) fn result(&self, number: i64, digest: &Digest) -> PathBuf {
         self.of(number).join("results").join(digest.to_string())
@@ -76,19 +106,73 @@ impl Folders {
         fs::create_dir_all(self.of(number).join("results"))
     }
 
+    /// Keeps a result that somebody brings. It is durable when this returns.
+    pub(crate) fn keep_result(&self, number: i64, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
+        self.prepare_results(number)?;
+        let path = self.result(number, digest);
+        // Whole or not at all, under its name.
+        let draft = path.with_extension("new");
+        let mut file = private_options().create(true).truncate(true).open(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)?;
+        fs::File::open(self.of(number).join("results"))?.sync_all()
+    }
+
+    /// Keeps what somebody says that a job has written, after all that was said before;
+    /// where that is long, `so_far` takes its place. It is durable when this returns.
+    pub(crate) fn append(
+        &self,
+        number: i64,
+        piece: LogPiece,
+        so_far: Vec<LogPiece>,
+    ) -> io::Result<()> {
+        let path = self.of(number).join(REPORTED);
+        let long = fs::metadata(&path).is_ok_and(|file| file.len() > MAX_REPORTED);
+        let pieces = if long { so_far } else { Vec::new() };
+        let mut text = Vec::new();
+        for piece in pieces.into_iter().chain([piece]) {
+            serde_json::to_writer(&mut text, &Line::from(piece))?;
+            text.push(b'\n');
+        }
+        if long {
+            let draft = path.with_extension("new");
+            let mut file = private_options().create(true).truncate(true).open(&draft)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            return fs::rename(&draft, &path);
+        }
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.create(true).append(true).open(&path)?;
+        file.write_all(&text)?;
+        file.sync_data()
+    }
+
+    /// What was said that a job has written.
+    pub(crate) fn reported(&self, number: i64) -> io::Result<Vec<LogPiece>> {
+        let text = match fs::read(self.of(number).join(REPORTED)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let whole = text.split_inclusive(|byte| *byte == b'\n');
+        // A line that was cut by a crash was not acknowledged.
+        let whole = whole.filter(|line| line.ends_with(b"\n"));
+        whole
+            .map(|line| Ok(serde_json::from_slice::<Line>(line)?.into()))
+            .collect()
+    }
+
     /// The job has ended: its inputs go, and what it wrote stays.
     pub(crate) fn end(&self, number: i64, log: Vec<LogPiece>) -> io::Result<()> {
         let folder = self.of(number);
         fs::create_dir_all(&folder)?;
-        let lines: Vec<Line> = log
-            .into_iter()
-            .map(|piece| Line {
-                at: piece.at,
-                stream: piece.stream,
-                text: piece.text,
-            })
-            .collect();
+        let lines: Vec<Line> = log.into_iter().map(Line::from).collect();
         fs::write(folder.join("log.json"), serde_json::to_vec(&lines)?)?;
+        match fs::remove_file(folder.join(REPORTED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         match fs::remove_dir_all(folder.join("inputs")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -103,14 +187,7 @@ impl Folders {
             Err(error) => return Err(error),
         };
         let lines: Vec<Line> = serde_json::from_slice(&bytes)?;
-        Ok(lines
-            .into_iter()
-            .map(|line| LogPiece {
-                at: line.at,
-                stream: line.stream,
-                text: line.text,
-            })
-            .collect())
+        Ok(lines.into_iter().map(LogPiece::from).collect())
     }
 
     /// Forgets all of a job.

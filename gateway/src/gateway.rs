@@ -8,6 +8,7 @@ use std::{
 
 use embermesh_client::{IndexTarget, Options};
 use embermesh_crypto::UnixMillis;
+use embermesh_job::units::MicroUnits;
 use embermesh_mesh::Mesh;
 use embermesh_storage::database::NotOpened;
 use thiserror::Error;
@@ -23,6 +24,7 @@ use crate::{
     sessions::Signer,
     store::{Store, StoreError},
     users::{UserStore, policy::Policies},
+    workers::Desk,
 };
 
 /// What a gateway needs to know.
@@ -40,6 +42,8 @@ pub struct GatewayConfig {
     pub endpoint: String,
     /// The most jobs that are open at once.
     pub open_jobs: usize,
+    /// What an hour of a foreign worker costs whoever has it work.
+    pub worker_price: MicroUnits,
 }
 
 /// Why a gateway did not start.
@@ -96,6 +100,7 @@ pub(crate) struct Inner {
     pub(crate) users: UserStore,
     pub(crate) loads: Loads,
     pub(crate) plans: Plans,
+    pub(crate) desk: Desk,
     pub(crate) signer: Signer,
     pub(crate) endpoint: String,
     pub(crate) started_at: UnixMillis,
@@ -137,6 +142,7 @@ impl Gateway {
                 users,
                 loads: Loads::default(),
                 plans: Plans::default(),
+                desk: Desk::new(config.worker_price),
                 signer,
                 endpoint: config.endpoint,
                 started_at: UnixMillis::now(),
@@ -145,6 +151,7 @@ impl Gateway {
             }),
         };
         gateway.go_on().await?;
+        gateway.drive_workers();
         gateway.go_on_with_plans().await?;
         Ok(gateway)
     }

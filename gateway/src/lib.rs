@@ -12,6 +12,7 @@
 //! - `clients`: one connection for each of them.
 //! - `jobs`: their jobs, followed by the gateway until they end.
 //! - `plans`: jobs of several tasks, driven until they end.
+//! - `workers`: programs of foreign systems that take tasks.
 //! - `accounts`: their accounts in the index's ledger.
 //! - `nodes`, `models`: what can be had in the mesh.
 //! - `sessions`: permissions to ask a model once, for systems whose clients carry them.
@@ -37,6 +38,7 @@ mod sessions;
 mod store;
 pub mod users;
 mod who;
+mod workers;
 
 pub use gateway::{Gateway, GatewayConfig, GatewayError};
 pub use pass::{NoPass, Pass};

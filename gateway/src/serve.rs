@@ -30,7 +30,8 @@ impl Gateway {
             Dialect::TitanCompute => mount.titancompute(&port),
             Dialect::Dim => mount.dim(&port),
             Dialect::CyxWiz => mount.cyxwiz(&port, profile),
-            Dialect::HiveMind | Dialect::Zisk => mount,
+            Dialect::HiveMind => mount.hivemind(&port, profile),
+            Dialect::Zisk => mount,
         });
         Services {
             names: mount.names().to_vec(),

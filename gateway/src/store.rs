@@ -79,6 +79,9 @@ pub(crate) struct Ended {
     pub(crate) receipt: Vec<u8>,
     /// Where artifacts are that were not fetched.
     pub(crate) node: Option<PeerAddress>,
+    /// The worker that had it, where that was no node.
+    #[serde(default)]
+    pub(crate) worker: Option<String>,
 }
 
 /// The database. One connection writes; a few read.
@@ -151,10 +154,15 @@ impl Store {
     /// Forgets a job.
     pub(crate) async fn remove(&self, number: i64) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
-        sqlx::query("DELETE FROM jobs WHERE number = ?1")
-            .bind(number)
-            .execute(writer.connection())
-            .await?;
+        for statement in [
+            "DELETE FROM tasks WHERE number = ?1",
+            "DELETE FROM jobs WHERE number = ?1",
+        ] {
+            sqlx::query(statement)
+                .bind(number)
+                .execute(writer.connection())
+                .await?;
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use embermesh_job::{
     file::{Format, JobFile},
     lifecycle::JobState,
     spec::Input,
+    units::MicroUnits,
 };
 use futures::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +67,7 @@ impl Running {
             policies: BTreeMap::default(),
             endpoint: address,
             open_jobs: 10,
+            worker_price: MicroUnits(0),
         };
         let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
         Self { gateway, cancel }

@@ -8,6 +8,7 @@
 //! - [`models`]: models that answer.
 //! - [`plans`]: jobs of several tasks.
 //! - [`sessions`]: permissions to ask a model once.
+//! - [`workers`]: programs of foreign systems that take tasks.
 
 pub mod accounts;
 pub mod jobs;
@@ -16,6 +17,7 @@ pub mod nodes;
 pub mod plans;
 pub mod sessions;
 pub mod users;
+pub mod workers;
 
 use crate::Dialect;
 

@@ -27,10 +27,15 @@ const AGAIN: Duration = Duration::from_secs(5);
 impl Gateway {
     /// Goes on with every job that was open when the gateway stopped.
     pub(crate) async fn go_on(&self) -> Result<(), StoreError> {
+        let mut with_workers = self.remember_workers().await?;
         for kept in self.inner.store.open_jobs().await? {
             let number = kept.number;
             let live = Arc::new(Live::new(view(kept.clone())));
             self.inner.table.insert(number, Arc::clone(&live));
+            if let Some(row) = with_workers.remove(&number) {
+                self.take_back(&kept, row, &live).await?;
+                continue;
+            }
             let gateway = self.clone();
             self.inner.tasks.spawn(async move {
                 let cancel = gateway.inner.cancel.clone();
@@ -40,12 +45,13 @@ impl Gateway {
                     .unwrap_or_default();
             });
         }
+        self.sweep_tasks(with_workers).await?;
         Ok(())
     }
 
     /// Takes up a job after a restart: submits it again under the same key, which gives
     /// the same job, and follows it from its first word.
-    async fn take_up(&self, kept: Kept, live: Arc<Live>) {
+    pub(crate) async fn take_up(&self, kept: Kept, live: Arc<Live>) {
         loop {
             match self.place(&kept).await {
                 Ok((client, job, follow)) => {
@@ -199,7 +205,13 @@ impl Gateway {
             artifacts: over.artifacts,
             receipt: over.receipt,
             node: over.node,
+            worker: None,
         };
+        self.conclude(number, state, ended, live).await;
+    }
+
+    /// Writes down how a job has ended, and then says it.
+    pub(crate) async fn conclude(&self, number: i64, state: JobState, ended: Ended, live: &Live) {
         self.write_end(number, state, &ended, live).await;
         live.change(|view| {
             view.state = state;

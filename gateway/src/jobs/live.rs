@@ -191,6 +191,12 @@ impl Live {
         }
     }
 
+    /// Takes in a piece of its log.
+    pub(crate) fn hear_log(&self, piece: LogPiece) {
+        let bytes = piece.text.len();
+        self.say(JobUpdate::Logged(piece), bytes);
+    }
+
     /// Keeps a word, and lets the oldest go where there are too many.
     pub(crate) fn say(&self, word: JobUpdate, bytes: usize) {
         let mut state = self.state();

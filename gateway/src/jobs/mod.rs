@@ -63,9 +63,10 @@ fn view(kept: Kept) -> JobView {
             .as_ref()
             .map(|ended| ended.metrics.clone())
             .unwrap_or_default(),
-        node: ended
-            .as_ref()
-            .and_then(|ended| Some(ended.node.as_ref()?.peer.to_string())),
+        node: ended.as_ref().and_then(|ended| match &ended.node {
+            Some(node) => Some(node.peer.to_string()),
+            None => ended.worker.clone(),
+        }),
         submitted_at: kept.submitted_at,
         started_at: ended.as_ref().and_then(|ended| ended.started_at),
         ended_at: ended.as_ref().map(|ended| ended.at),

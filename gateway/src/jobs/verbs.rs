@@ -39,6 +39,58 @@ const LONGEST_PAGE: usize = 500;
 const MAX_READ: u64 = 128 << 20;
 
 impl Gateway {
+    /// Takes a job in before anybody is asked to run it: its row, its place in memory
+    /// and its inputs.
+    pub(crate) async fn keep(
+        &self,
+        who: &Principal,
+        job: Submission,
+    ) -> Result<(Kept, Arc<Live>), Failure> {
+        fits(&job)?;
+        if self.inner.table.len() >= self.inner.open_jobs {
+            let message = "too many jobs are open here; try again when some have ended";
+            return Err(Failure::new(ErrorCode::Exhausted, message));
+        }
+        let mut submit_key = [0; 16];
+        getrandom::fill(&mut submit_key).map_err(|error| store_failed(&error))?;
+        let mut kept = Kept {
+            number: 0,
+            owner: who.clone(),
+            id: job.foreign_id,
+            submit_key,
+            job: None,
+            spec: job.spec.canonical(),
+            notes: job.notes,
+            submitted_at: UnixMillis::now(),
+            state: JobState::Queued,
+            ended: None,
+        };
+        let added = self.inner.store.add(&kept).await;
+        let Some(number) = added.map_err(|error| store_failed(&error))? else {
+            let id = kept.id.unwrap_or_default();
+            let message = format!("a job {id:?} of yours exists; give it another name");
+            return Err(Failure::new(ErrorCode::Exists, message));
+        };
+        kept.number = number;
+        // In memory before the index has it: whoever looks now sees it wait.
+        let live = Arc::new(Live::new(view(kept.clone())));
+        self.inner.table.insert(number, Arc::clone(&live));
+        let folders = self.inner.folders.clone();
+        let inputs = job.inputs;
+        let written = spawn_blocking(move || folders.keep(number, &inputs)).await;
+        if let Err(error) = written.map_err(std::io::Error::other).flatten() {
+            self.drop_kept(number).await?;
+            return Err(store_failed(&error));
+        }
+        Ok((kept, live))
+    }
+
+    /// Forgets a job that nobody was asked to run in the end.
+    pub(crate) async fn drop_kept(&self, number: i64) -> Result<(), Failure> {
+        self.inner.table.remove(number);
+        self.drop_all(number).await
+    }
+
     /// A job of somebody's.
     async fn kept(&self, who: &Principal, id: &str) -> Result<Kept, Failure> {
         let found = self.inner.store.find(who, id).await;
@@ -96,47 +148,12 @@ fn fits(job: &Submission) -> Result<(), Failure> {
 #[tonic::async_trait]
 impl Jobs for Gateway {
     async fn submit(&self, who: &Principal, job: Submission) -> Result<JobView, Failure> {
-        fits(&job)?;
-        if self.inner.table.len() >= self.inner.open_jobs {
-            let message = "too many jobs are open here; try again when some have ended";
-            return Err(Failure::new(ErrorCode::Exhausted, message));
-        }
-        let mut submit_key = [0; 16];
-        getrandom::fill(&mut submit_key).map_err(|error| store_failed(&error))?;
-        let mut kept = Kept {
-            number: 0,
-            owner: who.clone(),
-            id: job.foreign_id,
-            submit_key,
-            job: None,
-            spec: job.spec.canonical(),
-            notes: job.notes,
-            submitted_at: UnixMillis::now(),
-            state: JobState::Queued,
-            ended: None,
-        };
-        let added = self.inner.store.add(&kept).await;
-        let Some(number) = added.map_err(|error| store_failed(&error))? else {
-            let id = kept.id.unwrap_or_default();
-            let message = format!("a job {id:?} of yours exists; give it another name");
-            return Err(Failure::new(ErrorCode::Exists, message));
-        };
-        kept.number = number;
-        // In memory before the index has it: whoever looks now sees it wait.
-        let live = Arc::new(Live::new(view(kept.clone())));
-        self.inner.table.insert(number, Arc::clone(&live));
-        let folders = self.inner.folders.clone();
-        let inputs = job.inputs;
-        let written = spawn_blocking(move || folders.keep(number, &inputs)).await;
-        let placed = match written.map_err(std::io::Error::other).flatten() {
-            Ok(()) => self.place(&kept).await,
-            Err(error) => Err(store_failed(&error)),
-        };
-        let (client, job, follow) = match placed {
+        let (kept, live) = self.keep(who, job).await?;
+        let number = kept.number;
+        let (client, job, follow) = match self.place(&kept).await {
             Ok(placed) => placed,
             Err(failed) => {
-                self.inner.table.remove(number);
-                self.drop_all(number).await?;
+                self.drop_kept(number).await?;
                 return Err(failed);
             }
         };
@@ -256,12 +273,17 @@ impl Jobs for Gateway {
             let message = format!("the job {id:?} has ended already: {state}");
             return Err(Failure::new(ErrorCode::Precondition, message));
         };
+        let mut changes = live.subscribe();
+        if self.cancel_task(kept.number).await {
+            let ended = changes.wait_for(|_| live.view().state.is_final());
+            let _ = tokio::time::timeout(CANCEL_WAIT, ended).await;
+            return Ok(live.view());
+        }
         let Some(job) = kept.job else {
             let message = format!("the job {id:?} is being submitted; try again in a moment");
             return Err(Failure::new(ErrorCode::Unavailable, message));
         };
         let client = self.inner.clients.of(who).await?;
-        let mut changes = live.subscribe();
         let held = live.view().assignment;
         client
             .cancel(job, held)

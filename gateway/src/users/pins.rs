@@ -99,6 +99,18 @@ impl UserStore {
         }
     }
 
+    /// Whether a name is somebody's, with a password or without.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn exists(&self, dialect: Dialect, name: &str) -> Result<bool, Failure> {
+        if self.kept(dialect, name).await?.is_some() {
+            return Ok(true);
+        }
+        let used = self.holder(PinKind::User, dialect, name).await?;
+        Ok(used.is_some())
+    }
+
     /// Who has an id.
     ///
     /// # Errors
