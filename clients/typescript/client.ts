@@ -84,10 +84,12 @@ export async function until(
   }
 }
 
-/// The address, and what else was given as `--name value`; a name may be given often.
+/// The address, and what else was given as `--name value` or `--name=value`; a name may be
+/// given often.
 export function given(): { address: string; of: (name: string, otherwise?: string) => string; all: (name: string) => string[] } {
-  const [address, ...words] = process.argv.slice(2);
+  const [address, ...rest] = process.argv.slice(2);
   if (!address) throw new Error('say HOST:PORT');
+  const words = rest.flatMap((word) => /^(--\w+)=([^]*)$/.exec(word)?.slice(1) ?? [word]);
   const all = (name: string) =>
     words.filter((_, at) => at % 2 === 1 && words[at - 1] === `--${name}`);
   return { address, all, of: (name, otherwise = '') => all(name).at(-1) ?? otherwise };

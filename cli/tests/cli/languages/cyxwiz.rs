@@ -39,9 +39,14 @@ async fn cyxwiz_trains_for_python_and_typescript() {
         words.extend(["--hyper", option]);
     }
     let (alice, bob) = (pass(&mesh, "alice").await, pass(&mesh, "bob").await);
-    let mine = |token, wallet| [&words[..], &["--token", token, "--wallet", wallet]].concat();
-    let python = foreign.python("cyxwiz.py", &mine(&alice, "alice")).await;
-    let typescript = foreign.typescript("cyxwiz.ts", &mine(&bob, "bob")).await;
+    let mine = |token: &str, wallet: &str| {
+        // A token may begin with a dash.
+        [format!("--token={token}"), format!("--wallet={wallet}")]
+    };
+    let (alice, bob) = (mine(&alice, "alice"), mine(&bob, "bob"));
+    let all = |more: &[String; 2]| [&words[..], &[&*more[0], &*more[1]]].concat();
+    let python = foreign.python("cyxwiz.py", &all(&alice)).await;
+    let typescript = foreign.typescript("cyxwiz.ts", &all(&bob)).await;
     for seen in [&python, &typescript] {
         assert_eq!(seen["submitted"], "STATUS_QUEUED");
         assert_eq!(seen["last"], "STATUS_COMPLETED");
