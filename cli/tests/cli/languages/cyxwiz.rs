@@ -39,14 +39,13 @@ async fn cyxwiz_trains_for_python_and_typescript() {
         words.extend(["--hyper", option]);
     }
     let (alice, bob) = (pass(&mesh, "alice").await, pass(&mesh, "bob").await);
-    let mine = |token: &str, wallet: &str| {
-        // A token may begin with a dash.
-        [format!("--token={token}"), format!("--wallet={wallet}")]
-    };
-    let (alice, bob) = (mine(&alice, "alice"), mine(&bob, "bob"));
-    let all = |more: &[String; 2]| [&words[..], &[&*more[0], &*more[1]]].concat();
-    let python = foreign.python("cyxwiz.py", &all(&alice)).await;
-    let typescript = foreign.typescript("cyxwiz.ts", &all(&bob)).await;
+    // A token may begin with a dash.
+    let alice = [format!("--token={alice}"), "--wallet=alice".to_owned()];
+    let bob = [format!("--token={bob}"), "--wallet=bob".to_owned()];
+    let python = [&words[..], &[&*alice[0], &*alice[1]]].concat();
+    let python = foreign.python("cyxwiz.py", &python).await;
+    let typescript = [&words[..], &[&*bob[0], &*bob[1]]].concat();
+    let typescript = foreign.typescript("cyxwiz.ts", &typescript).await;
     for seen in [&python, &typescript] {
         assert_eq!(seen["submitted"], "STATUS_QUEUED");
         assert_eq!(seen["last"], "STATUS_COMPLETED");
