@@ -16,19 +16,20 @@ use tonic::{Code, transport::Channel};
 
 use crate::support::{Mesh, PATIENCE, stderr, tiny};
 
-const SETTINGS: &str = r#"
+/// Clients without a token are believed, and two models have room on a node.
+pub(crate) const SETTINGS: &str = r#"
 residents = 2
 [gateway]
 legacy = ["dim"]
 "#;
 
 /// A setosa and a virginica.
-fn flowers() -> Value {
+pub(crate) fn flowers() -> Value {
     json!({"rows": [[5.1, 3.5, 1.4, 0.2], [7.2, 3.2, 6.0, 1.8]]})
 }
 
 /// Trains on the irises and puts the network on a node under a name.
-async fn deploy_flowers(mesh: &Mesh, name: &str, node: &str) {
+pub(crate) async fn deploy_flowers(mesh: &Mesh, name: &str, node: &str) {
     let weights = mesh.path().join("weights");
     if !weights.exists() {
         let job = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/jobs/iris-train.toml");

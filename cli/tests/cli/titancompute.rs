@@ -20,14 +20,15 @@ use tonic_reflection::pb::v1::{
 
 use crate::support::{Mesh, eventually, stdout, tiny};
 
-const LEGACY: &str = r#"
+/// Clients without a token are believed.
+pub(crate) const LEGACY: &str = r#"
 [gateway]
 legacy = ["titancompute"]
 rest = "127.0.0.1:0"
 "#;
 
 /// A mesh in which everybody may ask a tiny model.
-async fn with_model(settings: &str) -> Mesh {
+pub(crate) async fn with_model(settings: &str) -> Mesh {
     let mesh = Mesh::start_with(1, settings).await;
     let path = mesh.path().join("tiny.gguf");
     std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();

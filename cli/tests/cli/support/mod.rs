@@ -3,11 +3,13 @@
 //! - [`mesh`]: an index and nodes as processes; [`stream`]: a job that is followed.
 //! - [`process`]: daemons and commands; [`jobs`]: what they are given to do.
 //! - [`machine`]: what the kernel says of them. [`demo`]: the demo as a process.
+//! - [`foreign`]: clients of foreign systems in other languages.
 
 // What does not hold fails the test.
 #![allow(clippy::unwrap_used)]
 
 pub(crate) mod demo;
+pub(crate) mod foreign;
 pub(crate) mod jobs;
 pub(crate) mod machine;
 pub(crate) mod mesh;
