@@ -217,7 +217,7 @@ impl Store {
         .fetch_all(&self.readers)
         .await?;
         let open = sqlx::query(AssertSqlSafe(format!(
-            "SELECT number FROM jobs WHERE {OF_OWNER} AND ended IS NULL"
+            "SELECT number FROM jobs WHERE {OF_OWNER} AND ended IS NULL ORDER BY number"
         )))
         .bind(who.dialect.as_str())
         .bind(&who.name)
@@ -299,3 +299,6 @@ fn kept(row: &SqliteRow) -> Result<Kept, StoreError> {
             .transpose()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
 //! Users through their public face: what they may, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 use std::{
     net::IpAddr,
@@ -309,4 +310,79 @@ async fn an_id_belongs_to_whoever_used_it_first() {
     }
     let more = pin(PinKind::Worker, "one-more", key("first")).await;
     assert_eq!(more, Err(ErrorCode::Exhausted));
+}
+
+#[tokio::test]
+async fn whoever_is_admitted_is_known_by_a_token_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let legacy = Policies::from([(
+        Dialect::CyxWiz,
+        Policy {
+            belief: Belief::Legacy,
+            networks: Vec::new(),
+        },
+    )]);
+    let store = Store::open(folder.path(), legacy).await;
+    let users = &store.users;
+    let session = users.admit(Dialect::CyxWiz, "alice").await.unwrap();
+    let said = |token: Option<&str>, name: &str| Credentials {
+        token: token.map(str::to_owned),
+        claimed: Some(name.to_owned()),
+        remote: Some([127, 0, 0, 1].into()),
+    };
+    let by_token = |token| store.who(Dialect::CyxWiz, said(token, ""));
+    assert_eq!(by_token(Some(&session.token)).await, Ok("alice".to_owned()));
+    // The name alone is not believed any more, whatever the policy; nor is a password.
+    let claimed = store.who(Dialect::CyxWiz, said(None, "alice")).await;
+    assert_eq!(claimed, Err(ErrorCode::Unauthenticated));
+    let guessed = users.login(Dialect::CyxWiz, "alice", PASSWORD, None).await;
+    assert_eq!(
+        guessed.err().map(|failure| failure.code),
+        Some(ErrorCode::Unauthenticated)
+    );
+    // The token is of this system, and for a day.
+    let elsewhere = store.who(HiveMind, said(Some(&session.token), "")).await;
+    assert_eq!(elsewhere, Err(ErrorCode::Unauthenticated));
+    let more = users.admit(Dialect::CyxWiz, "alice").await.unwrap();
+    assert_ne!(more.token, session.token);
+    store.pass(24 * 3_600 * 1_000);
+    assert_eq!(
+        by_token(Some(&session.token)).await,
+        Err(ErrorCode::Unauthenticated)
+    );
+    // A name that somebody uses without a token is not taken from him.
+    let used = store.who(Dialect::CyxWiz, said(None, "bob")).await;
+    assert_eq!(used, Ok("bob".to_owned()));
+    let taken = users.admit(Dialect::CyxWiz, "bob").await.err().unwrap();
+    assert_eq!(taken.code, ErrorCode::Exists);
+    let unfit = users.admit(Dialect::CyxWiz, "../bob").await.err().unwrap();
+    assert_eq!(unfit.code, ErrorCode::Invalid);
+}
+
+#[tokio::test]
+async fn a_pass_is_good_beside_a_gateway_and_names_one_account() {
+    let folder = tempfile::tempdir().unwrap();
+    let pass = async |dialect, name| {
+        let pass = embermesh_gateway::Pass::make(folder.path(), dialect, name);
+        pass.await.unwrap()
+    };
+    let first = pass(Dialect::CyxWiz, "alice").await;
+    // The database is open meanwhile, as it is where an index runs.
+    let path = folder.path().join("users.sqlite");
+    let clock = Arc::new(UnixMillis::now);
+    let open = UserStore::open(&path, Policies::new(), clock)
+        .await
+        .unwrap();
+    let second = pass(Dialect::CyxWiz, "alice").await;
+    assert_eq!(second.account, first.account);
+    assert_ne!(pass(Dialect::CyxWiz, "bob").await.account, first.account);
+    assert_ne!(pass(Dim, "alice").await.account, first.account);
+    for token in [first.token, second.token] {
+        let said = Credentials {
+            token: Some(token),
+            ..Credentials::default()
+        };
+        let who = open.authenticate(Dialect::CyxWiz, said).await.unwrap();
+        assert_eq!(who.name, "alice");
+    }
 }

@@ -158,7 +158,7 @@ async fn pass(
             ("system", system.to_string()),
             ("name", name.clone()),
             ("account", pass.account.to_string()),
-            ("expires", amount::instant(pass.expires.as_millis())),
+            ("expires", amount::instant(pass.expires)),
             ("token", pass.token.clone()),
         ],
         &json!({

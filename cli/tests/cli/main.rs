@@ -3,6 +3,7 @@
 mod account;
 mod arrows;
 mod blobs;
+mod cyxwiz;
 mod demo;
 mod demo_ends;
 mod deploy;

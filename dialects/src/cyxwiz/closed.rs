@@ -1,4 +1,4 @@
-//! Services of the system that an index here does not have. Each call is answered
+//! Services for nodes of the system, which an index here does not take. Each call is answered
 //! `UNIMPLEMENTED` with the reason, and with what to use instead.
 
 use std::{
@@ -53,31 +53,6 @@ closed!(
     "cyxwiz.protocol.JobStatusService",
     "nodes of this system are not taken here: an embermesh node reports of its jobs itself"
 );
-closed!(
-    JobReservationService,
-    "cyxwiz.protocol.JobReservationService",
-    "a job here reserves its node while it runs: submit it with JobService.SubmitJob"
-);
-closed!(
-    DeploymentService,
-    "cyxwiz.protocol.DeploymentService",
-    "models are deployed by `embermesh deploy`"
-);
-closed!(
-    ModelService,
-    "cyxwiz.protocol.ModelService",
-    "there is no registry of models: weights are blobs, named by their digest"
-);
-closed!(
-    InferenceService,
-    "cyxwiz.protocol.InferenceService",
-    "models are asked by `embermesh ask`, or over many samples by a job of type inference"
-);
-closed!(
-    TerminalService,
-    "cyxwiz.protocol.TerminalService",
-    "no node opens a terminal to anybody"
-);
 
 /// The reason; a node serves one of the calls itself.
 fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
@@ -89,12 +64,5 @@ fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
 
 /// The same with these services.
 pub(super) fn mount(mount: Mount) -> Mount {
-    mount
-        .serve(NodeService)
-        .serve(JobStatusService)
-        .serve(JobReservationService)
-        .serve(DeploymentService)
-        .serve(ModelService)
-        .serve(InferenceService)
-        .serve(TerminalService)
+    mount.serve(NodeService).serve(JobStatusService)
 }

@@ -8,7 +8,7 @@
 //! | `caller` | who makes a call |
 //! | `service` | the services, each a file that is compiled for both forms of the wire |
 //! | `documented`, `shipped` | the two forms, and what differs between them |
-//! | `closed` | services that this index does not have, each with the reason |
+//! | `closed` | services for nodes of the system, which say why they are not there |
 //! | `mount` | all of them, in one form of the wire |
 //!
 //! # Errors

@@ -8,8 +8,8 @@ use super::{closed, documented, shipped};
 use crate::{Mount, Profile, port::IndexPort};
 
 impl Mount {
-    /// Adds the services of CyxWiz that an index has, in one form of their wire. Those
-    /// that it has not are there too, and say why.
+    /// Adds the services of CyxWiz for jobs, for finding nodes and for wallets, in one
+    /// form of their wire. Those for nodes of the system say why they are not there.
     #[must_use]
     pub fn cyxwiz<P: IndexPort>(self, port: &Arc<P>, profile: Profile) -> Self {
         closed::mount(match profile {

@@ -1,0 +1,10 @@
+//! CyxWiz over a real server, through generated clients: what is taken, and what each
+//! refusal says, with a port that keeps what it is told.
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
+
+mod configs;
+mod jobs;
+mod nodes;
+mod port;
+mod refusals;
+mod wallet;

@@ -1,0 +1,84 @@
+//! Pages and totals mean the same jobs.
+
+use super::*;
+
+fn who(name: &str) -> Principal {
+    Principal {
+        dialect: Dialect::CyxWiz,
+        name: name.to_owned(),
+    }
+}
+
+fn job(owner: &str, id: &str, kind: &str) -> Kept {
+    Kept {
+        number: 0,
+        owner: who(owner),
+        id: Some(id.to_owned()),
+        submit_key: [0; 16],
+        job: None,
+        spec: Vec::new(),
+        notes: BTreeMap::from([("cyxwiz.type".to_owned(), kind.to_owned())]),
+        submitted_at: UnixMillis(1),
+        state: JobState::Queued,
+        ended: None,
+    }
+}
+
+fn ended() -> Ended {
+    Ended {
+        at: UnixMillis(2),
+        started_at: None,
+        progress: 1.0,
+        pass: (0, 0),
+        metrics: BTreeMap::new(),
+        message: String::new(),
+        artifacts: Vec::new(),
+        receipt: Vec::new(),
+        node: None,
+    }
+}
+
+#[tokio::test]
+async fn a_note_cuts_pages_and_counts_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("jobs.sqlite"))
+        .await
+        .unwrap();
+    let mut numbers = Vec::new();
+    for (owner, id, kind) in [
+        ("alice", "a", "1"),
+        ("alice", "b", "2"),
+        ("alice", "c", "1"),
+        ("alice", "d", "1"),
+        ("bob", "a", "1"),
+    ] {
+        numbers.push(store.add(&job(owner, id, kind)).await.unwrap().unwrap());
+    }
+    let done = ended();
+    for (number, state) in [(0, JobState::Failed), (2, JobState::Succeeded)] {
+        store.end(numbers[number], state, &done).await.unwrap();
+    }
+    let note = |kind: &str| ("cyxwiz.type".to_owned(), kind.to_owned());
+    let page = async |kind: Option<&str>, before, most| {
+        let note = kind.map(note);
+        let page = store.page(&who("alice"), note.as_ref(), before, most).await;
+        let ids = page.unwrap().into_iter().filter_map(|kept| kept.id);
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(page(None, i64::MAX, 9).await, ["d", "c", "b", "a"]);
+    assert_eq!(page(Some("1"), i64::MAX, 2).await, ["d", "c"]);
+    assert_eq!(page(Some("1"), numbers[2], 2).await, ["a"]);
+    assert_eq!(page(Some("3"), i64::MAX, 9).await, [""; 0]);
+    let (ended, open) = store.census(&who("alice"), Some(&note("1"))).await.unwrap();
+    let mut ended: Vec<_> = ended
+        .iter()
+        .map(|(state, many)| (state.as_str(), *many))
+        .collect();
+    ended.sort_unstable();
+    assert_eq!(ended, [("failed", 1), ("succeeded", 1)]);
+    assert_eq!(open, [numbers[3]]);
+    let (ended, open) = store.census(&who("alice"), None).await.unwrap();
+    assert_eq!((ended.len(), open), (2, vec![numbers[1], numbers[3]]));
+    let (ended, open) = store.census(&who("carol"), None).await.unwrap();
+    assert!(ended.is_empty() && open.is_empty());
+}
