@@ -1,4 +1,5 @@
 //! HiveMind's users, nodes and workers over a real server.
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 mod support;
 

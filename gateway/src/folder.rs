@@ -149,8 +149,9 @@ impl Folders {
         let pieces = if long { so_far } else { Vec::new() };
         let mut text = Vec::new();
         for piece in pieces.into_iter().chain([piece]) {
-            serde_json::to_writer(&mut text, &Line::from(piece))?;
+            // Before it, so that what a crash has cut is a line by itself.
             text.push(b'\n');
+            serde_json::to_writer(&mut text, &Line::from(piece))?;
         }
         if long {
             let draft = path.with_extension("new");
@@ -172,12 +173,10 @@ impl Folders {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        let whole = text.split_inclusive(|byte| *byte == b'\n');
-        // A line that was cut by a crash was not acknowledged.
-        let whole = whole.filter(|line| line.ends_with(b"\n"));
-        whole
-            .map(|line| Ok(serde_json::from_slice::<Line>(line)?.into()))
-            .collect()
+        // What a crash has cut was not acknowledged.
+        let lines = text.split(|byte| *byte == b'\n');
+        let whole = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok());
+        Ok(whole.map(LogPiece::from).collect())
     }
 
     /// The job has ended: its inputs go, and what it wrote stays.
@@ -226,4 +225,67 @@ pub(crate) fn read(path: &Path, range: &Range<u64>) -> io::Result<Bytes> {
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use embermesh_crypto::UnixMillis;
+    use embermesh_job::event::LogStream;
+
+    use super::*;
+
+    fn piece(text: &str) -> LogPiece {
+        LogPiece {
+            at: UnixMillis(1),
+            stream: LogStream::Stdout,
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_reported_comes_back_without_what_a_crash_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = Folders::new(folder.path().to_owned()).unwrap();
+        folders.keep(1, &BTreeMap::new()).unwrap();
+        assert!(folders.reported(1).unwrap().is_empty());
+        for text in ["one\n", "two\n"] {
+            folders.append(1, piece(text), Vec::new()).unwrap();
+        }
+        let path = folder.path().join("1").join(REPORTED);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], b"\n{\"at\":1,"].concat()).unwrap();
+        folders.append(1, piece("2.5\n"), Vec::new()).unwrap();
+        assert_eq!(
+            folders.reported(1).unwrap(),
+            [piece("one\n"), piece("two\n"), piece("2.5\n")]
+        );
+        // Where it is long, what is known of it takes its place.
+        let long = usize::try_from(MAX_REPORTED).unwrap() + 1;
+        fs::write(&path, vec![b'x'; long]).unwrap();
+        folders
+            .append(1, piece("three\n"), vec![piece("two\n")])
+            .unwrap();
+        assert_eq!(
+            folders.reported(1).unwrap(),
+            [piece("two\n"), piece("three\n")]
+        );
+        folders.end(1, Vec::new()).unwrap();
+        assert!(folders.reported(1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_result_is_whole_under_its_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = Folders::new(folder.path().to_owned()).unwrap();
+        let digest = Digest::of(b"zip");
+        folders.keep_result(1, &digest, b"zip").unwrap();
+        let bytes = read(&folders.result(1, &digest), &(0..u64::MAX)).unwrap();
+        assert_eq!(&bytes[..], b"zip");
+        assert_eq!(
+            fs::read_dir(folder.path().join("1/results"))
+                .unwrap()
+                .count(),
+            1
+        );
+    }
 }

@@ -46,10 +46,15 @@ impl<S: NamedService, H> NamedService for Forms<S, H> {
     const NAME: &'static str = S::NAME;
 }
 
+/// What a call does.
+type Function<P, F, A> = fn(Arc<Pool<P>>, Request<F>) -> Answering<Answer<A>>;
+/// What it comes to.
+type Answer<A> = Result<Response<A>, Status>;
+
 /// A call over a pool, as a function.
 pub(super) struct Call<P, F, A> {
     pub(super) pool: Arc<Pool<P>>,
-    pub(super) function: fn(Arc<Pool<P>>, Request<F>) -> Answering<Result<Response<A>, Status>>,
+    pub(super) function: Function<P, F, A>,
 }
 
 impl<P, F, A> Clone for Call<P, F, A> {
@@ -63,7 +68,7 @@ impl<P, F, A> Clone for Call<P, F, A> {
 
 impl<P, F: Form, A: Message + 'static> UnaryService<F> for Call<P, F, A> {
     type Response = A;
-    type Future = Answering<Result<Response<A>, Status>>;
+    type Future = Answering<Answer<A>>;
 
     fn call(&mut self, request: Request<F>) -> Self::Future {
         (self.function)(self.pool.clone(), request)

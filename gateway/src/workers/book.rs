@@ -384,4 +384,4 @@ pub(crate) fn not_yours(what: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

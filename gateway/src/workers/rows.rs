@@ -34,6 +34,7 @@ pub(crate) struct TaskRow {
     pub(super) result: Option<Artifact>,
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn wrong(error: impl std::fmt::Display) -> StoreError {
     StoreError::Row(error.to_string())
 }
@@ -179,4 +180,61 @@ fn task(row: &SqliteRow) -> Result<TaskRow, StoreError> {
         }),
         result: result.transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use embermesh_crypto::Digest;
+    use embermesh_job::lifecycle::JobState;
+
+    use super::super::book::{Stopping, tests as book};
+    use super::*;
+
+    #[tokio::test]
+    async fn workers_and_tasks_are_as_they_were_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.sqlite");
+        let id = (Dialect::HiveMind, "w".to_owned());
+        let known = book::known("w", "bob", 4, 8);
+        let mut kept = book::task(1, None);
+        kept.package = "digest".to_owned();
+        (kept.attempt, kept.lost) = (3, 1);
+        kept.lease = Some(Lease {
+            worker: "w".to_owned(),
+            given: UnixMillis(7),
+            paid: Duration::from_secs(60),
+            stopping: Some(Stopping {
+                since: UnixMillis(9),
+                state: JobState::Cancelled,
+                message: "why".to_owned(),
+            }),
+        });
+        kept.result = Some(Artifact {
+            name: "result.zip".to_owned(),
+            digest: Digest::of(b"zip"),
+            size: 3,
+        });
+        {
+            let store = Store::open(&path).await.unwrap();
+            store.keep_worker(&id, &known).await.unwrap();
+            store.keep_task(1, &book::task(1, None)).await.unwrap();
+            store.keep_task(1, &kept).await.unwrap();
+            store.keep_task(2, &book::task(1, None)).await.unwrap();
+            store.drop_task(2).await.unwrap();
+            store.readers.close().await;
+            store.writer.into_inner().close().await.unwrap();
+        }
+        let store = Store::open(&path).await.unwrap();
+        let workers = store.workers().await.unwrap();
+        assert_eq!(workers.len(), 1);
+        assert_eq!((&workers[0].0, &workers[0].1.offer), (&id, &known.offer));
+        assert_eq!(workers[0].1.owner, "bob");
+        assert_eq!(workers[0].1.heard, None);
+        let tasks = store.tasks().await.unwrap();
+        assert_eq!(tasks.len(), 1);
+        let row = &tasks[0];
+        assert_eq!((row.number, row.attempt, row.lost), (1, 3, 1));
+        assert_eq!((&row.lease, &row.result), (&kept.lease, &kept.result));
+        assert_eq!(row.package, "digest");
+    }
 }

@@ -31,8 +31,8 @@ fn who(name: &str) -> Principal {
     }
 }
 
-fn worker(book: &mut Book, id: &str, owner: &str, cores: u32, gb: u64) {
-    let known = Known {
+pub(crate) fn known(id: &str, owner: &str, cores: u32, gb: u64) -> Known {
+    Known {
         owner: owner.to_owned(),
         offer: Offer {
             id: id.to_owned(),
@@ -44,12 +44,16 @@ fn worker(book: &mut Book, id: &str, owner: &str, cores: u32, gb: u64) {
         address: "192.0.2.1:50053".parse().unwrap(),
         heard: Some(NOW),
         shunned: None,
-    };
-    book.enroll((Dialect::HiveMind, id.to_owned()), known)
-        .unwrap();
+    }
 }
 
-fn task(gb: u64, region: Option<&str>) -> Task {
+fn worker(book: &mut Book, id: &str, owner: &str, cores: u32, gb: u64) {
+    let id = (Dialect::HiveMind, id.to_owned());
+    let known = known(&id.1, owner, cores, gb);
+    book.enroll(id, known).unwrap();
+}
+
+pub(crate) fn task(gb: u64, region: Option<&str>) -> Task {
     let program = Input {
         digest: Digest::of(b"print(1)"),
         size: 8,
