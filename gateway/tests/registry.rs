@@ -1,4 +1,5 @@
 //! The registry through its port: what is taken in, what is refused, and who sees what.
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 use std::{collections::BTreeMap, path::Path};
 
