@@ -77,6 +77,8 @@ impl Coordinator {
             policies,
             endpoint: String::new(),
             open_jobs: 10,
+            worker_price: embermesh_job::units::MicroUnits(0),
+            model_quota: 1 << 30,
             proving,
         };
         let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
