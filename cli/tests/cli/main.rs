@@ -22,3 +22,4 @@ mod steering;
 mod support;
 mod survival;
 mod titancompute;
+mod zisk;
