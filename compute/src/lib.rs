@@ -17,6 +17,7 @@
 //! | `network`, `randomness` | a declared model over burn's tensors |
 //! | [`onnx`] | models in the ONNX format, made into programs |
 //! | `program`, `calculate` | programs over burn's tensors, and direct computations |
+//! | [`proven`] | executions that can be proven, and opened steps executed again |
 //! | [`away`], `feed` | samples that stay with the client, given and asked for |
 //! | `dataset` | samples from every format, split, scaled and shuffled by seed |
 //! | [`software`], [`usage`] | what computes here, and what it has taken |
@@ -63,6 +64,7 @@ mod predict;
 mod prepare;
 pub mod probe;
 mod program;
+pub mod proven;
 mod randomness;
 mod sandbox;
 mod schedule;

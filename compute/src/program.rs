@@ -164,6 +164,32 @@ pub(crate) fn run(
         .collect()
 }
 
+/// Does one operation by itself, which is no gradient.
+///
+/// # Errors
+/// [`StepFailed`] when it cannot use the numbers that it got.
+pub(crate) fn step(
+    program: &Program,
+    step: &Step,
+    operands: Vec<Tensor<1>>,
+    device: &Device,
+) -> Result<Vec<Tensor<1>>, StepFailed> {
+    let fail = |reason: String| StepFailed {
+        name: step.name.clone(),
+        word: step.op.word(),
+        reason,
+    };
+    if matches!(step.op, Op::Gradient(_)) {
+        return Err(fail("a gradient is not an operation by itself".to_owned()));
+    }
+    let types = step.reads.iter().map(|value| program.type_of(*value));
+    let operands = operands.into_iter().zip(types);
+    let operands = operands.map(|(x, of)| Operand { x, of }).collect();
+    let gives = step.gives.iter().map(|value| program.type_of(*value));
+    let gives: Vec<&TensorType> = gives.collect();
+    apply(&step.op, operands, &gives, device).map_err(fail)
+}
+
 /// The places of what something is derived by.
 fn derived(program: &Program) -> Vec<usize> {
     program

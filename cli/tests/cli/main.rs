@@ -28,3 +28,4 @@ mod steering;
 mod support;
 mod survival;
 mod titancompute;
+mod zisk;
