@@ -61,6 +61,17 @@ pub(crate) struct ListenerSection {
     /// The systems; none: those of the index's own port.
     #[serde(default)]
     dialects: Vec<Dialect>,
+    /// Whether plaintext is taken; by default on loopback addresses only.
+    #[serde(default)]
+    plaintext: Option<bool>,
+    /// Connections in plaintext at one time.
+    #[serde(default = "usual_connections")]
+    connections: usize,
+}
+
+/// As many as there are streams of workers that each have one.
+const fn usual_connections() -> usize {
+    16_384
 }
 
 /// The waits of provers and proofs, in seconds.
@@ -251,7 +262,8 @@ pub(crate) async fn start(
         let setting = "gateway.listeners.listen";
         let listener = Listener::bind(&ListenConfig {
             address: address(setting, &more.listen)?,
-            plaintext: None,
+            plaintext: more.plaintext,
+            plain_connections: more.connections,
         })
         .await
         .with_context(|| format!("choose another {setting}"))?;

@@ -35,6 +35,20 @@ pub(crate) fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow
     result
 }
 
+/// Lets this process have as many descriptors as it may: each connection takes one, and
+/// what a shell gives is often no more than 1,024.
+pub(crate) fn allow_many_connections() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Logs go to stderr: warnings, more with each `-v`, or what a filter says.
 pub(crate) fn log(verbose: u8, quiet: bool, filter: Option<&str>) -> anyhow::Result<()> {
     let level = match (quiet, verbose) {

@@ -80,11 +80,7 @@ impl Accounts for Gateway {
         key: &str,
     ) -> Result<Movement, Failure> {
         let client = self.inner.clients.of(who).await?;
-        let unknown = || Failure::not_found(format!("you have placed no hold {hold:?}"));
-        let number = hold.parse().map_err(|_| unknown())?;
-        let placed = client.transaction(number).await;
-        let placed = placed.map_err(|error| refused(&error))?;
-        let amount = placed.as_ref().and_then(held_by).ok_or_else(unknown)?;
+        let (number, amount) = placed(&client, hold).await?;
         let settlement = match to {
             None => Settlement::Release,
             Some(to) => Settlement::Capture {
@@ -154,6 +150,24 @@ fn of(subject: &str) -> Result<Subject, Failure> {
         })
 }
 
+impl Gateway {
+    /// What a hold of somebody's has set aside.
+    pub(crate) async fn held(&self, who: &Principal, hold: &str) -> Result<Micros, Failure> {
+        let client = self.inner.clients.of(who).await?;
+        placed(&client, hold).await.map(|(_, amount)| amount.0)
+    }
+}
+
+/// A hold of a client's by its id: the number of its transaction, and its amount.
+async fn placed(client: &Client, hold: &str) -> Result<(u64, MicroUnits), Failure> {
+    let unknown = || Failure::not_found(format!("you have placed no hold {hold:?}"));
+    let number = hold.parse().map_err(|_| unknown())?;
+    let placed = client.transaction(number).await;
+    let placed = placed.map_err(|error| refused(&error))?;
+    let amount = placed.as_ref().and_then(held_by).ok_or_else(unknown)?;
+    Ok((number, amount))
+}
+
 /// The amount of the hold that a transaction has placed.
 fn held_by(placed: &Transaction) -> Option<MicroUnits> {
     match &placed.why {
@@ -199,7 +213,7 @@ pub(crate) fn movement(done: &Transaction, account: PeerId) -> Movement {
 }
 
 /// What a refusal of the ledger means to a foreign client, by its stable word.
-fn refused(error: &ClientError) -> Failure {
+pub(crate) fn refused(error: &ClientError) -> Failure {
     let ClientError::Refused { code, message, .. } = error else {
         return failure::failure(error);
     };

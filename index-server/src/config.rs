@@ -132,6 +132,9 @@ pub struct LimitSection {
     pub nodes: usize,
     /// The most streams of jobs' changes at once, of all clients together.
     pub watches: usize,
+    /// The most connections in plaintext at once, beside those of peers that have proven
+    /// who they are.
+    pub plain_connections: usize,
 }
 
 /// A value that cannot work.
@@ -321,6 +324,7 @@ impl Default for LimitSection {
             open_spec_bytes: state.open_spec_bytes,
             nodes: state.nodes,
             watches: 10_000,
+            plain_connections: 1024,
         }
     }
 }

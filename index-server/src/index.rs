@@ -120,7 +120,8 @@ impl Index {
         let folder = DataFolder::hold(&config.data_dir, DAEMON)?;
         let listener = Listener::bind(&ListenConfig {
             address: config.listen,
-            plaintext: None,
+            plain_connections: config.limits.plain_connections,
+            ..ListenConfig::default()
         })
         .await?;
         let metrics_listener = bind_metrics(&config).await?;

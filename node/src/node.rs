@@ -105,6 +105,7 @@ impl Node {
         let listener = Listener::bind(&ListenConfig {
             address: config.tls_listen,
             plaintext: config.plaintext(),
+            ..ListenConfig::default()
         })
         .await?;
         let address = listener.address();

@@ -182,6 +182,7 @@ fn wrong(error: NoPass) -> anyhow::Error {
 
 async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow::Result<Exit> {
     let output = global.output(&settings);
+    runtime::allow_many_connections();
     // Heard from before it starts, so that none is lost.
     let mut stopping = Stopping::listen()?;
     if with_parent {

@@ -37,6 +37,7 @@ fn submission(path: &Path, foreign_id: Option<&str>) -> Submission {
         inputs.insert(digest, bytes.into());
     }
     Submission {
+        payment: None,
         foreign_id: foreign_id.map(str::to_owned),
         spec: file.resolve(&blobs).unwrap(),
         inputs,

@@ -197,7 +197,7 @@ impl Server {
         let keypair = Arc::new(Keypair::from_seed(&[seed; 32]));
         let listener = Listener::bind(&ListenConfig {
             address: listen.parse().unwrap(),
-            plaintext: None,
+            ..ListenConfig::default()
         })
         .await
         .unwrap();

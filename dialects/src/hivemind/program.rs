@@ -97,6 +97,7 @@ pub(super) fn submission(upload: Upload) -> Result<(Submission, Bytes), Failure>
         attempts: 1,
     };
     let job = Submission {
+        payment: None,
         foreign_id: Some(upload.task_id),
         spec,
         inputs,

@@ -12,8 +12,20 @@ use embermesh_job::{
 };
 use futures::stream::BoxStream;
 
-use super::Principal;
+use super::{Principal, accounts::Micros};
 use crate::Failure;
+
+/// What a job is paid from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payment {
+    /// The caller's account, at most so much.
+    AtMost(Micros),
+    /// A hold that the caller has placed before: what it has becomes the job's budget.
+    Hold(String),
+}
+
+/// The note of a job that says its budget, in micro-units.
+pub const BUDGET: &str = "budget";
 
 /// A job to take on.
 #[derive(Clone, Debug)]
@@ -27,6 +39,9 @@ pub struct Submission {
     pub inputs: BTreeMap<Digest, Bytes>,
     /// What only the dialect needs, given back with the job.
     pub notes: BTreeMap<String, String>,
+    /// What it is paid from; without, it runs where nothing is asked. What it does not
+    /// take is given back at its end.
+    pub payment: Option<Payment>,
 }
 
 /// A job at one moment.

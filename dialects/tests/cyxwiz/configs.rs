@@ -128,6 +128,8 @@ async fn nothing_that_a_config_says_is_dropped() {
     config.estimated_duration = 7_200;
     config.payment_amount = 2.5;
     config.escrow_tx_hash = "17".to_owned();
+    let hold = ("alice".to_owned(), 2_500_000);
+    memory.kept().holds.insert("17".to_owned(), hold);
     let answer = client.submit_job(by("alice", request)).await.unwrap();
     assert_eq!(answer.into_inner().job_id, "flowers");
     let kept = memory.kept();

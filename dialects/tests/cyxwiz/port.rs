@@ -14,7 +14,9 @@ use embermesh_dialects::{
     port::{
         Principal,
         accounts::{Accounts, Balance, Hold, Micros, Movement},
-        jobs::{JobFilter, JobPage, JobUpdate, JobView, Jobs, LogPiece, Submission},
+        jobs::{
+            BUDGET, JobFilter, JobPage, JobUpdate, JobView, Jobs, LogPiece, Payment, Submission,
+        },
         models::{Load, ModelView, Models},
         nodes::{NodeView, Nodes},
         users::{Credentials, Session, Users},
@@ -172,6 +174,19 @@ impl Jobs for Memory {
         if let Some(refusal) = kept.refusal.take() {
             return Err(refusal);
         }
+        let budget = match &job.payment {
+            None => None,
+            Some(Payment::AtMost(budget)) => Some(*budget),
+            Some(Payment::Hold(hold)) => {
+                let held = kept.holds.get(hold).filter(|(of, _)| *of == who.name);
+                let held = held.cloned();
+                let (_, budget) = held.ok_or_else(|| Failure::not_found("no such hold"))?;
+                kept.holds.remove(hold);
+                Some(budget)
+            }
+        };
+        let mut notes = job.notes.clone();
+        notes.extend(budget.map(|budget| (BUDGET.to_owned(), budget.to_string())));
         let number = kept.jobs.len();
         let id = job.foreign_id.clone();
         let view = JobView {
@@ -189,7 +204,7 @@ impl Jobs for Memory {
             artifacts: Vec::new(),
             receipt: None,
             assignment: None,
-            notes: job.notes.clone(),
+            notes,
         };
         kept.jobs.push((view.clone(), job));
         Ok(view)

@@ -151,6 +151,7 @@ impl Deployments for Gateway {
             return Err(Failure::new(ErrorCode::Exists, message));
         }
         let job = Submission {
+            payment: None,
             foreign_id: Some(id.clone()),
             spec,
             inputs: Default::default(),

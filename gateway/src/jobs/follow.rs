@@ -12,10 +12,12 @@ use embermesh_job::{event::Artifact, lifecycle::JobState, spec::JobSpec};
 
 use super::{
     live::{Live, ended_as},
+    pay::budget,
     view,
 };
 use crate::{
     Gateway, StoreError,
+    accounts::refused,
     failure::{failure, store_failed},
     store::{Ended, Kept},
 };
@@ -89,9 +91,9 @@ impl Gateway {
             .map_err(|error| Failure::invalid(error.to_string()))?;
         let key = IdempotencyKey::from_bytes(kept.submit_key);
         let (submitted, follow) = client
-            .run(&spec, sources, Vec::new(), key)
+            .run_for(&spec, sources, Vec::new(), key, budget(kept))
             .await
-            .map_err(|error| failure(&error))?;
+            .map_err(|error| refused(&error))?;
         let job = submitted.job.id;
         let id = kept.id.clone().unwrap_or_else(|| job.to_string());
         self.inner

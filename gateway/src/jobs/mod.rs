@@ -7,10 +7,12 @@
 //!
 //! - `live`: a job that is followed.
 //! - `follow`: the task that follows it.
+//! - `pay`: what a job is paid from.
 //! - `verbs`: the port.
 
 mod follow;
 mod live;
+mod pay;
 mod verbs;
 
 use std::{

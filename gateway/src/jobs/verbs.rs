@@ -202,8 +202,15 @@ fn fits(job: &Submission) -> Result<(), Failure> {
 
 #[tonic::async_trait]
 impl Jobs for Gateway {
-    async fn submit(&self, who: &Principal, job: Submission) -> Result<JobView, Failure> {
+    async fn submit(&self, who: &Principal, mut job: Submission) -> Result<JobView, Failure> {
+        let hold = self.note_budget(who, &mut job).await?;
         let (kept, live) = self.keep(who, job).await?;
+        if let Some(hold) = hold
+            && let Err(failed) = self.free(who, &hold).await
+        {
+            self.drop_kept(kept.number).await?;
+            return Err(failed);
+        }
         self.have_run(&kept, live).await
     }
 

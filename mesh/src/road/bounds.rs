@@ -14,8 +14,8 @@ pub const PREFACE_BYTES: usize = 24;
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections of one listener with a proven peer, over TLS, at one time.
 pub const MAX_TLS_CONNECTIONS: usize = 1024;
-/// Plaintext connections of one listener at one time: they serve probes, and must
-/// not be able to crowd out peers.
+/// Plaintext connections of one listener at one time, unless its owner says otherwise:
+/// they serve probes, and must not be able to crowd out peers.
 pub const MAX_PLAIN_CONNECTIONS: usize = 64;
 /// Streams of the mesh that carry gRPC at one time.
 pub const MAX_MESH_CONNECTIONS: usize = 1024;

@@ -36,6 +36,8 @@ pub struct ListenConfig {
     /// Whether plaintext HTTP/2 is taken, without an identity. `None` takes it on
     /// loopback addresses only.
     pub plaintext: Option<bool>,
+    /// Connections in plaintext at one time, beside those of proven peers.
+    pub plain_connections: usize,
 }
 
 impl Default for ListenConfig {
@@ -43,6 +45,7 @@ impl Default for ListenConfig {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             plaintext: None,
+            plain_connections: MAX_PLAIN_CONNECTIONS,
         }
     }
 }
@@ -53,6 +56,7 @@ impl Default for ListenConfig {
 pub struct Listener {
     pub(crate) tcp: TcpListener,
     pub(crate) plaintext: bool,
+    plain_connections: usize,
     address: SocketAddr,
 }
 
@@ -83,6 +87,7 @@ impl Listener {
         Ok(Self {
             tcp,
             plaintext: config.plaintext.unwrap_or(address.ip().is_loopback()),
+            plain_connections: config.plain_connections,
             address: local,
         })
     }
@@ -135,7 +140,7 @@ impl Acceptor {
         let this = Arc::new(self);
         let places = Arc::new(Places {
             tls: Arc::new(Semaphore::new(MAX_TLS_CONNECTIONS)),
-            plain: Arc::new(Semaphore::new(MAX_PLAIN_CONNECTIONS)),
+            plain: Arc::new(Semaphore::new(this.listener.plain_connections)),
             bulk: Arc::new(Semaphore::new(MAX_BULK_CONNECTIONS)),
         });
         loop {

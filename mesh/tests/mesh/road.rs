@@ -376,7 +376,7 @@ async fn a_taken_port_is_named_with_the_cure() {
     let server = Peer::new(1).await;
     let config = ListenConfig {
         address: server.address(),
-        plaintext: None,
+        ..ListenConfig::default()
     };
     let error = Listener::bind(&config).await.unwrap_err();
     assert!(matches!(error, RoadError::Bind { .. }));
@@ -392,7 +392,7 @@ async fn a_channel_comes_back_to_the_same_peer_only() {
     let port = Reserved::new();
     let listen = ListenConfig {
         address: port.address,
-        plaintext: None,
+        ..ListenConfig::default()
     };
     let make = || Make {
         listen: listen.clone(),

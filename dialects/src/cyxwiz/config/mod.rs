@@ -32,7 +32,7 @@ use embermesh_job::{
 use self::hyper::Hyper;
 pub(super) use self::work::estimate;
 use super::code;
-use crate::port::jobs::Submission;
+use crate::port::jobs::{Payment, Submission};
 
 /// The note that has the type of a job, as its number.
 pub(super) const TYPE: &str = "cyxwiz.type";
@@ -170,13 +170,21 @@ impl Config {
             .map_err(|error| wrong("config", error.to_string()))?;
         let mut notes = BTreeMap::from([(TYPE.to_owned(), self.job_type.to_string())]);
         if !self.escrow.is_empty() {
-            notes.insert(ESCROW.to_owned(), self.escrow);
+            notes.insert(ESCROW.to_owned(), self.escrow.clone());
         }
+        let paid = code::micros(self.payment_amount)
+            .map_err(|reason| wrong("config.payment_amount", reason))?;
+        let payment = match (self.escrow.is_empty(), paid) {
+            (false, _) => Some(Payment::Hold(self.escrow)),
+            (true, 0) => None,
+            (true, paid) => Some(Payment::AtMost(paid)),
+        };
         Ok(Submission {
             foreign_id: (!self.job_id.is_empty()).then_some(self.job_id),
             spec,
             inputs: gathered.inputs,
             notes,
+            payment,
         })
     }
 

@@ -13,11 +13,11 @@ use crate::{
     cyxwiz::{
         caller::{caller, is_own},
         code,
-        config::{Config, ESCROW, InvalidConfig, TYPE, WEIGHTS},
+        config::{Config, InvalidConfig, TYPE, WEIGHTS},
     },
     port::{
         IndexPort, Principal,
-        jobs::{JobFilter, JobUpdate, JobView},
+        jobs::{BUDGET, JobFilter, JobUpdate, JobView},
     },
 };
 // What is generated for this form of the wire.
@@ -80,13 +80,11 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
             )));
         }
         let job = self.0.cancel(&who, &id).await?;
-        let refund = self.refund(&who, &job).await;
         Ok(Response::new(wire::CancelJobResponse {
             status: code::status(PROFILE, job.state),
-            refund_issued: matches!(refund, Ok(true)),
-            error: refund
-                .err()
-                .map(|failure| error(code::error(failure.code), failure.message, String::new())),
+            // What it did not take goes back as it ends.
+            refund_issued: job.notes.contains_key(BUDGET),
+            error: None,
         }))
     }
 
@@ -158,15 +156,6 @@ impl<P: IndexPort> Adapter<P> {
                 format!("job {id} has no {WEIGHTS}: it is {}", job.state),
             )),
         }
-    }
-
-    /// Gives back what was set aside for a job; false where nothing was.
-    async fn refund(&self, who: &Principal, job: &JobView) -> Result<bool, Failure> {
-        let Some(hold) = job.notes.get(ESCROW) else {
-            return Ok(false);
-        };
-        let key = format!("cyxwiz/refund/{hold}");
-        self.0.settle(who, hold, None, &key).await.map(|_| true)
     }
 }
 
