@@ -218,7 +218,8 @@ async fn three_provers_make_a_proof_and_the_death_of_one_only_delays_it() {
 async fn without_a_token_nobody_proves_unless_the_operator_says_so() {
     let mesh = Mesh::start_with(0, "").await;
     let (_say, said) = mpsc::channel::<ProverMessage>(1);
-    let refused = client(&mesh).await.prover_stream(ReceiverStream::new(said));
+    let mut other = client(&mesh).await;
+    let refused = other.prover_stream(ReceiverStream::new(said));
     let refused = tokio::time::timeout(Duration::from_secs(20), refused).await;
     assert_eq!(refused.unwrap().unwrap_err().code(), Code::Unauthenticated);
 }
