@@ -4,7 +4,7 @@
 //! each of them is given one that is derived from a secret of this gateway and from his
 //! name, and with it the gateway is a client of the mesh like any other: it submits with
 //! a spec, brings inputs to the node, follows the stream, checks what it fetches. So the
-//! index and the nodes know nothing of dialects, a job of a foreign client belongs to a
+//! index knows nothing of dialects, a job of a foreign client belongs to a
 //! key like every job, and nobody reads or ends another's.
 //!
 //! - [`Gateway`]: starts, goes on with what was open, stops.

@@ -126,7 +126,7 @@ fn training(epochs: i32) -> SubmitJobRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_training_runs_is_watched_and_is_nobody_elses() {
-    let mut mesh = Mesh::start_with(1, PRICE).await;
+    let mut mesh = Mesh::start(1).await;
     let (alice, bob) = (
         Somebody::new(&mesh, "alice").await,
         Somebody::new(&mesh, "bob").await,
@@ -350,9 +350,33 @@ async fn a_quote_and_an_escrow_are_of_the_ledger() {
     let history = GetTransactionHistoryRequest::default();
     let history = wallet.get_transaction_history(alice.says(history)).await;
     let history = history.unwrap().into_inner();
-    assert_eq!(history.total_count, 5);
+    // The escrow became the job's budget, and that came back.
+    assert_eq!(history.total_count, 7);
     let sum: f64 = history.transactions.iter().map(|one| one.amount).sum();
     assert!((sum - 6.0).abs() < 1e-9, "{history:?}");
+
+    // A job that is paid for pays its node for the time it took, and no more.
+    let mut request = training(5);
+    request.config.as_mut().unwrap().payment_amount = 5.0;
+    let answer = jobs.submit_job(alice.says(request)).await.unwrap();
+    let answer = answer.into_inner();
+    assert_eq!(answer.error, None);
+    eventually("it is done", async || {
+        alice.status(&jobs, &answer.job_id).await.status == 4
+    })
+    .await;
+    let cost = 6.0 - alice.has(&mut wallet).await;
+    assert!(cost > 0.0 && cost < 3.6, "{cost}");
+    let node = mesh.nodes[0].peer();
+    let funds = ["account", "show", "--account", &node];
+    let funds = mesh.json(&[&funds[..], &index_key].concat()).await;
+    let paid = funds["available_micros"].as_f64().unwrap() / 1e6;
+    assert!((paid - cost).abs() < 1e-9, "{paid} of {cost}");
+    let mut request = training(5);
+    request.config.as_mut().unwrap().payment_amount = 50.0;
+    let poor = jobs.submit_job(alice.says(request)).await.unwrap();
+    let poor = poor.into_inner().error.unwrap();
+    assert!(poor.message.contains("are needed"), "{poor:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,7 +111,8 @@ impl Gateway {
         for number in waiting {
             let task = self.inner.desk.book().task(number).cloned();
             let Some(task) = task else { continue };
-            if takes(&task.spec, &nodes) {
+            let client = self.inner.clients.account(&task.owner);
+            if takes(&task.spec, client, &nodes) {
                 self.to_mesh(number, &task).await;
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use embermesh_crypto::{Digest, UnixMillis};
+use embermesh_crypto::{Digest, UnixMillis, ids::PeerId};
 use embermesh_dialects::{
     Dialect, Failure,
     port::{
@@ -15,7 +15,7 @@ use embermesh_dialects::{
     },
 };
 use embermesh_job::{
-    place::{NodeView, Takes, Wanted, place_as},
+    place::{Buyer, NodeView, Pays, Takes, Wanted, place_as},
     spec::JobSpec,
 };
 
@@ -48,13 +48,16 @@ impl Gateway {
 }
 
 /// Whether one of some nodes would run a job.
-pub(super) fn takes(spec: &JobSpec, nodes: &[NodeView]) -> bool {
+pub(super) fn takes(spec: &JobSpec, client: PeerId, nodes: &[NodeView]) -> bool {
     let wanted = Wanted {
         takes: Takes::of(&spec.work),
         requires: &spec.requires,
         limits: &spec.limits,
         runtime: spec.runtime(),
-        buyer: None,
+        buyer: Some(Buyer {
+            client,
+            pays: Pays::Nothing,
+        }),
     };
     let placed = place_as(&wanted, nodes, &[], 0);
     !placed.ranked.is_empty()
@@ -117,7 +120,8 @@ impl Workers for Gateway {
         mut job: Submission,
         package: Bytes,
     ) -> Result<JobView, Failure> {
-        if takes(&job.spec, &self.nodes_that_could().await) {
+        let client = self.inner.clients.account(who);
+        if takes(&job.spec, client, &self.nodes_that_could().await) {
             return self.submit(who, job).await;
         }
         let spec = Arc::new(job.spec.clone());
