@@ -3,6 +3,7 @@
 
 mod cyxwiz;
 mod hivemind;
+mod zisk;
 
 use serde_json::{Value, json};
 
