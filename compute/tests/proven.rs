@@ -34,7 +34,9 @@ fn an_execution_is_proven_and_a_changed_step_is_found() {
     let compute: Compute<Input> = serde_json::from_str(COMPUTE).unwrap();
     let program = compute.plan().unwrap().program;
     let spec = Digest::of(COMPUTE.as_bytes());
-    let digests = given().into_iter().map(|values| Numbers::of(&values).digest());
+    let digests = given()
+        .into_iter()
+        .map(|values| Numbers::of(&values).digest());
     let subject = Subject::new(spec, &program, digests.collect()).unwrap();
     let steps = u32::try_from(program.steps.len()).unwrap();
 

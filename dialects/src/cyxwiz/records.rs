@@ -54,8 +54,8 @@ impl Batch {
             return Ok(());
         };
         let is_count = usize::try_from(*first).is_ok_and(|first| first == count);
-        let axes = rest.iter().map(|axis| u64::try_from(*axis).ok());
-        let volume = axes.fold(Some(1_u64), |product, axis| product?.checked_mul(axis?));
+        let mut axes = rest.iter().map(|axis| u64::try_from(*axis).ok());
+        let volume = axes.try_fold(1_u64, |product, axis| product.checked_mul(axis?));
         if is_count && volume == Some(said.volume()) {
             return Ok(());
         }

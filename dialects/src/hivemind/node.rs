@@ -230,10 +230,7 @@ impl<P: Execution + Status> TaskWorkerService for Worker<P> {
         let works = |device: &&crate::port::node::status::DeviceView| {
             device.advert.fault.is_none() && device.advert.kind != DeviceKind::Cpu
         };
-        let runs = now
-            .runtimes
-            .iter()
-            .any(|runtime| *runtime == Runtime::Python);
+        let runs = now.runtimes.contains(&Runtime::Python);
         Ok(Response::new(wire::GetSystemInfoResponse {
             capabilities: Some(wire::NodeCapabilities {
                 cpu_cores: i32::try_from(now.load.cores).unwrap_or(i32::MAX),

@@ -40,7 +40,7 @@ enum Line {
     /// Its connection broke: what it has to be told when it comes back.
     Broken {
         since: UnixMillis,
-        waiting: Vec<Box<Order>>,
+        waiting: Vec<Order>,
     },
 }
 
@@ -126,7 +126,7 @@ impl Roster {
             let _ = line.try_send(Box::new(Order::Cancelled { job, reason }));
         }
         for order in waiting {
-            let _ = line.try_send(order);
+            let _ = line.try_send(Box::new(order));
         }
         self.stays += 1;
         let entry = Entry {
@@ -231,7 +231,7 @@ impl Roster {
             Line::Broken { waiting, .. } => {
                 let room = waiting.len() < ORDERS - 1;
                 if room {
-                    waiting.push(Box::new(order));
+                    waiting.push(order);
                 }
                 room
             }

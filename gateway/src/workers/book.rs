@@ -351,8 +351,8 @@ impl Book {
         for (number, task) in &mut self.tasks {
             let Some(lease) = &task.lease else { continue };
             let id = (task.owner.dialect, lease.worker.clone());
-            if lease.stopping.is_some() || !(gone.contains(&id) || !self.workers.contains_key(&id))
-            {
+            let is_there = self.workers.contains_key(&id) && !gone.contains(&id);
+            if lease.stopping.is_some() || is_there {
                 continue;
             }
             task.lease = None;

@@ -197,7 +197,7 @@ async fn deposit(mesh: &Mesh, name: &str, units: &str) {
     let folder = mesh.path().join("index");
     let folder = folder.to_str().unwrap();
     let words = ["index", "pass", "hivemind", name, "--data-dir", folder];
-    let pass = mesh.json(&words).await;
+    let pass = mesh.local(&words).await;
     let account = pass["account"].as_str().unwrap();
     let key = format!("{folder}/key.pem");
     let words = ["account", "deposit", account, units, "--once", name];

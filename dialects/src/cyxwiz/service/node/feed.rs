@@ -156,11 +156,11 @@ fn fits(info: &wire::DatasetInfoResponse, said: &ClientData) -> Result<(), Failu
             return differs(what, format!("{has} samples"), says.to_string());
         }
     }
-    let axes = info
+    let mut axes = info
         .sample_shape
         .iter()
         .map(|axis| u64::try_from(*axis).ok());
-    let volume = axes.fold(Some(1_u64), |product, axis| product?.checked_mul(axis?));
+    let volume = axes.try_fold(1_u64, |product, axis| product.checked_mul(axis?));
     if !info.sample_shape.is_empty() && volume != Some(said.volume()) {
         let has = format!("{:?}", info.sample_shape);
         return differs("sample_shape", has, format!("{:?}", said.shape));
