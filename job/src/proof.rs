@@ -12,7 +12,7 @@
 //! - [`claim`]: what is claimed: commitments, steps, and what the verifier knows himself.
 //! - [`challenge`]: which steps are opened.
 //! - [`trace`]: from an execution to a proof.
-//! - [`verify`]: from a proof to the steps that have to be executed again.
+//! - [`verify()`]: from a proof to the steps that have to be executed again.
 //! - [`form`]: the one form of a proof, as bytes and as text.
 //!
 //! Steps are those of programs without gradients, whose steps stand by themselves.
