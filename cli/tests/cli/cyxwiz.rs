@@ -14,10 +14,9 @@ use embermesh_proto::cyxwiz::{
     },
     shipped,
 };
-use serde_json::Value;
 use tonic::{Code, Request, transport::Channel};
 
-use crate::support::{Mesh, eventually, run, stderr};
+use crate::support::{Mesh, eventually};
 
 /// What an hour on a node of the test costs, in millionths.
 const PRICE: &str = "price = 3600000\n";
@@ -31,21 +30,7 @@ struct Somebody {
 
 impl Somebody {
     async fn new(mesh: &Mesh, name: &str) -> Self {
-        let folder = mesh.path().join("index");
-        let folder = folder.to_str().unwrap();
-        let words = [
-            "-o",
-            "json",
-            "index",
-            "pass",
-            "cyxwiz",
-            name,
-            "--data-dir",
-            folder,
-        ];
-        let output = run(mesh.path(), &words).await;
-        assert!(output.status.success(), "{}", stderr(&output));
-        let pass: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let pass = mesh.pass("cyxwiz", name).await;
         let text = |field: &str| pass[field].as_str().unwrap().to_owned();
         Self {
             account: text("account"),
@@ -90,15 +75,6 @@ fn cancel(job: &str) -> CancelJobRequest {
     }
 }
 
-async fn channel(mesh: &Mesh) -> Channel {
-    let address = format!("http://{}", mesh.index.address());
-    Channel::from_shared(address)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap()
-}
-
 /// A training on the flowers, which come with the call.
 fn training(epochs: i32) -> SubmitJobRequest {
     let options = [
@@ -131,7 +107,7 @@ async fn a_training_runs_is_watched_and_is_nobody_elses() {
         Somebody::new(&mesh, "alice").await,
         Somebody::new(&mesh, "bob").await,
     );
-    let mut jobs = JobServiceClient::new(channel(&mesh).await);
+    let mut jobs = JobServiceClient::new(mesh.channel().await);
     let nobody = jobs.submit_job(training(1)).await.unwrap_err();
     assert_eq!(nobody.code(), Code::Unauthenticated);
 
@@ -229,7 +205,7 @@ async fn a_training_runs_is_watched_and_is_nobody_elses() {
 
     // What was is kept where the index starts again, and so is the token.
     mesh.restart_index(Duration::ZERO).await;
-    let mut jobs = JobServiceClient::new(channel(&mesh).await);
+    let mut jobs = JobServiceClient::new(mesh.channel().await);
     let kept = alice.status(&jobs, &job).await;
     assert_eq!((kept.status, kept.metrics), (4, status.metrics));
     let delete = DeleteJobRequest { job_id: job };
@@ -246,7 +222,7 @@ async fn a_quote_and_an_escrow_are_of_the_ledger() {
         Somebody::new(&mesh, "alice").await,
         Somebody::new(&mesh, "bob").await,
     );
-    let here = channel(&mesh).await;
+    let here = mesh.channel().await;
     let mut wallet = WalletServiceClient::new(here.clone());
     // What an hour costs is seen by everybody, and a quote is by it.
     let mut nodes = NodeDiscoveryServiceClient::new(here.clone());
@@ -383,7 +359,7 @@ async fn a_quote_and_an_escrow_are_of_the_ledger() {
 async fn the_form_that_shipped_is_served_to_those_who_are_believed() {
     let settings = "[gateway]\nlegacy = [\"cyxwiz\"]\nprofile = \"shipped\"\n";
     let mesh = Mesh::start_with(0, settings).await;
-    let mut jobs = shipped::job_service_client::JobServiceClient::new(channel(&mesh).await);
+    let mut jobs = shipped::job_service_client::JobServiceClient::new(mesh.channel().await);
     let request = shipped::SubmitJobRequest {
         config: Some(shipped::JobConfig {
             job_type: 1,
@@ -399,7 +375,7 @@ async fn the_form_that_shipped_is_served_to_those_who_are_believed() {
     let status = shipped::GetJobStatusRequest { job_id };
     let answer = jobs.get_job_status(status).await.unwrap().into_inner();
     assert_eq!(answer.status.unwrap().status, 3);
-    let mut wallet = shipped::wallet_service_client::WalletServiceClient::new(channel(&mesh).await);
+    let mut wallet = shipped::wallet_service_client::WalletServiceClient::new(mesh.channel().await);
     let balance = wallet
         .get_balance(shipped::GetBalanceRequest::default())
         .await;
@@ -417,7 +393,7 @@ async fn the_form_that_shipped_is_served_to_those_who_are_believed() {
 async fn a_job_whose_node_dies_goes_on_elsewhere_under_its_id() {
     let mut mesh = Mesh::start(2).await;
     let alice = Somebody::new(&mesh, "alice").await;
-    let mut jobs = JobServiceClient::new(channel(&mesh).await);
+    let mut jobs = JobServiceClient::new(mesh.channel().await);
     let mut request = training(1_000_000);
     let config = request.config.as_mut().unwrap();
     let often = ("checkpoint_frequency".to_owned(), "500".to_owned());

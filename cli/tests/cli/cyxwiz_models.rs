@@ -14,7 +14,7 @@ use embermesh_proto::cyxwiz::protocol::{
 };
 use tonic::{Code, Request, Status, transport::Channel};
 
-use crate::support::{Mesh, eventually, run, stderr, stdout, tiny};
+use crate::support::{Mesh, eventually, stderr, tiny};
 
 const SERVED: &str = r#"
 open = true
@@ -38,18 +38,10 @@ struct Somebody {
 
 impl Somebody {
     async fn new(mesh: &Mesh, name: &str) -> Self {
-        let folder = mesh.path().join("index");
-        let words = ["-o", "json", "index", "pass", "cyxwiz", name, "--data-dir"];
-        let words = [&words[..], &[folder.to_str().unwrap()]].concat();
-        let made = run(mesh.path(), &words).await;
-        assert!(made.status.success(), "{}", stderr(&made));
-        let pass: serde_json::Value = serde_json::from_str(&stdout(&made)).unwrap();
-        let address = mesh.index.address();
-        let address = address.split("/p2p/").next().unwrap().to_owned();
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+        let pass = mesh.pass("cyxwiz", name).await;
         Self {
             token: pass["token"].as_str().unwrap().to_owned(),
-            channel: channel.connect_lazy(),
+            channel: mesh.channel().await,
         }
     }
 

@@ -51,13 +51,6 @@ pub(crate) async fn deploy_flowers(mesh: &Mesh, name: &str, node: &str) {
         .await;
 }
 
-async fn channel(mesh: &Mesh) -> Channel {
-    let address = mesh.index.address();
-    let address = address.split("/p2p/").next().unwrap();
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-    channel.connect().await.unwrap()
-}
-
 struct User {
     stub: OrchestratorClient<Channel>,
 }
@@ -119,7 +112,7 @@ async fn three_patterns_run_on_several_nodes() {
     let more = ["--memory", "512 MiB", "--context", "100000", "--anyone"];
     mesh.json(&[&words[..], &more[..]].concat()).await;
     let mut user = User {
-        stub: OrchestratorClient::new(channel(&mesh).await),
+        stub: OrchestratorClient::new(mesh.channel().await),
     };
 
     // Two nodes with the same model say the same, and so does their average.
@@ -178,7 +171,7 @@ async fn three_patterns_run_on_several_nodes() {
     assert!(!result["final_output"].as_str().unwrap().is_empty());
 
     // The other two services, over the same models.
-    let mut engine = PatternEngineClient::new(channel(&mesh).await);
+    let mut engine = PatternEngineClient::new(mesh.channel().await);
     let spec = json!({"pattern": "comparative", "model_ids": ["flowers", "blooms"], "input_data": flowers()});
     let request = pattern_engine::ExecuteRequest {
         job_id: "engine-1".to_owned(),
@@ -192,7 +185,7 @@ async fn three_patterns_run_on_several_nodes() {
     assert!(executed.result_json.contains("virginica"));
     let twice = engine.execute(request).await.unwrap_err();
     assert_eq!(twice.code(), Code::AlreadyExists);
-    let mut power_node = DaemonClient::new(channel(&mesh).await);
+    let mut power_node = DaemonClient::new(mesh.channel().await);
     let request = daemon::SubmitJobRequest {
         job_id: "daemon-1".to_owned(),
         model_id: "flowers".to_owned(),
@@ -229,7 +222,7 @@ async fn a_job_fails_with_a_reason_is_cancelled_and_is_its_users_alone() {
     let more = ["--memory", "512 MiB", "--context", "100000", "--anyone"];
     mesh.json(&[&words[..], &more[..]].concat()).await;
     let mut user = User {
-        stub: OrchestratorClient::new(channel(&mesh).await),
+        stub: OrchestratorClient::new(mesh.channel().await),
     };
     let config = json!({"model_ids": ["nobodys", "chat"], "input_data": "x", "timeout": 30});
     let failed = user.submit(Pattern::Comparative, &config).await.unwrap();

@@ -45,13 +45,6 @@ fn unzipped(data: &[u8], name: &str) -> String {
     text
 }
 
-async fn channel(mesh: &Mesh) -> Channel {
-    let address = mesh.index.address();
-    let address = address.split("/p2p/").next().unwrap();
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-    channel.connect().await.unwrap()
-}
-
 /// Registers somebody and logs in.
 async fn user(channel: &Channel, name: &str) -> String {
     let mut users = UserServiceClient::new(channel.clone());
@@ -118,7 +111,7 @@ async fn a_zip_is_run_on_a_node_that_allows_it_and_comes_back_as_a_zip() {
     let peer = node.peer();
     mesh.nodes.push(node);
     mesh.until_nodes(1).await;
-    let channel = channel(&mesh).await;
+    let channel = mesh.channel().await;
     let (ada, bob) = (user(&channel, "ada").await, user(&channel, "bob").await);
     let mut tasks = Tasks::new(channel)
         .max_decoding_message_size(256 << 20)

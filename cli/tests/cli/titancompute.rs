@@ -233,11 +233,7 @@ async fn without_a_token_nobody_is_believed_unless_the_operator_says_so() {
 
 /// A call by whom a pass was given to.
 async fn by<T>(mesh: &Mesh, name: &str, message: T) -> tonic::Request<T> {
-    let folder = mesh.path().join("index");
-    let words = ["index", "pass", "titancompute", name, "--data-dir"];
-    let pass = mesh
-        .local(&[&words[..], &[folder.to_str().unwrap()]].concat())
-        .await;
+    let pass = mesh.pass("titancompute", name).await;
     let mut request = tonic::Request::new(message);
     let bearer = format!("Bearer {}", pass["token"].as_str().unwrap());
     request

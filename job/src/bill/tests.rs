@@ -1,3 +1,5 @@
+//! What a job is billed.
+
 use embermesh_crypto::{Digest, JobId, TokenId, keys::Keypair};
 
 use super::*;

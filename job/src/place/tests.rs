@@ -1,3 +1,5 @@
+//! Where jobs are placed.
+
 use embermesh_crypto::Keypair;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Reservations: asked for, extended, ended.
+
 use embermesh_crypto::keys::Keypair;
 
 use super::*;

@@ -93,21 +93,11 @@ impl Interceptor for Bearer {
 
 type Link = InterceptedService<Channel, Bearer>;
 
-async fn channel(mesh: &Mesh) -> Channel {
-    let address = mesh.index.address();
-    let address = address.split("/p2p/").next().unwrap();
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-    channel.connect().await.unwrap()
-}
-
 /// A user's connection, by a pass that the index's operator has given him.
 async fn link(mesh: &Mesh, system: &str, name: &str) -> Link {
-    let folder = mesh.path().join("index");
-    let words = ["index", "pass", system, name, "--data-dir"];
-    let words = [&words[..], &[folder.to_str().unwrap()]].concat();
-    let pass = mesh.local(&words).await;
+    let pass = mesh.pass(system, name).await;
     let bearer = Bearer::of(pass["token"].as_str().unwrap());
-    InterceptedService::new(channel(mesh).await, bearer)
+    InterceptedService::new(mesh.channel().await, bearer)
 }
 
 /// One line of the table.
@@ -218,7 +208,7 @@ async fn conforms<F: Face>() {
 
     // Bytes that are no message: refused, and the port goes on.
     for bytes in raw::garbage() {
-        let status = raw::call(channel(&mesh).await, F::CALL, bytes).await;
+        let status = raw::call(mesh.channel().await, F::CALL, bytes).await;
         assert_ne!(status.code(), Code::Ok);
     }
     row.add("garbage", true);

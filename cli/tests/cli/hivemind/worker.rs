@@ -15,7 +15,7 @@ use tonic::{
     transport::{Channel, Server, server::TcpIncoming},
 };
 
-use super::{Tasks, by, channel, poll, result, until, unzipped, upload, user};
+use super::{Tasks, by, poll, result, until, unzipped, upload, user};
 use crate::support::{Mesh, PATIENCE};
 
 /// A minute of a worker costs 60 units.
@@ -196,8 +196,7 @@ async fn balance(channel: &Channel, token: &str) -> i64 {
 async fn deposit(mesh: &Mesh, name: &str, units: &str) {
     let folder = mesh.path().join("index");
     let folder = folder.to_str().unwrap();
-    let words = ["index", "pass", "hivemind", name, "--data-dir", folder];
-    let pass = mesh.local(&words).await;
+    let pass = mesh.pass("hivemind", name).await;
     let account = pass["account"].as_str().unwrap();
     let key = format!("{folder}/key.pem");
     let words = ["account", "deposit", account, units, "--once", name];
@@ -207,7 +206,7 @@ async fn deposit(mesh: &Mesh, name: &str, units: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_of_the_system_is_given_tasks_and_speaks_of_those_alone() {
     let mesh = Mesh::start_with(0, SETTINGS).await;
-    let channel = channel(&mesh).await;
+    let channel = mesh.channel().await;
     let (ada, bob) = (user(&channel, "ada").await, user(&channel, "bob").await);
     deposit(&mesh, "ada", "100.0").await;
     assert_eq!(balance(&channel, &ada).await, 100);
@@ -277,7 +276,7 @@ async fn a_worker_of_the_system_is_given_tasks_and_speaks_of_those_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_of_a_worker_that_is_gone_is_given_to_another() {
     let mesh = Mesh::start(0).await;
-    let channel = channel(&mesh).await;
+    let channel = mesh.channel().await;
     let ada = user(&channel, "ada").await;
     let mut tasks = Tasks::new(channel.clone());
     // It registers, takes a task, and is not heard of any more.

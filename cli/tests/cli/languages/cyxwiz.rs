@@ -4,16 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Mesh, foreign::Foreign, run, stderr};
+use crate::support::{Mesh, foreign::Foreign, stderr};
 
 /// A token of an index's operator for somebody.
 async fn pass(mesh: &Mesh, name: &str) -> String {
-    let folder = mesh.path().join("index");
-    let words = ["-o", "json", "index", "pass", "cyxwiz", name, "--data-dir"];
-    let words = [&words[..], &[folder.to_str().unwrap()]].concat();
-    let output = run(mesh.path(), &words).await;
-    assert!(output.status.success(), "{}", stderr(&output));
-    let pass: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let pass = mesh.pass("cyxwiz", name).await;
     pass["token"].as_str().unwrap().to_owned()
 }
 

@@ -11,6 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tonic::transport::Channel;
 
 use super::{Numbers, Process, Stream, command, eventually, run, start, start_index, stderr};
 
@@ -115,6 +116,23 @@ impl Mesh {
         let output = run(self.path(), &[&["-o", "json"], words].concat()).await;
         assert!(output.status.success(), "{words:?}: {}", stderr(&output));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// A connection to the index in plaintext, as clients of foreign systems have it.
+    pub(crate) async fn channel(&self) -> Channel {
+        let address = self.index.address();
+        let address = address.split("/p2p/").next().unwrap();
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+        channel.connect().await.unwrap()
+    }
+
+    /// What the operator of the index gives somebody of a foreign system: a token, and
+    /// the account that goes with it.
+    pub(crate) async fn pass(&self, system: &str, name: &str) -> Value {
+        let folder = self.path().join("index");
+        let words = ["index", "pass", system, name, "--data-dir"];
+        let words = [&words[..], &[folder.to_str().unwrap()]].concat();
+        self.local(&words).await
     }
 
     /// Starts a client command whose lines are read as they come.
