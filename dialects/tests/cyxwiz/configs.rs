@@ -158,7 +158,7 @@ async fn nothing_that_a_config_says_is_dropped() {
     assert!(spec.requires.device.is_some());
     // Two and a half units for four hours.
     assert_eq!(spec.requires.max_price.unwrap().0, 625_000);
-    assert_eq!(view.notes["cyxwiz.escrow"], "17");
+    assert_eq!(view.notes["budget"], "2500000");
     assert_eq!(view.notes["cyxwiz.type"], "1");
 }
 

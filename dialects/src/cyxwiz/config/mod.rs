@@ -36,8 +36,6 @@ use crate::port::jobs::{Payment, Submission};
 
 /// The note that has the type of a job, as its number.
 pub(super) const TYPE: &str = "cyxwiz.type";
-/// The note that has the hold which pays for a job.
-pub(super) const ESCROW: &str = "cyxwiz.escrow";
 /// The weights that a training leaves.
 pub(super) const WEIGHTS: &str = "model.safetensors";
 /// What a job is called whose caller does not call it anything.
@@ -168,10 +166,7 @@ impl Config {
         };
         spec.validate()
             .map_err(|error| wrong("config", error.to_string()))?;
-        let mut notes = BTreeMap::from([(TYPE.to_owned(), self.job_type.to_string())]);
-        if !self.escrow.is_empty() {
-            notes.insert(ESCROW.to_owned(), self.escrow.clone());
-        }
+        let notes = BTreeMap::from([(TYPE.to_owned(), self.job_type.to_string())]);
         let paid = code::micros(self.payment_amount)
             .map_err(|reason| wrong("config.payment_amount", reason))?;
         let payment = match (self.escrow.is_empty(), paid) {
