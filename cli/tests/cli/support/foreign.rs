@@ -12,7 +12,7 @@ use tokio::{process::Command, time::timeout};
 use super::{PATIENCE, stderr};
 
 /// Set where a test that would be skipped has to fail.
-const SKIP_NOTHING: &str = "EMBERMESH_SKIP_NOTHING";
+const SKIP_NOTHING: &str = "SKIP_NOTHING";
 
 /// Python and Node, with the packages of the clients.
 pub(crate) struct Foreign {
