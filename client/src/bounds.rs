@@ -53,3 +53,7 @@ pub const ANSWER_SLACK: Duration = Duration::from_secs(5);
 pub const MAX_PERMITS: usize = 256;
 /// A permission to ask is not used any more when less than this is left of its life.
 pub const PERMIT_SLACK: Duration = Duration::from_secs(30);
+/// Watches of jobs on one connection to an index, which takes
+/// [`MAX_CONCURRENT_STREAMS`](embermesh_mesh::road::bounds::MAX_CONCURRENT_STREAMS): the
+/// rest is for calls.
+pub const WATCHES_OF_LINE: usize = 128;

@@ -23,13 +23,14 @@ use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
 };
-use tonic::{Code, Response, Status, Streaming, transport::Channel};
+use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::{
     ClientError, IndexTarget, NodeView,
     bounds::{CALL_TIMEOUT, FIRST_WAIT, LONGEST_WAIT, MAX_DEPLOYMENTS, PAGE, RETRY_FOR},
     status,
     view::{self, JobView, convert, present},
+    watches::{Lines, Seat, Watch},
 };
 
 /// The most nodes that are taken from an index, so that one which never comes to
@@ -55,8 +56,8 @@ pub(crate) struct IndexLink {
 #[derive(Default)]
 struct State {
     peer: Option<PeerId>,
-    /// A connection that stood when it was last used.
-    channel: Option<Channel>,
+    /// Connections that stood when they were last used; calls go by the first.
+    lines: Lines,
     /// Whether the index has proven itself before.
     met: bool,
 }
@@ -67,8 +68,7 @@ impl IndexLink {
             name: format!("the index {}", target.address),
             state: Mutex::new(State {
                 peer: target.peer,
-                channel: None,
-                met: false,
+                ..State::default()
             }),
             identity,
             target,
@@ -116,9 +116,25 @@ impl IndexLink {
     /// A connection that stood when it was last used, or a new one.
     async fn channel(&self) -> Result<Channel, ClientError> {
         let mut state = self.state.lock().await;
-        if let Some(channel) = &state.channel {
-            return Ok(channel.clone());
+        if let Some(channel) = state.lines.first() {
+            return Ok(channel);
         }
+        let channel = self.dial(&mut state).await?;
+        state.lines.add(channel.clone());
+        Ok(channel)
+    }
+
+    /// A connection with room for one more watch.
+    async fn seat(&self) -> Result<Seat, ClientError> {
+        let mut state = self.state.lock().await;
+        if let Some(seat) = state.lines.seat() {
+            return Ok(seat);
+        }
+        let channel = self.dial(&mut state).await?;
+        Ok(state.lines.add(channel))
+    }
+
+    async fn dial(&self, state: &mut State) -> Result<Channel, ClientError> {
         let target = self.target.road(state.peer);
         let connecting = road::connect(&self.identity, &target, None, RoadChoice::Tls);
         let connection = Box::pin(connecting)
@@ -126,7 +142,6 @@ impl IndexLink {
             .map_err(|error| self.road(error, state.met))?;
         state.peer = Some(connection.peer);
         state.met = true;
-        state.channel = Some(connection.channel.clone());
         Ok(connection.channel)
     }
 
@@ -180,7 +195,7 @@ impl IndexLink {
         let bound = CALL_TIMEOUT;
         match timeout(bound, call).await {
             Err(_) => {
-                self.state.lock().await.channel = None;
+                self.state.lock().await.lines.clear();
                 Err(ClientError::Timeout {
                     what: self.name.clone(),
                     after: bound,
@@ -188,7 +203,7 @@ impl IndexLink {
             }
             Ok(Err(status)) => {
                 if status::is_lost(&status) {
-                    self.state.lock().await.channel = None;
+                    self.state.lock().await.lines.clear();
                 }
                 Err(status::error(&self.name, &status))
             }
@@ -407,15 +422,15 @@ impl IndexLink {
         )
     }
 
-    pub(crate) async fn watch(
-        &self,
-        job: JobId,
-    ) -> Result<Streaming<v1::WatchJobResponse>, ClientError> {
+    pub(crate) async fn watch(&self, job: JobId) -> Result<Watch, ClientError> {
         let request = v1::WatchJobRequest {
             job_id: job.to_string(),
         };
-        let mut stub = self.stub().await?;
-        self.once(stub.watch_job(request)).await
+        let seat = self.seat().await?;
+        let stream = self
+            .once(stub_on(seat.channel()).watch_job(request))
+            .await?;
+        Ok(Watch::new(stream, seat))
     }
 
     pub(crate) fn watched(

@@ -37,6 +37,7 @@ mod status;
 pub mod target;
 mod upload;
 pub mod view;
+mod watches;
 
 pub use ask::{Answer, Found, ask_at, models_at};
 pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
