@@ -1,6 +1,10 @@
 //! The gateway's database: the jobs of clients without a key.
+//!
+//! - `group`: what is written of jobs, many of them in one transaction.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+mod group;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use embermesh_crypto::{UnixMillis, ids::JobId};
 use embermesh_dialects::{Dialect, port::Principal};
@@ -10,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _, SqlitePool, migrate::Migrator, sqlite::SqliteRow};
 use thiserror::Error;
 use tokio::sync::Mutex;
+
+use self::group::{Group, Write};
 
 /// The migrations, compiled in.
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/jobs");
@@ -33,6 +39,12 @@ pub enum StoreError {
     /// What SQLite said.
     #[error("the database failed: {0}")]
     Sqlite(#[from] sqlx::Error),
+    /// The transaction failed that a write was part of.
+    #[error("the database failed: {0}")]
+    Group(Arc<sqlx::Error>),
+    /// The gateway is being stopped.
+    #[error("the database is closed")]
+    Closed,
     /// A row holds what was never written.
     #[error("a row of the database cannot be read: {0}")]
     Row(String),
@@ -87,15 +99,18 @@ pub(crate) struct Ended {
 /// The database. One connection writes; a few read.
 #[derive(Debug)]
 pub(crate) struct Store {
-    pub(crate) writer: Mutex<Writer>,
+    pub(crate) writer: Arc<Mutex<Writer>>,
     pub(crate) readers: SqlitePool,
+    group: Group,
 }
 
 impl Store {
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         let (writer, readers) = database::open(path, &KIND).await?;
+        let writer = Arc::new(Mutex::new(writer));
         Ok(Self {
-            writer: Mutex::new(writer),
+            group: Group::start(Arc::clone(&writer)),
+            writer,
             readers,
         })
     }
@@ -103,35 +118,16 @@ impl Store {
     /// Keeps a job before the index hears of it. `None` when its owner has one of that
     /// name already.
     pub(crate) async fn add(&self, job: &Kept) -> Result<Option<i64>, StoreError> {
-        let mut writer = self.writer.lock().await;
-        let added = sqlx::query(
-            "INSERT INTO jobs (dialect, owner, id, submit_key, spec, notes, submitted_ms, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT DO NOTHING RETURNING number",
-        )
-        .bind(job.owner.dialect.as_str())
-        .bind(&job.owner.name)
-        .bind(&job.id)
-        .bind(job.submit_key.as_slice())
-        .bind(&job.spec)
-        .bind(json(&job.notes)?)
-        .bind(millis(job.submitted_at))
-        .bind(job.state.as_str())
-        .fetch_optional(writer.connection())
-        .await?;
-        added.map(|row| Ok(row.try_get(0)?)).transpose()
+        let notes = json(&job.notes)?;
+        let job = Box::new(job.clone());
+        self.group.write(Write::Add { job, notes }).await
     }
 
     /// The index has taken a job.
     pub(crate) async fn taken(&self, number: i64, job: JobId, id: &str) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
-        sqlx::query("UPDATE jobs SET job = ?2, id = ?3 WHERE number = ?1")
-            .bind(number)
-            .bind(job.to_string().into_bytes())
-            .bind(id)
-            .execute(writer.connection())
-            .await?;
-        Ok(())
+        let id = id.to_owned();
+        let write = Write::Taken { number, job, id };
+        self.group.write(write).await.map(drop)
     }
 
     /// A job has ended.
@@ -141,14 +137,13 @@ impl Store {
         state: JobState,
         ended: &Ended,
     ) -> Result<(), StoreError> {
-        let mut writer = self.writer.lock().await;
-        sqlx::query("UPDATE jobs SET state = ?2, ended = ?3 WHERE number = ?1")
-            .bind(number)
-            .bind(state.as_str())
-            .bind(json(ended)?)
-            .execute(writer.connection())
-            .await?;
-        Ok(())
+        let ended = json(ended)?;
+        let write = Write::End {
+            number,
+            state,
+            ended,
+        };
+        self.group.write(write).await.map(drop)
     }
 
     /// Forgets a job.

@@ -83,3 +83,37 @@ async fn a_note_cuts_pages_and_counts_alike() {
     let (ended, open) = store.census(&who("carol"), None).await.unwrap();
     assert!(ended.is_empty() && open.is_empty());
 }
+
+#[tokio::test]
+async fn writes_that_come_together_are_all_kept_and_a_name_is_taken_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("jobs.sqlite"))
+        .await
+        .unwrap();
+    let names: Vec<String> = (0..40).map(|number| format!("job-{number}")).collect();
+    let jobs: Vec<_> = names
+        .iter()
+        .chain(&names)
+        .map(|name| job("alice", name, "1"))
+        .collect();
+    let added = futures::future::join_all(jobs.iter().map(|job| store.add(job))).await;
+    let mut numbers: Vec<i64> = added.into_iter().filter_map(Result::unwrap).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), names.len());
+    let open = store.open_jobs().await.unwrap();
+    let found: Vec<i64> = open.iter().map(|kept| kept.number).collect();
+    assert_eq!(found, numbers);
+
+    // Each of a group has its own effect.
+    let done = ended();
+    let ends = numbers[..39]
+        .iter()
+        .map(|number| store.end(*number, JobState::Succeeded, &done));
+    for ended in futures::future::join_all(ends).await {
+        ended.unwrap();
+    }
+    let open = store.open_jobs().await.unwrap();
+    assert_eq!(open.len(), 1);
+    assert_eq!(open[0].number, numbers[39]);
+}

@@ -222,7 +222,6 @@ mod tests {
             store.keep_task(2, &book::task(1, None)).await.unwrap();
             store.drop_task(2).await.unwrap();
             store.readers.close().await;
-            store.writer.into_inner().close().await.unwrap();
         }
         let store = Store::open(&path).await.unwrap();
         let workers = store.workers().await.unwrap();
