@@ -135,6 +135,8 @@ pub struct LimitSection {
     /// The most connections in plaintext at once, beside those of peers that have proven
     /// who they are.
     pub plain_connections: usize,
+    /// The most connections of nodes and clients that have proven who they are.
+    pub peer_connections: usize,
 }
 
 /// A value that cannot work.
@@ -200,6 +202,9 @@ impl IndexConfig {
         at_least("limits.nodes", self.limits.nodes as u64, 1)?;
         let connections = self.mesh.limits.connections.into();
         at_least("mesh.limits.connections", connections, 1)?;
+        let peers = self.limits.peer_connections as u64;
+        at_least("limits.peer_connections", peers, 1)?;
+        at_most("limits.peer_connections", peers, MAX_WATCHES)?;
         at_most("limits.watches", self.limits.watches as u64, MAX_WATCHES)
     }
 
@@ -325,6 +330,7 @@ impl Default for LimitSection {
             nodes: state.nodes,
             watches: 10_000,
             plain_connections: 1024,
+            peer_connections: 16_384,
         }
     }
 }
@@ -350,7 +356,7 @@ mod tests {
     #[test]
     fn numbers_without_end_are_refused_with_their_key_and_bound() {
         let day = MAX_LEASE_MS.to_string();
-        let cases: [(Change, &str, &str); 6] = [
+        let cases: [(Change, &str, &str); 7] = [
             (
                 |config| config.leases.heartbeat_interval_ms = u64::MAX,
                 "leases.heartbeat_interval_ms",
@@ -374,6 +380,11 @@ mod tests {
             (
                 |config| config.limits.watches = usize::MAX,
                 "limits.watches",
+                "1000000",
+            ),
+            (
+                |config| config.limits.peer_connections = usize::MAX,
+                "limits.peer_connections",
                 "1000000",
             ),
             (

@@ -121,6 +121,7 @@ impl Index {
         let listener = Listener::bind(&ListenConfig {
             address: config.listen,
             plain_connections: config.limits.plain_connections,
+            peer_connections: config.limits.peer_connections,
             ..ListenConfig::default()
         })
         .await?;

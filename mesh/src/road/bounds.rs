@@ -12,7 +12,8 @@ pub const PREFACE_BYTES: usize = 24;
 /// How long a gRPC connection or stream may take to send them. From then on HTTP/2's
 /// own pings find out whether anybody is there.
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections of one listener with a proven peer, over TLS, at one time.
+/// Connections of one listener with a proven peer, over TLS, at one time, unless its owner
+/// says otherwise.
 pub const MAX_TLS_CONNECTIONS: usize = 1024;
 /// Plaintext connections of one listener at one time, unless its owner says otherwise:
 /// they serve probes, and must not be able to crowd out peers.

@@ -38,6 +38,8 @@ pub struct ListenConfig {
     pub plaintext: Option<bool>,
     /// Connections in plaintext at one time, beside those of proven peers.
     pub plain_connections: usize,
+    /// Connections of proven peers at one time.
+    pub peer_connections: usize,
 }
 
 impl Default for ListenConfig {
@@ -46,6 +48,7 @@ impl Default for ListenConfig {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             plaintext: None,
             plain_connections: MAX_PLAIN_CONNECTIONS,
+            peer_connections: MAX_TLS_CONNECTIONS,
         }
     }
 }
@@ -57,6 +60,7 @@ pub struct Listener {
     pub(crate) tcp: TcpListener,
     pub(crate) plaintext: bool,
     plain_connections: usize,
+    peer_connections: usize,
     address: SocketAddr,
 }
 
@@ -88,6 +92,7 @@ impl Listener {
             tcp,
             plaintext: config.plaintext.unwrap_or(address.ip().is_loopback()),
             plain_connections: config.plain_connections,
+            peer_connections: config.peer_connections,
             address: local,
         })
     }
@@ -139,7 +144,7 @@ impl Acceptor {
         let handshakes = Handshakes::new(MAX_HANDSHAKES);
         let this = Arc::new(self);
         let places = Arc::new(Places {
-            tls: Arc::new(Semaphore::new(MAX_TLS_CONNECTIONS)),
+            tls: Arc::new(Semaphore::new(this.listener.peer_connections)),
             plain: Arc::new(Semaphore::new(this.listener.plain_connections)),
             bulk: Arc::new(Semaphore::new(MAX_BULK_CONNECTIONS)),
         });
