@@ -13,6 +13,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use embermesh_dialects::{Dialect, Profile, port::provers::Provers as _};
@@ -77,7 +78,11 @@ async fn measure(streams: usize, of_connection: usize) {
         open_jobs: 10,
         worker_price: embermesh_job::units::MicroUnits(0),
         model_quota: 1 << 30,
-        proving: ProvingSettings::default(),
+        // Nobody here answers a heartbeat.
+        proving: ProvingSettings {
+            silence: Duration::from_secs(3600),
+            ..ProvingSettings::default()
+        },
     };
     let cancel = CancellationToken::new();
     let gateway = Gateway::start(config, cancel.clone()).await.unwrap();

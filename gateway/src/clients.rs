@@ -1,6 +1,9 @@
 //! One client of the mesh for each principal, made when it is needed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+};
 
 use embermesh_client::{Client, IndexTarget, Options};
 use embermesh_crypto::ids::PeerId;
@@ -13,12 +16,17 @@ use crate::{failure::failure, keys::Keyring};
 /// job that is followed holds its own.
 const MOST: usize = 512;
 
+/// The most accounts that are remembered: a key is dear to derive. Beyond, all of them are
+/// derived anew.
+const MOST_ACCOUNTS: usize = 10_000;
+
 /// The clients.
 pub(crate) struct Clients {
     keys: Keyring,
     index: IndexTarget,
     options: Options,
     held: Mutex<Held>,
+    accounts: std::sync::Mutex<HashMap<Principal, PeerId>>,
 }
 
 #[derive(Default)]
@@ -34,14 +42,24 @@ impl Clients {
             index,
             options,
             held: Mutex::default(),
+            accounts: std::sync::Mutex::default(),
         }
     }
 
     /// The account of a principal: his key's. A name that is a peer id is that peer's
     /// own, so that nodes and native clients can be paid.
     pub(crate) fn account(&self, who: &Principal) -> PeerId {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = accounts.get(who) {
+            return *account;
+        }
         let own = || self.keys.of(who).peer_id();
-        who.name.parse().unwrap_or_else(|_| own())
+        let account = who.name.parse().unwrap_or_else(|_| own());
+        if accounts.len() >= MOST_ACCOUNTS {
+            accounts.clear();
+        }
+        accounts.insert(who.clone(), account);
+        account
     }
 
     /// The client of a principal.

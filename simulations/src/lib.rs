@@ -10,13 +10,16 @@
 //! - [`invariants`]: what must hold whatever happens.
 //! - [`scenario`]: nodes join, jobs come, a third of the nodes dies.
 //!
-//! Nothing here reads a clock or the system's randomness: one seed gives one
+//! Beside them, [`lab`]: a network that is made up, for real programs in real time.
+//!
+//! Nothing else here reads a clock or the system's randomness: one seed gives one
 //! trace, whose hash two runs can compare.
 
 pub mod client;
 mod gossip;
 mod index;
 pub mod invariants;
+pub mod lab;
 pub mod peer;
 pub mod scenario;
 mod tasks;

@@ -27,6 +27,8 @@ use crate::{
 
 /// How often waiting tasks and workers are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How long what comes is gathered before it is looked at.
+const GATHER: Duration = Duration::from_millis(10);
 /// How many waiting tasks are looked at each time, the oldest.
 const MOST_AT_ONCE: usize = 256;
 
@@ -93,7 +95,9 @@ impl Gateway {
                     gateway.hand_out().await;
                     gateway.look_after().await;
                     let woken = gateway.inner.desk.wake.notified();
-                    let _ = tokio::time::timeout(TICK, woken).await;
+                    if tokio::time::timeout(TICK, woken).await.is_ok() {
+                        tokio::time::sleep(GATHER).await;
+                    }
                 }
             };
             let _: Option<()> = cancel.run_until_cancelled(driving).await;

@@ -1,0 +1,90 @@
+//! Which hosts there are, and behind what.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LinkConfig, NatKind};
+
+/// A machine, with a link to its site's edge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// What it sends goes by this.
+    #[serde(default)]
+    pub up: LinkConfig,
+    /// What it receives comes by this.
+    #[serde(default)]
+    pub down: LinkConfig,
+}
+
+/// Hosts that reach each other without a box between them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// The box before it and its address; nothing where the hosts' addresses are public.
+    #[serde(default)]
+    pub nat: Option<(NatKind, Ipv4Addr)>,
+    /// Whether UDP passes its edge.
+    #[serde(default = "yes")]
+    pub udp: bool,
+    /// Its machines.
+    pub hosts: Vec<Host>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A whole network.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What everything that is drawn is drawn from.
+    #[serde(default)]
+    pub seed: u64,
+    /// Its sites.
+    pub sites: Vec<Site>,
+}
+
+impl Site {
+    /// One host with a public address.
+    #[must_use]
+    pub fn public(address: [u8; 4], link: LinkConfig) -> Self {
+        Self {
+            nat: None,
+            udp: true,
+            hosts: vec![Host::new(address, link)],
+        }
+    }
+
+    /// One host behind a box.
+    #[must_use]
+    pub fn behind(kind: NatKind, outside: [u8; 4], host: [u8; 4], link: LinkConfig) -> Self {
+        Self {
+            nat: Some((kind, outside.into())),
+            udp: true,
+            hosts: vec![Host::new(host, link)],
+        }
+    }
+
+    /// The same without UDP.
+    #[must_use]
+    pub fn without_udp(self) -> Self {
+        Self { udp: false, ..self }
+    }
+}
+
+impl Host {
+    /// A host with the same link both ways.
+    #[must_use]
+    pub fn new(address: [u8; 4], link: LinkConfig) -> Self {
+        Self {
+            address: address.into(),
+            up: link,
+            down: link,
+        }
+    }
+}
