@@ -18,8 +18,8 @@ use std::{fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 pub use account::{ACCOUNT_VERSION, Account};
 pub use advert::{
-    Advert, DeviceAdvert, DeviceKind, MAX_ADVERT_LIFE, MAX_MODEL_NAME, MAX_MODELS, MODEL_DIGEST,
-    ModelAdvert, Role,
+    Advert, DeviceAdvert, DeviceKind, MAX_ADVERT_LIFE, MAX_ADVERT_TEXT, MAX_MODEL_NAME, MAX_MODELS,
+    MODEL_DIGEST, ModelAdvert, Role,
 };
 pub use key_set::{IssuerKey, KeySet, MAX_KEYS};
 pub use receipt::{Outcome, Output, Receipt};

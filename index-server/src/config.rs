@@ -75,6 +75,8 @@ pub struct MeshSection {
     pub external: Vec<String>,
     /// Finds peers on the local network by multicast DNS.
     pub mdns: bool,
+    /// Asks the router of the local network for a port, by UPnP.
+    pub upnp: bool,
     /// How much of this process other peers of the mesh can take up.
     pub limits: embermesh_mesh::Limits,
 }
@@ -282,6 +284,7 @@ impl Default for MeshSection {
             bootstrap: Vec::new(),
             external: Vec::new(),
             mdns: false,
+            upnp: false,
             limits: embermesh_mesh::Limits::default(),
         }
     }

@@ -385,6 +385,7 @@ fn mesh_config(config: &IndexConfig) -> MeshConfig {
         external: config.mesh.external.clone(),
         bootstrap: config.mesh.bootstrap.clone(),
         mdns: config.mesh.mdns,
+        upnp: config.mesh.upnp,
         kad_server: true,
         limits: config.mesh.limits.clone(),
     }

@@ -20,6 +20,9 @@ pub struct MeshConfig {
     /// Find peers on the local network by multicast. Off by default: it tells
     /// everybody on the LAN that this process is here.
     pub mdns: bool,
+    /// Ask the router of the local network for a port that others reach from outside, by
+    /// UPnP. Off by default: it opens the network's edge.
+    pub upnp: bool,
     /// Hold a share of the routing table and of the provider records for others.
     /// Off for a client that comes and goes.
     pub kad_server: bool,
@@ -38,6 +41,7 @@ impl Default for MeshConfig {
             external: Vec::new(),
             bootstrap: Vec::new(),
             mdns: false,
+            upnp: false,
             kad_server: true,
             limits: Limits::default(),
         }
@@ -57,6 +61,13 @@ pub struct Limits {
     pub pending: u32,
     /// Memory of the whole process above which no new connection is made.
     pub memory: Bytes,
+    /// Peers behind boxes that can be reached through this process, where it can be
+    /// reached itself; 0: none.
+    pub reservations: u32,
+    /// Connections of others that go through it at one time.
+    pub circuits: u32,
+    /// Bytes that go through one of them, each way.
+    pub circuit_bytes: Bytes,
 }
 
 impl Default for Limits {
@@ -66,6 +77,9 @@ impl Default for Limits {
             connections_per_peer: 4,
             pending: 64,
             memory: Bytes(1 << 30),
+            reservations: 256,
+            circuits: 128,
+            circuit_bytes: Bytes(16 << 30),
         }
     }
 }

@@ -73,6 +73,8 @@ pub struct NodeConfig {
     pub bootstrap: Vec<String>,
     /// Finds peers on the local network by multicast DNS.
     pub mdns: bool,
+    /// Asks the router of the local network for a port, by UPnP.
+    pub upnp: bool,
     /// Indexes to register with: `host:port`, with `/p2p/<peer id>` behind it to
     /// take no other. What they issue is trusted.
     pub indexes: Vec<String>,
@@ -162,6 +164,7 @@ impl Default for NodeConfig {
             external: Vec::new(),
             bootstrap: Vec::new(),
             mdns: false,
+            upnp: false,
             indexes: Vec::new(),
             allow: Vec::new(),
             open: false,
@@ -301,6 +304,7 @@ impl NodeConfig {
             external: self.external.clone(),
             bootstrap: self.bootstrap.clone(),
             mdns: self.mdns,
+            upnp: self.upnp,
             kad_server: true,
             limits: self.limits.clone(),
         }

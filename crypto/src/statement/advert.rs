@@ -21,7 +21,7 @@ pub const MAX_MODEL_NAME: usize = 24;
 /// Bytes of a resident model's digest in an advert.
 pub const MODEL_DIGEST: usize = 8;
 /// The longest text in an advert, in bytes.
-const MAX_TEXT: usize = 128;
+pub const MAX_ADVERT_TEXT: usize = 128;
 
 /// A peer's signed, expiring statement of what it can do. The highest
 /// sequence number wins; two different adverts with one number prove a cheat.
@@ -226,7 +226,7 @@ impl Statement for Advert {
                 .chain(faults)
                 .chain(&self.missing_fences)
                 .chain(addresses),
-            MAX_TEXT,
+            MAX_ADVERT_TEXT,
         ) {
             return Err("a text in an advert is too long");
         }

@@ -2,7 +2,7 @@
 //! the swarm into inputs of [`crate::protocol::Table`], and carries out its outputs.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -15,9 +15,8 @@ use embermesh_crypto::{
 use futures::StreamExt as _;
 use libp2p::{
     Multiaddr, StreamProtocol, Swarm, core::transport::ListenerId, gossipsub::IdentTopic,
-    kad::RecordKey,
+    kad::RecordKey, swarm::ConnectionId,
 };
-use libp2p_stream::Control;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,8 +26,10 @@ use super::{
     behaviour::Behaviour,
     dialing::{Reply, Seeds, Waiters},
     queries::{ProvideReply, ProvidersReply, Queries},
+    reach::Reach,
     shared::Shared,
     strangers::Stranger,
+    stream::Control,
 };
 use crate::protocol::{Input, Summary, Table, roster::Known};
 
@@ -84,6 +85,15 @@ pub(crate) struct Neighbour {
     pub(crate) confirmed: bool,
     /// It is seen over this machine's loopback.
     pub(crate) loopback: bool,
+    /// Connections with it, and whether each goes through a relay.
+    pub(crate) connections: BTreeMap<ConnectionId, bool>,
+}
+
+impl Neighbour {
+    /// Whether every connection with it goes through a relay.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.connections.values().all(|relayed| *relayed)
+    }
 }
 
 /// The owner of the swarm.
@@ -115,6 +125,7 @@ pub(crate) struct Actor {
     pub(crate) seeds: Seeds,
     pub(crate) waiters: Waiters,
     pub(crate) queries: Queries,
+    pub(crate) reach: Reach,
     pub(crate) table_wake: Option<Instant>,
     pub(crate) last_dial_error: Option<MeshError>,
     upkeep_at: Instant,
@@ -164,6 +175,7 @@ impl Actor {
             seeds: parts.seeds,
             waiters: Waiters::default(),
             queries: Queries::default(),
+            reach: Reach::default(),
             table_wake: None,
             last_dial_error: None,
             upkeep_at: Instant::now() + UPKEEP_INTERVAL,
@@ -255,6 +267,7 @@ impl Actor {
             self.upkeep_at = now + UPKEEP_INTERVAL;
             self.swarm.behaviour_mut().kad.store_mut().sweep(now);
             self.widen();
+            self.seek_relays();
         }
     }
 

@@ -94,7 +94,9 @@ pub(crate) fn dialable(
     let mut kept = Vec::new();
     for address in addresses {
         let (address, _) = split_peer(address);
-        let usable = !is_unspecified(&address) && (over_loopback || !is_loopback(&address));
+        let usable = !is_unspecified(&address)
+            && circuits(&address) < 2
+            && (over_loopback || !is_loopback(&address));
         if usable && !kept.contains(&address) && kept.len() < MAX_ADDRESSES_PER_PEER {
             kept.push(address);
         }
@@ -103,11 +105,63 @@ pub(crate) fn dialable(
 }
 
 /// The addresses to advertise: those given from outside first, then what is
-/// listened on; loopback only where there is nothing else.
+/// listened on, the likeliest to be reached first; loopback only where there is nothing
+/// else.
 pub(crate) fn advertised(external: &[Multiaddr], listening: &[Multiaddr]) -> Vec<Multiaddr> {
-    let all = dialable(external.iter().chain(listening).cloned(), true);
+    let mut listening = listening.to_vec();
+    listening.sort_by_key(|address| match address {
+        address if is_circuit(address) => 1,
+        address if is_public(address) => 0,
+        _ => 2,
+    });
+    let all = dialable(external.iter().cloned().chain(listening), true);
     let (local, wide): (Vec<_>, Vec<_>) = all.into_iter().partition(is_loopback);
     if wide.is_empty() { local } else { wide }
+}
+
+/// Whether an address goes through a relay.
+pub(crate) fn is_circuit(address: &Multiaddr) -> bool {
+    circuits(address) > 0
+}
+
+/// Through how many relays an address goes. A relay names all of its addresses, also those
+/// at which it is relayed itself; nobody carries through two.
+fn circuits(address: &Multiaddr) -> usize {
+    let parts = address.iter();
+    parts
+        .filter(|part| matches!(part, Protocol::P2pCircuit))
+        .count()
+}
+
+/// Whether an address is one of the whole internet's, by its number.
+pub(crate) fn is_public(address: &Multiaddr) -> bool {
+    let is_public = |ip: IpAddr| match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            // Beside the well-known ones, that of carriers' boxes (RFC 6598).
+            let is_shared = a == 100 && b & 0xc0 == 64;
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_documentation()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || is_shared)
+        }
+        IpAddr::V6(ip) => {
+            !(ip.is_loopback()
+                || ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_unique_local()
+                || ip.is_unicast_link_local())
+        }
+    };
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => is_public(ip.into()),
+        Some(Protocol::Ip6(ip)) => is_public(ip.into()),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +216,35 @@ mod tests {
         let wide = addresses(&["/ip4/127.0.0.1/tcp/1", "/ip4/192.0.2.7/tcp/1"]);
         assert!(!is_local(&wide, []));
         assert!(!is_local(&addresses(&["/dns/node.example/tcp/1"]), []));
+    }
+
+    #[test]
+    fn what_is_likeliest_to_be_reached_is_advertised_first() {
+        let relay = "/ip4/5.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let listening = addresses(&[
+            "/ip4/192.168.1.2/tcp/1",
+            &format!("{relay}/p2p-circuit"),
+            "/ip4/5.9.9.9/tcp/1",
+        ]);
+        let external = addresses(&["/dns/node.example/tcp/1"]);
+        let expected = addresses(&[
+            "/dns/node.example/tcp/1",
+            "/ip4/5.9.9.9/tcp/1",
+            &format!("{relay}/p2p-circuit"),
+            "/ip4/192.168.1.2/tcp/1",
+        ]);
+        assert_eq!(advertised(&external, &listening), expected);
+        for private in ["10.0.0.1", "100.64.0.1", "169.254.1.1", "192.0.2.1"] {
+            assert!(!is_public(
+                &addresses(&[&format!("/ip4/{private}/tcp/1")])[0]
+            ));
+        }
+        for (ip, public) in [("2a00::1", true), ("fd00::1", false), ("fe80::1", false)] {
+            assert_eq!(
+                is_public(&addresses(&[&format!("/ip6/{ip}/tcp/1")])[0]),
+                public
+            );
+        }
     }
 
     #[test]

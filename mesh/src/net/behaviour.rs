@@ -4,13 +4,13 @@ use std::{error::Error, fmt::Display, num::NonZeroUsize, time::Duration};
 
 use embermesh_crypto::ids::NetworkName;
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, allow_block_list,
+    StreamProtocol, Swarm, SwarmBuilder, allow_block_list, autonat,
     connection_limits::{self, ConnectionLimits},
-    identify,
+    dcutr, identify,
     identity::Keypair,
-    kad, mdns, memory_connection_limits, noise, ping, quic,
+    kad, mdns, memory_connection_limits, noise, ping, quic, relay,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
-    tcp, tls, yamux,
+    tcp, tls, upnp, yamux,
 };
 use libp2p_stream as stream;
 
@@ -46,6 +46,14 @@ const PROVIDE_INTERVAL: Duration = Duration::from_secs(20 * 60);
 const PROVIDER_TTL: Duration = Duration::from_secs(60 * 60);
 /// Disjoint paths of a Kademlia query: a lone hostile peer spoils one of them.
 const KAD_PARALLELISM: NonZeroUsize = NonZeroUsize::new(3).expect("3 is not zero");
+/// Reservations that one peer has with a relay: one, and one that is renewed.
+const RESERVATIONS_PER_PEER: usize = 2;
+/// How long a reservation lasts unless it is renewed.
+const RESERVATION_TIME: Duration = Duration::from_secs(60 * 60);
+/// Circuits that one peer has open through a relay.
+const CIRCUITS_PER_PEER: usize = 16;
+/// How long a circuit may stand.
+const CIRCUIT_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Peers whose addresses identify remembers after they have gone.
 const IDENTIFY_CACHE: usize = 1024;
 
@@ -62,6 +70,13 @@ pub(crate) struct Behaviour {
     pub(crate) gossip: gossip::Gossip,
     mdns: Toggle<mdns::tokio::Behaviour>,
     pub(crate) stream: stream::Behaviour,
+    // How peers behind boxes are reached; see `reach`.
+    relayed: relay::client::Behaviour,
+    relay: relay::Behaviour,
+    asks_whether_reachable: autonat::v2::client::Behaviour,
+    says_who_is_reachable: autonat::v2::server::Behaviour,
+    punch: dcutr::Behaviour,
+    upnp: Toggle<upnp::tokio::Behaviour>,
 }
 
 /// What identify says we speak. A peer that says anything else is of another
@@ -101,7 +116,9 @@ pub(crate) fn swarm(key: Keypair, config: &MeshConfig) -> Result<Swarm<Behaviour
     macro_rules! finish {
         ($builder:expr) => {
             $builder
-                .with_behaviour(|key| Behaviour::new(key, config))
+                .with_relay_client((tls::Config::new, noise::Config::new), yamux_config)
+                .map_err(|error| failed(&error))?
+                .with_behaviour(|key, relayed| Behaviour::new(key, relayed, config))
                 .map_err(|error| failed(&error))?
                 .with_swarm_config(swarm_config)
                 .build()
@@ -141,7 +158,11 @@ fn swarm_config(config: swarm::Config) -> swarm::Config {
 }
 
 impl Behaviour {
-    fn new(key: &Keypair, config: &MeshConfig) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    fn new(
+        key: &Keypair,
+        relayed: relay::client::Behaviour,
+        config: &MeshConfig,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let me = key.public().to_peer_id();
         let mdns = if config.mdns {
             Some(mdns::tokio::Behaviour::new(mdns::Config::default(), me)?)
@@ -164,7 +185,29 @@ impl Behaviour {
             gossip: gossip::behaviour(key.clone(), &config.network)?,
             mdns: mdns.into(),
             stream: stream::Behaviour::new(),
+            relayed,
+            relay: relay::Behaviour::new(me, relay_config(&config.limits)),
+            asks_whether_reachable: autonat::v2::client::Behaviour::default(),
+            says_who_is_reachable: autonat::v2::server::Behaviour::default(),
+            punch: dcutr::Behaviour::new(me),
+            upnp: config.upnp.then(upnp::tokio::Behaviour::default).into(),
         })
+    }
+}
+
+/// A relay offers itself where it has an address by which others reach it, and only there.
+/// libp2p's defaults (two minutes, 128 KiB) are for the first words of two peers; a pair
+/// whose boxes let no hole be punched does all of its work through a circuit.
+fn relay_config(limits: &Limits) -> relay::Config {
+    relay::Config {
+        max_reservations: limits.reservations as usize,
+        max_reservations_per_peer: RESERVATIONS_PER_PEER,
+        reservation_duration: RESERVATION_TIME,
+        max_circuits: limits.circuits as usize,
+        max_circuits_per_peer: CIRCUITS_PER_PEER,
+        max_circuit_duration: CIRCUIT_TIME,
+        max_circuit_bytes: limits.circuit_bytes.0,
+        ..relay::Config::default()
     }
 }
 

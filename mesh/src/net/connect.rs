@@ -111,10 +111,11 @@ impl Actor {
             let _ = reply.send(Err(error));
             return;
         }
-        match self.dial(peer, self.known_addresses(&id, addresses.clone())) {
+        let known = self.known_addresses(&id, addresses);
+        match self.dial(peer, known.clone()) {
             Ok(()) => self.waiters.add(peer, reply, Vec::new()),
             // A dial is under way, perhaps to fewer addresses than these.
-            Err(DialError::DialPeerConditionFalse(_)) => self.waiters.add(peer, reply, addresses),
+            Err(DialError::DialPeerConditionFalse(_)) => self.waiters.add(peer, reply, known),
             Err(DialError::NoAddresses) => {
                 let _ = reply.send(Err(MeshError::NoAddress(id)));
             }

@@ -8,7 +8,7 @@ use std::{
 
 use embermesh_crypto::{
     ids::PeerId,
-    statement::{Advert, Signed, StatementError, sign},
+    statement::{Advert, MAX_ADVERT_TEXT, Signed, StatementError, sign},
 };
 use libp2p::gossipsub::PublishError;
 
@@ -130,7 +130,10 @@ impl Actor {
 
     /// The own addresses have changed, and the own advert with them.
     pub(crate) fn addresses_changed(&mut self) {
-        let all = address::dialable(self.external.iter().chain(&self.listening).cloned(), true);
+        let all = {
+            let reached = self.reached_at().into_iter();
+            address::dialable(reached.chain(self.listening.iter().cloned()), true)
+        };
         self.shared.set_addresses(&all, &self.me);
         self.show_whether_local();
         if self.draft.is_some() {
@@ -154,10 +157,11 @@ impl Actor {
     /// found through their index, too, and addresses are not.
     fn signed(&self, draft: &AdvertDraft, ticket: Ticket) -> Result<Signed<Advert>, MeshError> {
         let mut draft = draft.clone();
-        let mut addresses: Vec<String> = address::advertised(&self.external, &self.listening)
+        let mut addresses: Vec<String> = address::advertised(&self.reached_at(), &self.listening)
             .iter()
-            .take(MAX_ADVERTISED)
             .map(ToString::to_string)
+            .filter(|address| address.len() <= MAX_ADVERT_TEXT)
+            .take(MAX_ADVERTISED)
             .collect();
         loop {
             let advert = draft.advert(self.me, &self.network, ticket, addresses.clone());

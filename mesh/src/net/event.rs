@@ -52,6 +52,10 @@ pub enum MeshEvent {
         /// The number.
         sequence: u64,
     },
+    /// A hole was punched: a peer that was reached through a relay is reached directly.
+    Direct(PeerId),
+    /// Others reach this process at an address.
+    Reachable(String),
     /// Another process publishes adverts with this process's key.
     KeyElsewhere {
         /// The number it used.
@@ -86,4 +90,6 @@ pub struct PeerView {
     pub round_trip: Option<Duration>,
     /// Multiaddrs that it listens on, as it says.
     pub addresses: Vec<String>,
+    /// Every connection with it goes through a relay.
+    pub relayed: bool,
 }

@@ -1,6 +1,6 @@
 //! What each event of the swarm means to the mesh.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use libp2p::{
     Multiaddr, PeerId,
@@ -44,6 +44,13 @@ impl Actor {
             } => {
                 self.gone(peer_id, cause);
             }
+            SwarmEvent::ConnectionClosed {
+                peer_id,
+                connection_id,
+                ..
+            } => self.line_closed(peer_id, connection_id),
+            SwarmEvent::ExternalAddrConfirmed { address } => self.reachable_at(address),
+            SwarmEvent::ExternalAddrExpired { address } => self.not_reachable_at(&address),
             SwarmEvent::OutgoingConnectionError {
                 peer_id: Some(peer),
                 error,
@@ -72,14 +79,18 @@ impl Actor {
                 self.unbound.remove(&listener_id);
                 tracing::debug!(%address, "listening");
                 if !self.listening.contains(&address) {
-                    self.listening.push(address);
+                    self.listening.push(address.clone());
                     self.addresses_changed();
+                    self.may_be_reachable_at(address);
                 }
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => self.not_listening(&[address]),
             SwarmEvent::ListenerClosed {
-                addresses, reason, ..
+                addresses,
+                reason,
+                listener_id,
             } => {
+                self.reach.released(listener_id);
                 if let Err(error) = reason {
                     tracing::warn!(%error, ?addresses, "no longer listening");
                 }
@@ -104,6 +115,7 @@ impl Actor {
             BehaviourEvent::Kad(event) => self.kad_event(event),
             BehaviourEvent::Ping(event) => self.pinged(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.found_on_lan(found),
+            BehaviourEvent::Punch(event) => self.punched(&event),
             _ => {}
         }
     }
@@ -128,8 +140,12 @@ impl Actor {
             id,
             confirmed: false,
             loopback,
+            connections: BTreeMap::new(),
         });
         neighbour.loopback |= loopback;
+        neighbour
+            .connections
+            .insert(connection, endpoint.is_relayed());
         let confirmed = neighbour.confirmed;
         self.show_whether_local();
         if confirmed {
@@ -144,6 +160,7 @@ impl Actor {
             return;
         };
         self.show_whether_local();
+        self.control.lines.cut(&neighbour.id);
         let unused = matches!(cause, Some(ConnectionError::KeepAliveTimeout));
         self.seeds.disconnected(&peer, unused, Instant::now());
         if neighbour.confirmed {
@@ -179,12 +196,15 @@ impl Actor {
         }
         let is_new = !std::mem::replace(&mut neighbour.confirmed, true);
         let addresses = address::dialable(info.listen_addrs, neighbour.loopback);
+        let is_relayed = neighbour.is_relayed();
         self.route(peer, &info.protocols, &addresses);
+        self.may_relay(peer, &info.protocols, &addresses);
         self.shared.set_peer(PeerView {
             peer: id,
             agent: printable(&info.agent_version),
             round_trip: self.shared.peer(&id).and_then(|view| view.round_trip),
             addresses: addresses.iter().map(ToString::to_string).collect(),
+            relayed: is_relayed,
         });
         if is_new {
             self.confirmed(peer, id);
@@ -302,6 +322,10 @@ impl Actor {
             Err(error) => {
                 tracing::debug!(peer = %event.peer, %error, "a connection is dead");
                 self.swarm.close_connection(event.connection);
+                // It says goodbye first, which a dead one never ends.
+                if let Some(id) = address::ours(&event.peer) {
+                    self.control.lines.cut(&id);
+                }
             }
         }
     }

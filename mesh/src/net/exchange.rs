@@ -5,7 +5,6 @@ use std::{io, sync::Arc, time::Duration};
 
 use embermesh_crypto::ids::PeerId;
 use libp2p::StreamProtocol;
-use libp2p_stream::Control;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Semaphore, mpsc, oneshot},
@@ -16,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     MeshError,
     actor::Command,
-    stream::{self, Incoming, MeshStream},
+    stream::{self, Control, Incoming, MeshStream},
 };
 use crate::protocol::{
     MAX_ADVERT_BYTES, MAX_ADVERTS,

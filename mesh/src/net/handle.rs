@@ -14,13 +14,16 @@ use embermesh_crypto::{
 };
 use embermesh_job::address::PeerAddress;
 use libp2p::Multiaddr;
-use libp2p_stream::Control;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    AdvertDraft, Incoming, MeshError, MeshEvent, MeshStream, PeerView, Standing, actor::Command,
-    address, parse_advertised, queries, shared::Shared, start, stream,
+    AdvertDraft, Incoming, MeshError, MeshEvent, MeshStream, PeerView, Standing,
+    actor::Command,
+    address, parse_advertised, queries,
+    shared::Shared,
+    start,
+    stream::{self, Control},
 };
 use crate::{config::MeshConfig, protocol::Known};
 

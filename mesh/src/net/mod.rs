@@ -28,6 +28,7 @@ mod gossip;
 mod handle;
 mod providers;
 mod queries;
+mod reach;
 mod shared;
 mod start;
 mod strangers;

@@ -84,6 +84,13 @@ impl Shared {
         }
     }
 
+    pub(crate) fn set_relayed(&self, peer: &PeerId, relayed: bool) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = peers.get_mut(peer) {
+            view.relayed = relayed;
+        }
+    }
+
     pub(crate) fn remove_peer(&self, peer: &PeerId) {
         self.peers
             .write()

@@ -65,7 +65,7 @@ pub(crate) async fn start(
     let shared = Shared::new(standing);
     let tracker = TaskTracker::new();
     let (sender, commands) = mpsc::channel(MAX_COMMANDS);
-    let mut control = swarm.behaviour().stream.new_control();
+    let mut control = stream::Control::new(swarm.behaviour().stream.new_control());
     let (incoming, pump) = stream::accept(&mut control, table_protocol.clone(), cancel.clone())?;
     let mut actor = Actor::new(Parts {
         network: config.network.clone(),

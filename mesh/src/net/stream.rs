@@ -1,8 +1,10 @@
 //! Streams of the mesh, as tokio sees them, and the acceptance of inbound ones.
 
 use std::{
+    collections::HashMap,
     fmt, io,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -10,14 +12,14 @@ use std::{
 use embermesh_crypto::ids::{NetworkName, PeerId};
 use futures::StreamExt as _;
 use libp2p::StreamProtocol;
-use libp2p_stream::{Control, IncomingStreams, OpenStreamError};
+use libp2p_stream::{IncomingStreams, OpenStreamError};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::mpsc,
 };
 use tokio_util::{
     compat::{Compat, FuturesAsyncReadCompatExt as _},
-    sync::CancellationToken,
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
 };
 
 use super::{MeshError, address};
@@ -30,18 +32,67 @@ pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Letters of the short name of a protocol.
 const MAX_PROTOCOL_NAME: usize = 64;
 
+/// The way to open and to accept streams. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Control {
+    inner: libp2p_stream::Control,
+    pub(crate) lines: Lines,
+}
+
+impl Control {
+    pub(crate) fn new(inner: libp2p_stream::Control) -> Self {
+        Self {
+            inner,
+            lines: Lines::default(),
+        }
+    }
+}
+
+/// What ends the streams with each peer. A connection that this side closes does not wake
+/// whoever reads from a stream on it (yamux 0.14), so they are told here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines(Arc<Mutex<HashMap<PeerId, CancellationToken>>>);
+
+impl Lines {
+    fn of(&self, peer: PeerId) -> CancellationToken {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.entry(peer).or_default().clone()
+    }
+
+    /// Ends every stream that there is with a peer.
+    pub(crate) fn cut(&self, peer: &PeerId) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.remove(peer) {
+            line.cancel();
+        }
+    }
+}
+
 /// A two-way stream of bytes with a peer whose key the transport has proven.
 /// Flow control and multiplexing are the connection's.
 pub struct MeshStream {
     peer: PeerId,
     inner: Compat<libp2p::Stream>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl MeshStream {
-    fn new(peer: PeerId, stream: libp2p::Stream) -> Self {
+    fn new(peer: PeerId, stream: libp2p::Stream, line: CancellationToken) -> Self {
         Self {
             peer,
             inner: stream.compat(),
+            cut: Box::pin(line.cancelled_owned()),
+        }
+    }
+
+    /// Whether the connection was closed on this side.
+    fn cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.cut.as_mut().poll(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the connection was closed for a better one, or because it was dead",
+            )),
         }
     }
 
@@ -66,7 +117,13 @@ impl AsyncRead for MeshStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        match Pin::new(&mut self.inner).poll_read(cx, buffer) {
+            Poll::Pending => match self.cut(cx) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+            read => read,
+        }
     }
 }
 
@@ -76,11 +133,23 @@ impl AsyncWrite for MeshStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        match Pin::new(&mut self.inner).poll_write(cx, bytes) {
+            Poll::Pending => match self.cut(cx) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+            written => written,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        match Pin::new(&mut self.inner).poll_flush(cx) {
+            Poll::Pending => match self.cut(cx) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -133,18 +202,21 @@ pub(crate) fn accept(
     protocol: StreamProtocol,
     cancel: CancellationToken,
 ) -> Result<(Incoming, impl Future<Output = ()> + use<>), MeshError> {
+    let lines = control.lines.clone();
     let inbound = control
+        .inner
         .accept(protocol.clone())
         .map_err(|_| MeshError::AlreadyAccepting(protocol.to_string()))?;
     let (sender, streams) = mpsc::channel(ACCEPT_BACKLOG);
     Ok((
         Incoming { streams },
-        pump(inbound, sender, protocol, cancel),
+        pump(inbound, lines, sender, protocol, cancel),
     ))
 }
 
 async fn pump(
     mut inbound: IncomingStreams,
+    lines: Lines,
     sender: mpsc::Sender<MeshStream>,
     protocol: StreamProtocol,
     cancel: CancellationToken,
@@ -160,7 +232,8 @@ async fn pump(
         let Some(peer) = address::ours(&peer) else {
             continue;
         };
-        if sender.try_send(MeshStream::new(peer, stream)).is_err() {
+        let stream = MeshStream::new(peer, stream, lines.of(peer));
+        if sender.try_send(stream).is_err() {
             tracing::debug!(%peer, %protocol, "dropped an inbound stream: the backlog is full");
         }
     }
@@ -172,7 +245,11 @@ pub(crate) async fn open(
     peer: PeerId,
     protocol: StreamProtocol,
 ) -> Result<MeshStream, MeshError> {
-    let opening = control.open_stream(address::theirs(&peer), protocol.clone());
+    // Before it is opened: what is closed meanwhile is this one too.
+    let line = control.lines.of(peer);
+    let opening = control
+        .inner
+        .open_stream(address::theirs(&peer), protocol.clone());
     let stream = match tokio::time::timeout(OPEN_TIMEOUT, opening).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(OpenStreamError::UnsupportedProtocol(_))) => {
@@ -194,7 +271,7 @@ pub(crate) async fn open(
             });
         }
     };
-    Ok(MeshStream::new(peer, stream))
+    Ok(MeshStream::new(peer, stream, line))
 }
 
 #[cfg(test)]

@@ -1,0 +1,259 @@
+//! Peers behind boxes of every kind reach each other: the production mesh over a made-up
+//! network. Prints by which path each pair got through.
+#![cfg(target_os = "linux")]
+
+use std::{sync::Arc, time::Duration};
+
+use embermesh_crypto::{Keypair, ids::PeerId, statement::Role};
+use embermesh_mesh::{AdvertDraft, Mesh, MeshConfig, MeshEvent};
+use embermesh_simulations::lab::{Lab, LinkConfig, NatKind, Plan, Site, room::NoRoom};
+use futures::{StreamExt as _, stream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// The longest wait for anything that must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a pair has to get from a relay to a direct path.
+const PUNCH_TIME: Duration = Duration::from_secs(8);
+/// What every peer serves.
+const ECHO: &str = "echo/1";
+/// Set where a test that would be skipped has to fail.
+const SKIP_NOTHING: &str = "SKIP_NOTHING";
+
+/// Pairs that are tried at the same time.
+const AT_ONCE: usize = 4;
+/// How often a stream is opened that is cut because a better path was found.
+const TRIES: usize = 3;
+
+const PUBLIC: usize = 0;
+const SYMMETRIC: usize = 4;
+const KINDS: [&str; 6] = [
+    "public",
+    "full cone",
+    "restricted",
+    "port-restricted",
+    "symmetric",
+    "no UDP",
+];
+
+fn site(kind: usize, outside: [u8; 4]) -> Site {
+    let link = LinkConfig::delay(5);
+    let host = [192, 168, outside[2], 2];
+    match kind {
+        PUBLIC => Site::public(outside, link),
+        1 => Site::behind(NatKind::FullCone, outside, host, link),
+        2 => Site::behind(NatKind::Restricted, outside, host, link),
+        3 => Site::behind(NatKind::PortRestricted, outside, host, link),
+        SYMMETRIC => Site::behind(NatKind::Symmetric, outside, host, link),
+        _ => Site::behind(NatKind::PortRestricted, outside, host, link).without_udp(),
+    }
+}
+
+/// Starts a peer in a room; it answers whoever opens a stream.
+async fn start(lab: &Lab, room: usize, bootstrap: Vec<String>) -> Mesh {
+    let starting = async move {
+        let config = MeshConfig {
+            listen: vec![
+                "/ip4/0.0.0.0/tcp/4001".to_owned(),
+                "/ip4/0.0.0.0/udp/4001/quic-v1".to_owned(),
+            ],
+            bootstrap,
+            ..MeshConfig::default()
+        };
+        let seed = [u8::try_from(room).unwrap() + 1; 32];
+        let key = Arc::new(Keypair::from_seed(&seed));
+        let mesh = Mesh::start(key, config, CancellationToken::new())
+            .await
+            .unwrap();
+        let mut incoming = mesh.accept(ECHO).unwrap();
+        tokio::spawn(async move {
+            while let Some(mut stream) = incoming.next().await {
+                tokio::spawn(async move {
+                    let mut bytes = [0; 5];
+                    if stream.read_exact(&mut bytes).await.is_ok() {
+                        let _ = stream.write_all(&bytes).await;
+                        let _ = stream.shutdown().await;
+                    }
+                });
+            }
+        });
+        let draft = AdvertDraft {
+            role: Role::Index,
+            version: "1".to_owned(),
+            tls_addresses: Vec::new(),
+            region: String::new(),
+            price_micros_per_hour: 0,
+            devices: Vec::new(),
+            slots: 0,
+            free_slots: 0,
+            queued: 0,
+            draining: false,
+            missing_fences: None,
+            runtimes: embermesh_crypto::statement::Runtimes::default(),
+            models: Vec::new(),
+            free_residents: 0,
+        };
+        mesh.advertise(draft).await.unwrap();
+        mesh
+    };
+    lab.room(room).spawn(starting).await.unwrap()
+}
+
+/// Whether a peer sends back what it is sent. A stream ends when a better path is found,
+/// and is then opened again, as whoever uses streams does.
+async fn echoes(lab: &Lab, room: usize, mesh: &Mesh, peer: PeerId) -> Result<(), String> {
+    let mesh = mesh.clone();
+    let asking = lab.room(room).spawn(async move {
+        let mut last = Ok(());
+        for _ in 0..TRIES {
+            last = echo(&mesh, peer).await;
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    });
+    let asked = timeout(PATIENCE, asking).await;
+    asked.map_err(|_| "no answer".to_owned())?.unwrap()
+}
+
+async fn echo(mesh: &Mesh, peer: PeerId) -> Result<(), String> {
+    let opened = mesh.open(peer, ECHO).await;
+    let mut stream = opened.map_err(|error| error.to_string())?;
+    let talk = async {
+        stream.write_all(b"hello").await?;
+        stream.flush().await?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await?;
+        Ok::<_, std::io::Error>(bytes)
+    };
+    match talk.await {
+        Ok(bytes) if bytes == b"hello" => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+/// Waits until a mesh knows where a peer can be reached from outside of its site.
+async fn until_known(mesh: &Mesh, other: &Mesh) {
+    let peer = other.peer_id();
+    let mut changes = mesh.changes();
+    let known = async {
+        loop {
+            let advert = mesh.advert_of(&peer);
+            let addresses = advert.map(|advert| advert.mesh_addresses.clone());
+            if addresses
+                .unwrap_or_default()
+                .iter()
+                .any(|at| at.contains("p2p-circuit") || at.contains("/ip4/5."))
+            {
+                return;
+            }
+            changes.changed().await.unwrap();
+        }
+    };
+    timeout(PATIENCE, known).await.unwrap_or_else(|_| {
+        let known = mesh.advert_of(&peer);
+        panic!(
+            "{:?} with {:?} is known as {known:?}",
+            other.addresses(),
+            other.peers()
+        )
+    });
+}
+
+fn is_relayed(mesh: &Mesh, peer: &PeerId) -> bool {
+    mesh.peers()
+        .iter()
+        .any(|view| view.peer == *peer && view.relayed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_pair_connects() {
+    let all = KINDS.len();
+    let pairs = (0..all).flat_map(|a| (a..all).map(move |b| (a, b)));
+    let paths: Vec<_> = stream::iter(pairs)
+        .map(|(a, b)| async move { Some((a, b, pair(a, b).await?)) })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    for (a, b, path) in paths.into_iter().flatten() {
+        println!("{:>16} - {:<16} {path}", KINDS[a], KINDS[b]);
+        // The ports of the others cannot be foreseen, or there is only TCP on one side.
+        if a == PUBLIC || b < SYMMETRIC {
+            assert_ne!(path, "relayed", "{} - {}", KINDS[a], KINDS[b]);
+        }
+    }
+}
+
+/// Lets a peer behind one kind of box reach one behind another, and says by which path.
+async fn pair(a: usize, b: usize) -> Option<&'static str> {
+    let names = format!("{} - {}", KINDS[a], KINDS[b]);
+    let plan = Plan {
+        seed: 9,
+        sites: vec![
+            site(PUBLIC, [5, 0, 0, 1]),
+            site(a, [5, 0, 1, 1]),
+            site(b, [5, 0, 2, 1]),
+        ],
+    };
+    let lab = match Lab::open(&plan) {
+        Ok(lab) => lab,
+        Err(error @ (NoRoom::Refused(_) | NoRoom::NoIp(_))) => {
+            assert!(std::env::var_os(SKIP_NOTHING).is_none(), "{error}");
+            println!("skipped: {error}");
+            return None;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let relay = start(&lab, 0, Vec::new()).await;
+    let through: Vec<String> = relay
+        .addresses()
+        .into_iter()
+        .filter(|at| at.contains("/ip4/5."))
+        .collect();
+    let (one, other) = (
+        start(&lab, 1, through.clone()).await,
+        start(&lab, 2, through).await,
+    );
+    for mesh in [&one, &other] {
+        mesh.joined(PATIENCE).await.unwrap();
+    }
+    let (from, to) = (one.peer_id(), other.peer_id());
+    until_known(&one, &other).await;
+    until_known(&other, &one).await;
+    let mut events = one.events();
+    let was_connected = one.peers().iter().any(|view| view.peer == to);
+    let first = echoes(&lab, 1, &one, to).await;
+    assert_eq!(first, Ok(()), "{names}");
+    let path = if is_relayed(&one, &to) {
+        let punched = async {
+            loop {
+                if let Ok(MeshEvent::Direct(peer)) = events.recv().await
+                    && peer == to
+                {
+                    return;
+                }
+            }
+        };
+        match timeout(PUNCH_TIME, punched).await {
+            Ok(()) => "punched",
+            Err(_) => "relayed",
+        }
+    } else if was_connected {
+        "direct, or punched before"
+    } else {
+        "direct"
+    };
+    // Whatever the path, it is one that carries, there and back.
+    for (room, mesh, peer) in [(1, &one, to), (2, &other, from)] {
+        let again = echoes(&lab, room, mesh, peer).await;
+        assert_eq!(again, Ok(()), "{names}");
+    }
+    for mesh in [&one, &other, &relay] {
+        mesh.shutdown().await;
+    }
+    Some(path)
+}
