@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use embermesh_node::Logs;
 use figment::value::{Dict, Value};
 
 use crate::{
@@ -166,6 +167,15 @@ impl ClientFlags {
 impl Global {
     /// Resolves the settings, with the flags of the command on top.
     pub(crate) fn resolve(&self, command: Dict) -> anyhow::Result<Settings> {
+        self.resolve_logged(command, None)
+    }
+
+    /// The same, with the log going to `kept` too.
+    pub(crate) fn resolve_logged(
+        &self,
+        command: Dict,
+        kept: Option<&Logs>,
+    ) -> anyhow::Result<Settings> {
         let mut flags = command;
         put(
             &mut flags,
@@ -174,7 +184,7 @@ impl Global {
         );
         put(&mut flags, "key", self.key.as_ref().and_then(serialized));
         let settings = resolve(self.config.as_deref(), flags)?;
-        crate::runtime::log(self.verbose, self.quiet, settings.log.as_deref())?;
+        crate::runtime::log(self.verbose, self.quiet, settings.log.as_deref(), kept)?;
         Ok(settings)
     }
 

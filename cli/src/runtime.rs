@@ -3,9 +3,12 @@
 use std::{future::Future, io::Read as _, time::Duration};
 
 use anyhow::Context as _;
+use embermesh_node::Logs;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::exit::Interrupted;
 
@@ -49,8 +52,14 @@ pub(crate) fn allow_many_connections() {
     }
 }
 
-/// Logs go to stderr: warnings, more with each `-v`, or what a filter says.
-pub(crate) fn log(verbose: u8, quiet: bool, filter: Option<&str>) -> anyhow::Result<()> {
+/// Logs go to stderr: warnings, more with each `-v`, or what a filter says; and to `kept`
+/// by its own level.
+pub(crate) fn log(
+    verbose: u8,
+    quiet: bool,
+    filter: Option<&str>,
+    kept: Option<&Logs>,
+) -> anyhow::Result<()> {
     let level = match (quiet, verbose) {
         (true, _) => "error",
         (false, 0) => "warn,libp2p=error",
@@ -61,10 +70,13 @@ pub(crate) fn log(verbose: u8, quiet: bool, filter: Option<&str>) -> anyhow::Res
     let filter = EnvFilter::try_new(filter.unwrap_or(level)).map_err(|error| {
         crate::exit::WrongInput(format!("the log filter cannot be read: {error}"))
     })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let shown = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(console_colours())
+        .with_filter(filter);
+    tracing_subscriber::registry()
+        .with(kept.map(Logs::layer))
+        .with(shown)
         .init();
     Ok(())
 }

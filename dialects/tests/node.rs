@@ -3,18 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
-use embermesh_crypto::{Digest, JobId, UnixMillis};
+use embermesh_crypto::{Digest, JobId, UnixMillis, statement::DeviceKind};
 use embermesh_dialects::{
     ErrorCode, Failure, Mount, Profile,
     port::node::{
         Call, Line,
         asking::{AskedCounts, AskedView, Asking, ResidentView},
+        computing::{Computed, Computing},
         execution::{Execution, Followed, Opened, Order, Steer, TaskView},
     },
 };
@@ -22,7 +24,7 @@ use embermesh_job::{
     ask::{Ask, Part},
     event::Artifact,
     lifecycle::JobState,
-    spec::JobSpec,
+    spec::{JobSpec, Work},
 };
 use embermesh_proto::cyxwiz::{protocol as documented, shipped};
 use futures::stream::BoxStream;
@@ -45,6 +47,8 @@ struct Fake {
     spec: Mutex<Option<Digest>>,
     started: Mutex<Vec<JobSpec>>,
     words: Mutex<Vec<Steer>>,
+    /// Whether something may be computed.
+    computes: Mutex<bool>,
 }
 
 fn unknown() -> Failure {
@@ -171,6 +175,38 @@ impl Asking for Fake {
     }
 }
 
+#[tonic::async_trait]
+impl Computing for Fake {
+    fn may_compute(&self, _: &Call) -> Result<(), Failure> {
+        self.computes
+            .lock()
+            .unwrap()
+            .then_some(())
+            .ok_or_else(unknown)
+    }
+
+    /// Computes nothing: it gives the first tensor by the name of each result.
+    async fn compute(&self, _: &Call, order: Order) -> Result<Computed, Failure> {
+        let Work::Compute(compute) = &order.spec.work else {
+            panic!("a computation");
+        };
+        let results = compute.results.iter().map(|name| {
+            let entry = serde_json::json!({"dtype": "F32", "shape": [2], "data_offsets": [0, 8]});
+            (name.clone(), entry)
+        });
+        let header = serde_json::to_vec(&results.collect::<BTreeMap<_, _>>()).unwrap();
+        let file = order.inputs.values().next().unwrap();
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header);
+        bytes.extend(&file[file.len() - 8..]);
+        self.started.lock().unwrap().push(order.spec);
+        Ok(Computed {
+            results: bytes.into(),
+            took_ms: 3,
+        })
+    }
+}
+
 /// Serves a node in one form of the wire.
 async fn serve(port: &Arc<Fake>, profile: Profile) -> Channel {
     let routes = Mount::default()
@@ -282,6 +318,130 @@ macro_rules! in_each_form {
     };
 }
 
+macro_rules! computes_in_each_form {
+    ($test:ident, $wire:ident, $profile:expr, $failed:literal, $info:expr, $name:expr) => {
+        #[tokio::test]
+        async fn $test() {
+            use $wire::compute_service_client::ComputeServiceClient;
+            let port = Arc::new(Fake::default());
+            let mut node = ComputeServiceClient::new(serve(&port, $profile).await);
+            let numbers: Bytes = [1.0_f32, 2.0]
+                .iter()
+                .flat_map(|x| x.to_le_bytes())
+                .collect();
+            let tensor = $wire::Tensor {
+                info: Some($info),
+                data: numbers.clone(),
+                ..Default::default()
+            };
+            let asked = |id: &str, function: &str| $wire::ComputeRequest {
+                operation_id: id.to_owned(),
+                operation: 4,
+                inputs: vec![tensor.clone()],
+                parameters: [("type".to_owned(), function.to_owned())].into(),
+                target_device: 1,
+            };
+            // Who may not hears that alone, whatever he asks.
+            let refused = node.execute(asked("a", "magic")).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unauthenticated);
+            let said = futures::stream::iter([asked("a", "relu")]);
+            let refused = node.stream_execute(said).await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unauthenticated);
+            *port.computes.lock().unwrap() = true;
+
+            let answer = node.execute(asked("a", "relu")).await.unwrap().into_inner();
+            assert_eq!(
+                (answer.status, answer.compute_time_ms),
+                (1, 3),
+                "{answer:?}"
+            );
+            assert_eq!(answer.operation_id, "a");
+            assert_eq!(answer.outputs[0].data, numbers);
+            let info = answer.outputs[0].info.clone().unwrap();
+            assert!($name(&info), "{info:?}");
+            assert_eq!(info.shape, [2]);
+            let spec = port.started.lock().unwrap().pop().unwrap();
+            assert_eq!(spec.requires.device, Some(DeviceKind::Cpu));
+
+            // Refusals are answers, and a stream goes on after them.
+            let mut bare = asked("b", "relu");
+            bare.inputs[0].info = None;
+            let mut elsewhere = asked("c", "relu");
+            elsewhere.inputs[0].ipfs_hash = "Qm".to_owned();
+            let mut packed = asked("d", "relu");
+            packed.inputs[0].compressed = true;
+            let mut short = asked("e", "relu");
+            short.inputs[0].data = Bytes::new();
+            let said = [
+                asked("a", "magic"),
+                bare,
+                elsewhere,
+                packed,
+                short,
+                asked("z", "relu"),
+            ];
+            let answers = node.stream_execute(futures::stream::iter(said)).await;
+            let mut answers = answers.unwrap().into_inner();
+            for id in ["a", "b", "c", "d", "e"] {
+                let answer = answers.message().await.unwrap().unwrap();
+                let error = answer.error.unwrap();
+                assert_eq!((answer.operation_id.as_str(), answer.status), (id, $failed));
+                let named = error.message.contains(&format!("operation \"{id}\""));
+                assert!(error.code == 1 && named, "{error:?}");
+            }
+            assert_eq!(answers.message().await.unwrap().unwrap().status, 1);
+            assert_eq!(answers.message().await.unwrap(), None);
+
+            let graph = $wire::ExecuteGraphRequest {
+                graph_id: "g".to_owned(),
+                operations: vec![asked("a", "relu"), asked("b", "tanh")],
+                execution_order: vec!["b".to_owned(), "a".to_owned()],
+            };
+            let answer = node
+                .execute_graph(graph.clone())
+                .await
+                .unwrap()
+                .into_inner();
+            assert_eq!((answer.graph_id.as_str(), answer.status), ("g", 1));
+            let mut names: Vec<_> = answer.outputs.keys().collect();
+            names.sort();
+            assert_eq!(names, ["a", "b"]);
+            let graph = $wire::ExecuteGraphRequest {
+                execution_order: vec!["a".to_owned()],
+                ..graph
+            };
+            let answer = node.execute_graph(graph).await.unwrap().into_inner();
+            assert_eq!(answer.status, $failed);
+            assert!(answer.error.unwrap().message.contains("execution_order"));
+        }
+    };
+}
+
+computes_in_each_form!(
+    computes_in_the_documented_form,
+    documented,
+    Profile::Documented,
+    5,
+    documented::TensorInfo {
+        shape: vec![2],
+        dtype: "float32".to_owned(),
+        size_bytes: 8,
+    },
+    |info: &documented::TensorInfo| info.dtype == "float32" && info.size_bytes == 8
+);
+computes_in_each_form!(
+    computes_in_the_shipped_form,
+    shipped,
+    Profile::Shipped,
+    6,
+    shipped::TensorInfo {
+        shape: vec![2],
+        dtype: 1,
+        name: "x".to_owned(),
+    },
+    |info: &shipped::TensorInfo| info.dtype == 1 && info.name == "a"
+);
+
 in_each_form!(documented_form, documented, Profile::Documented, 5);
 in_each_form!(shipped_form, shipped, Profile::Shipped, 6);
 
@@ -289,7 +449,7 @@ in_each_form!(shipped_form, shipped, Profile::Shipped, 6);
 fn remote() -> JobSpec {
     use embermesh_job::{
         model::forms,
-        spec::{ClientData, Dataset, Element, Limits, Missing, Requirements, Target, Train, Work},
+        spec::{ClientData, Dataset, Element, Limits, Missing, Requirements, Target, Train},
     };
     let model = forms::read(r#"{"layers": [{"type": "dense", "units": 2}]}"#, Some(&[4]))
         .unwrap()

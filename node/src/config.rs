@@ -123,7 +123,9 @@ pub struct NodeConfig {
     /// Which programs of clients may run here, beside the node's own work.
     pub runtimes: AllowedRuntimes,
     /// Foreign systems whose clients may come to this node: "cyxwiz", "titancompute",
-    /// "dim", "hivemind". Their clients have no keys, so a token alone is enough.
+    /// "dim", "hivemind". Their clients have no keys, so a token alone is enough. With
+    /// "cyxwiz" the owner has a daemon of his own on this machine, by `owner.token` in
+    /// `data_dir`.
     pub dialects: Vec<Dialect>,
     /// Networks, such as "10.0.0.0/8", from which they may come without a key beside
     /// this machine. What they say there is not encrypted.

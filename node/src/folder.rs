@@ -15,6 +15,9 @@ const BLOBS: &str = "blobs";
 /// The folder in which each attempt has a folder while it runs.
 const WORK: &str = "work";
 
+/// What whoever can read it is the owner by.
+const OWNER_FILE: &str = "owner.token";
+
 /// What the devices were measured to be.
 const DEVICES_FILE: &str = "devices.json";
 
@@ -47,6 +50,12 @@ impl DataFolder {
     #[must_use]
     pub fn devices(&self) -> PathBuf {
         self.0.path().join(DEVICES_FILE)
+    }
+
+    /// Where the owner's word lies while the node runs.
+    #[must_use]
+    pub fn owner_token(&self) -> PathBuf {
+        self.0.path().join(OWNER_FILE)
     }
 
     /// The folder of running attempts, emptied of what a crash left.

@@ -14,6 +14,7 @@
 //! - `store`: the durable memory, with the outbox of reports.
 //! - `service`: gRPC, thin. `foreign`: the same for clients of other systems.
 //!   `uplink`: the lines to the indexes.
+//! - [`Logs`]: the newest lines of the process's log.
 //! - `joined`: work that goes on when whoever asked for it goes away.
 //! - [`Node::start`]: all of it together, joined to the mesh; [`RunningNode`]: the ways
 //!   to end it.
@@ -26,6 +27,7 @@ pub mod folder;
 mod foreign;
 mod gate;
 mod joined;
+mod logs;
 mod node;
 pub mod origins;
 mod probe;
@@ -45,6 +47,7 @@ mod uplink;
 mod worker;
 
 pub use config::{AllowedRuntimes, InvalidConfig, NodeConfig};
+pub use logs::Logs;
 pub use node::{Node, NodeError};
-pub use running::RunningNode;
+pub use running::{RunningNode, Shutdown, Shutdowns};
 pub use store::StoreError;

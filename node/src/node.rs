@@ -3,7 +3,8 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use embermesh_crypto::{ids::PeerId, keys::Keypair, time::UnixMillis};
+use embermesh_crypto::{digest::Digest, ids::PeerId, keys::Keypair, time::UnixMillis};
+use embermesh_dialects::Dialect;
 use embermesh_job::event::{Event, EventKind};
 use embermesh_mesh::{
     Mesh, MeshError,
@@ -21,8 +22,9 @@ use crate::{
     config::{InvalidConfig, MAX_INDEXES, NodeConfig},
     fences,
     folder::DataFolder,
-    foreign::{self, Foreign},
+    foreign::{self, Foreign, Owned},
     gate::Gate,
+    logs::Logs,
     origins::Origins,
     probe::probe_all,
     resident::Residents,
@@ -34,7 +36,7 @@ use crate::{
     store::{Store, StoreError},
     task::Tasks,
     trust::Trust,
-    uplink::{self, Uplink},
+    uplink::{self, Links, Uplink},
     worker::{Spawner, WorkerCommand},
 };
 
@@ -93,6 +95,19 @@ impl Node {
         config: NodeConfig,
         keypair: Arc<Keypair>,
         cancel: CancellationToken,
+    ) -> Result<RunningNode, NodeError> {
+        Box::pin(Self::start_logged(config, keypair, cancel, Logs::default())).await
+    }
+
+    /// The same, where the log of the process goes to `logs` for the owner to read.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_logged(
+        config: NodeConfig,
+        keypair: Arc<Keypair>,
+        cancel: CancellationToken,
+        logs: Logs,
     ) -> Result<RunningNode, NodeError> {
         config.validate()?;
         let targets = config.index_targets()?;
@@ -155,17 +170,31 @@ impl Node {
         let pinned: Vec<PeerId> = targets.iter().filter_map(|target| target.peer).collect();
         let known = move |index: &PeerId| any || pinned.contains(index);
         let allow = config.allow.iter().copied();
+        let keys = store.owner_keys().await?;
         let trust = Trust::load(store, site.me(), allow, config.open, known).await?;
         let gate = Gate::new(site.me(), trust);
         let tasks = Tasks::new(Arc::clone(&site));
         tasks.report_interrupted().await?;
         let blobs = BlobService::new(blobs, Arc::new(blob::Open));
+        let links = Links::default();
+        let shutdown = watch::Sender::new(None);
+        let owner = Owned::new(
+            &config,
+            owner_word(&config, &folder)?,
+            keys,
+            foreign::Reins {
+                logs,
+                links: links.clone(),
+                shutdown: shutdown.clone(),
+            },
+        );
         let foreign = Foreign::new(foreign::Parts {
             site: Arc::clone(&site),
             tasks: tasks.clone(),
             gate: gate.clone(),
             networks: config.foreign_networks()?,
             indexes: config.indexes.clone(),
+            owner,
             cancel: cancel.clone(),
         });
         let routes = service::routes(service::Parts {
@@ -188,6 +217,9 @@ impl Node {
         let advertiser = Advertiser::new(Arc::clone(&site), &config, missing_fences);
         advertiser.say().await?;
         let lines = TaskTracker::new();
+        if config.dialects.contains(&Dialect::CyxWiz) {
+            lines.spawn(foreign.measure(cancel.clone()));
+        }
         lines.spawn(advertiser.run(cancel.clone()));
         lines.spawn(tidy(Arc::clone(&site), config.keep_ended.0, cancel.clone()));
         // Each line tells once.
@@ -197,6 +229,7 @@ impl Node {
             tasks: tasks.clone(),
             gate,
             refused,
+            links,
             cancel: cancel.clone(),
         };
         for target in targets {
@@ -211,11 +244,20 @@ impl Node {
             serving,
             lines,
             refusals: Some(refusals),
+            shutdown,
             cancel,
             drain_time: config.drain_time(),
             _folder: folder,
         })
     }
+}
+
+/// Writes the owner's word down where a system is served that has him come by it.
+fn owner_word(config: &NodeConfig, folder: &DataFolder) -> Result<Option<Digest>, NodeError> {
+    if !config.dialects.contains(&Dialect::CyxWiz) {
+        return Ok(None);
+    }
+    Ok(Some(foreign::write_word(&folder.owner_token())?))
 }
 
 /// Probes the devices and starts what keeps a worker ready on each.

@@ -27,7 +27,7 @@ use embermesh_crypto::{
 };
 use embermesh_job::{
     ask::{Ask, AskKind},
-    spec::{Askers, Serve, Served},
+    spec::{Askers, LanguageModel, Serve, Served},
     wire::ResidentModel,
 };
 use thiserror::Error;
@@ -100,6 +100,30 @@ fn shapes(serve: &Serve) -> Shapes {
     Some((network.model.input.clone(), output))
 }
 
+/// What the files of a model are.
+fn format(serve: &Serve) -> &'static str {
+    match &serve.model {
+        Served::Language(LanguageModel::File(_)) => "gguf",
+        Served::Language(_) | Served::Network(_) => "safetensors",
+    }
+}
+
+/// Tokens of an ask and its answer together; 0 where there are none.
+const fn context(serve: &Serve) -> u32 {
+    match &serve.model {
+        Served::Language(_) => serve.context,
+        Served::Network(_) => 0,
+    }
+}
+
+/// A model as the owner of the node sees it.
+pub(crate) struct Owned {
+    pub(crate) model: ResidentModel,
+    pub(crate) shapes: Shapes,
+    pub(crate) format: &'static str,
+    pub(crate) context: u32,
+}
+
 /// A model as the rest of the node sees it.
 pub(crate) struct Resident {
     job: JobId,
@@ -109,6 +133,8 @@ pub(crate) struct Resident {
     model: Digest,
     kind: AskKind,
     shapes: Shapes,
+    format: &'static str,
+    context: u32,
     concurrency: u32,
     most_asks: u32,
     since: UnixMillis,
@@ -149,6 +175,8 @@ impl Residents {
             model: serve.digest(),
             kind: serve.kind(),
             shapes: shapes(serve),
+            format: format(serve),
+            context: context(serve),
             concurrency: serve.concurrency,
             most_asks: most,
             since: UnixMillis::now(),
@@ -221,6 +249,18 @@ impl Residents {
             .filter(|model| model.admits(asker, allowed))
             .map(|model| (model.shown(), model.shapes.clone()))
             .collect()
+    }
+
+    /// Every model, for the owner of the node, the oldest first.
+    pub(crate) fn owned(&self) -> Vec<Owned> {
+        let models = self.models();
+        let owned = models.values().map(|model| Owned {
+            model: model.shown(),
+            shapes: model.shapes.clone(),
+            format: model.format,
+            context: model.context,
+        });
+        owned.collect()
     }
 
     /// What an advert says of those that are loaded, the oldest first.

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use embermesh_client::ClientError;
 use embermesh_crypto::ids::PeerId;
 use embermesh_mesh::{Mesh, road::Serving};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -25,6 +28,30 @@ const REPORTS_LOOKED_AT: Duration = Duration::from_millis(20);
 /// How long tasks that nobody waits for have to end.
 const LOOSE_ENDS: Duration = Duration::from_secs(5);
 
+/// How the owner of a node has asked it to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// By [`RunningNode::drain`].
+    Drain,
+    /// By [`RunningNode::stop`].
+    Now,
+}
+
+/// Where the owner's word to end a node is heard.
+#[derive(Debug)]
+pub struct Shutdowns(pub(crate) watch::Receiver<Option<Shutdown>>);
+
+impl Shutdowns {
+    /// Waits for the word. Cancel safe.
+    pub async fn asked(&mut self) -> Shutdown {
+        match self.0.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(how)) => *how,
+            // The node is gone, and nobody can ask any more.
+            _ => std::future::pending().await,
+        }
+    }
+}
+
 /// A node that runs.
 pub struct RunningNode {
     pub(crate) address: SocketAddr,
@@ -34,6 +61,7 @@ pub struct RunningNode {
     /// The lines to the indexes, and what else repeats itself until the end.
     pub(crate) lines: TaskTracker,
     pub(crate) refusals: Option<mpsc::Receiver<ClientError>>,
+    pub(crate) shutdown: watch::Sender<Option<Shutdown>>,
     /// Ends port, streams and lines.
     pub(crate) cancel: CancellationToken,
     pub(crate) drain_time: Duration,
@@ -56,6 +84,13 @@ impl RunningNode {
     /// has it.
     pub fn refusals(&mut self) -> Option<mpsc::Receiver<ClientError>> {
         self.refusals.take()
+    }
+
+    /// Where the owner's word to end this node is heard, given on the node's own machine.
+    /// Whoever runs the node then ends it; while nobody listens, the word is refused.
+    #[must_use]
+    pub fn shutdowns(&self) -> Shutdowns {
+        Shutdowns(self.shutdown.subscribe())
     }
 
     /// Where gRPC is served over TLS.

@@ -5,7 +5,7 @@ use std::{future, path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use embermesh_client::ClientError;
 use embermesh_mesh::{Mesh, MeshError};
-use embermesh_node::Node as Daemon;
+use embermesh_node::{Logs, Node as Daemon, Shutdown};
 use figment::value::Dict;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -112,12 +112,18 @@ impl Node {
     /// Does it.
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
         let Self::Run(flags) = self;
-        let settings = global.resolve(flags.settings())?;
-        runtime::run(serve(global, settings, flags.die_with_parent))
+        let logs = Logs::default();
+        let settings = global.resolve_logged(flags.settings(), Some(&logs))?;
+        runtime::run(serve(global, settings, flags.die_with_parent, logs))
     }
 }
 
-async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow::Result<Exit> {
+async fn serve(
+    global: &Global,
+    settings: Settings,
+    with_parent: bool,
+    logs: Logs,
+) -> anyhow::Result<Exit> {
     let output = global.output(&settings);
     // Heard from before it starts, so that none is lost.
     let mut stopping = Stopping::listen()?;
@@ -135,7 +141,7 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
     // A token that only the node itself cancels: what it serves and the lines to its
     // indexes must stand until its tasks have ended and their reports are delivered.
     let own = CancellationToken::new();
-    let starting = Box::pin(Daemon::start(config, keypair, own));
+    let starting = Box::pin(Daemon::start_logged(config, keypair, own, logs));
     let mut running = tokio::select! {
         biased;
         _ = stopping.asked() => return Ok(Exit::Ok),
@@ -153,10 +159,15 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
     ready.print(output)?;
     let mesh = bootstrapped.then(|| running.mesh().clone());
     let refusals = running.refusals();
+    let mut shutdowns = running.shutdowns();
     tokio::select! {
         asked = stopping.asked() => match asked {
             Asked::Interrupt | Asked::Orphaned => running.stop().await?,
             Asked::Terminate => running.drain().await?,
+        },
+        how = shutdowns.asked() => match how {
+            Shutdown::Now => running.stop().await?,
+            Shutdown::Drain => running.drain().await?,
         },
         error = unwelcome(mesh, refusals) => {
             running.stop().await?;

@@ -1,4 +1,5 @@
-//! Services for nodes of the system, which an index here does not take. Each call is answered
+//! Services for nodes of the system, which an index here does not take, and of nodes of
+//! ours, which an index is not. Each call is answered
 //! `UNIMPLEMENTED` with the reason, and with what to use instead.
 
 use std::{
@@ -59,6 +60,17 @@ closed!(
     "no node opens a terminal to anybody"
 );
 
+closed!(
+    ComputeService,
+    "cyxwiz.protocol.ComputeService",
+    "nothing is computed at an index: call a node"
+);
+closed!(
+    DaemonService,
+    "cyxwiz.daemon.DaemonService",
+    "this is an index: a node's daemon is served on its own machine"
+);
+
 /// The reason; a node serves one of the calls itself.
 fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
     if request.uri().path().ends_with("/AssignJob") {
@@ -73,4 +85,6 @@ pub(super) fn mount(mount: Mount) -> Mount {
         .serve(NodeService)
         .serve(JobStatusService)
         .serve(TerminalService)
+        .serve(ComputeService)
+        .serve(DaemonService)
 }

@@ -4,7 +4,10 @@ use embermesh_crypto::statement::DeviceAdvert;
 use embermesh_proto::cyxwiz::protocol as wire;
 
 pub(super) use self::service::{mount, mount_models, mount_reservations, node::mount as node};
-use super::{code, find, tensor::Spec};
+use super::{
+    code, find,
+    tensor::{Dtype, Spec, Tensor},
+};
 use crate::Profile;
 
 #[path = "service/mod.rs"]
@@ -51,5 +54,26 @@ fn tensor_info(spec: &Spec) -> wire::TensorInfo {
             .collect(),
         dtype: spec.dtype.word().to_owned(),
         size_bytes: code::int64(bytes),
+    }
+}
+
+/// The shape of a tensor that is sent, and the number of what its numbers are.
+fn described(info: wire::TensorInfo) -> Result<(Vec<i64>, i32), String> {
+    let dtype = Dtype::of_word(&info.dtype)
+        .ok_or_else(|| "dtype: give float32, float64, int32, int64 or uint8".to_owned())?;
+    let shape = info.shape.into_iter().map(i64::from).collect();
+    Ok((shape, dtype.number()))
+}
+
+/// What a result is like.
+fn shaped(tensor: &Tensor) -> wire::TensorInfo {
+    wire::TensorInfo {
+        shape: tensor
+            .shape
+            .iter()
+            .map(|length| i32::try_from(*length).unwrap_or(i32::MAX))
+            .collect(),
+        dtype: Dtype::F32.word().to_owned(),
+        size_bytes: code::int64(tensor.data.len() as u64),
     }
 }

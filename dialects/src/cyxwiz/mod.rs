@@ -5,11 +5,13 @@
 //! | `config` | a `JobConfig` turned into a job of ours, or refused by the name of a field |
 //! | `code` | states, refusals and amounts in the numbers of either form |
 //! | `find` | which nodes a search means, and in which order |
+//! | `compute` | operations over tensors as a computation of ours |
 //! | `models`, `tensor` | models, deployments and what they are asked, in the words of the wire |
 //! | `caller` | who makes a call |
 //! | `service` | the services, each a file that is compiled for both forms of the wire |
 //! | `documented`, `shipped` | the two forms, and what differs between them |
 //! | `node` | what a node serves; `records`: batches of a client as samples |
+//! | `daemon` | a node for its owner, in the one form that there is |
 //! | `closed` | services for nodes of the system, which say why they are not there |
 //! | `mount` | all of them, in one form of the wire |
 //!
@@ -28,7 +30,9 @@
 mod caller;
 mod closed;
 mod code;
+mod compute;
 mod config;
+mod daemon;
 mod documented;
 mod find;
 mod models;

@@ -4,20 +4,29 @@ use std::sync::Arc;
 
 use embermesh_proto::cyxwiz::{DESCRIPTORS, SHIPPED_DESCRIPTORS};
 
-use super::{documented, shipped};
+use super::{daemon, documented, shipped};
 use crate::{
     Mount, Profile,
-    port::node::{asking::Asking, execution::Execution},
+    port::node::{asking::Asking, computing::Computing, execution::Execution, owner::Owner},
 };
 
 impl Mount {
-    /// Adds what a node serves of CyxWiz: a job by its assignment, and the
-    /// models that are resident.
+    /// Adds what a node serves of CyxWiz: a job by its assignment, the models that are
+    /// resident, and operations over tensors.
     #[must_use]
-    pub fn cyxwiz_node<P: Execution + Asking>(self, port: &Arc<P>, profile: Profile) -> Self {
+    pub fn cyxwiz_node<P>(self, port: &Arc<P>, profile: Profile) -> Self
+    where
+        P: Execution + Asking + Computing,
+    {
         match profile {
             Profile::Documented => documented::node(self, port).describe(DESCRIPTORS),
             Profile::Shipped => shipped::node(self, port).describe(SHIPPED_DESCRIPTORS),
         }
+    }
+
+    /// Adds the daemon of CyxWiz: a node, for its owner.
+    #[must_use]
+    pub fn cyxwiz_daemon<P: Owner>(self, port: &Arc<P>) -> Self {
+        daemon::mount(self, port)
     }
 }

@@ -4,7 +4,10 @@ use embermesh_crypto::statement::{DeviceAdvert, DeviceKind};
 use embermesh_proto::cyxwiz::shipped as wire;
 
 pub(super) use self::service::{mount, mount_models, mount_reservations, node::mount as node};
-use super::{code, tensor::Spec};
+use super::{
+    code,
+    tensor::{Spec, Tensor},
+};
 use crate::Profile;
 
 #[path = "service/mod.rs"]
@@ -51,5 +54,23 @@ fn tensor_info(spec: &Spec) -> wire::TensorInfo {
         shape: spec.shape.clone(),
         dtype: spec.dtype.number(),
         name: spec.name.to_owned(),
+    }
+}
+
+/// The shape of a tensor that is sent, and the number of what its numbers are.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the other form can say nothing of it"
+)]
+fn described(info: wire::TensorInfo) -> Result<(Vec<i64>, i32), String> {
+    Ok((info.shape, info.dtype))
+}
+
+/// What a result is like.
+fn shaped(tensor: &Tensor) -> wire::TensorInfo {
+    wire::TensorInfo {
+        shape: tensor.shape.clone(),
+        dtype: tensor.dtype,
+        name: tensor.name.clone(),
     }
 }

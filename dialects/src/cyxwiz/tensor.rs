@@ -72,6 +72,11 @@ impl Dtype {
         }
     }
 
+    /// What a word says, if it says anything.
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.word() == word)
+    }
+
     /// Its bytes.
     pub(super) const fn size(self) -> usize {
         match self {
@@ -102,8 +107,8 @@ impl Tensor {
         Failure::invalid(format!("inputs: {:?}: {reason}", self.name))
     }
 
-    /// Its shape and its numbers, which are as many as the shape says.
-    fn numbers(&self) -> Result<(Vec<usize>, Vec<f64>), Failure> {
+    /// What its numbers are, and its shape, which is of as many as there are.
+    pub(super) fn layout(&self) -> Result<(Dtype, Vec<usize>), Failure> {
         let mut dtypes = Dtype::ALL.into_iter();
         let dtype = dtypes.find(|dtype| dtype.number() == self.dtype);
         let dtype = dtype.ok_or_else(|| self.refuse(format_args!("{} is no dtype", self.dtype)))?;
@@ -123,6 +128,12 @@ impl Tensor {
                 self.data.len()
             )));
         }
+        Ok((dtype, shape))
+    }
+
+    /// Its shape and its numbers.
+    fn numbers(&self) -> Result<(Vec<usize>, Vec<f64>), Failure> {
+        let (dtype, shape) = self.layout()?;
         let numbers = self.data.chunks_exact(dtype.size());
         let numbers = numbers.filter_map(|bytes| dtype.read(bytes)).collect();
         Ok((shape, numbers))

@@ -9,9 +9,10 @@ use embermesh_crypto::{
 use embermesh_dialects::{Profile, port::nodes::NodeView};
 use embermesh_job::address::PeerAddress;
 use embermesh_proto::cyxwiz::{
+    daemon::{GetStatusRequest, daemon_service_client::DaemonServiceClient},
     protocol::{
-        AssignJobRequest, FindNodesRequest, GetNodeInfoRequest, ListNodesRequest,
-        RegisterNodeRequest, UpdateJobStatusRequest,
+        AssignJobRequest, ComputeRequest, FindNodesRequest, GetNodeInfoRequest, ListNodesRequest,
+        RegisterNodeRequest, UpdateJobStatusRequest, compute_service_client::ComputeServiceClient,
         job_status_service_client::JobStatusServiceClient,
         node_discovery_service_client::NodeDiscoveryServiceClient,
         node_service_client::NodeServiceClient,
@@ -287,12 +288,26 @@ async fn what_is_not_served_says_why() {
                 .register_node(RegisterNodeRequest::default())
                 .await
                 .unwrap_err(),
-            JobStatusServiceClient::new(channel)
+            JobStatusServiceClient::new(channel.clone())
                 .update_job_status(UpdateJobStatusRequest::default())
                 .await
                 .unwrap_err(),
+            ComputeServiceClient::new(channel.clone())
+                .execute(ComputeRequest::default())
+                .await
+                .unwrap_err(),
+            DaemonServiceClient::new(channel)
+                .get_status(GetStatusRequest {})
+                .await
+                .unwrap_err(),
         ];
-        let reasons = ["call the node", "embermesh node", "reports"];
+        let reasons = [
+            "call the node",
+            "embermesh node",
+            "reports",
+            "call a node",
+            "its own machine",
+        ];
         for (refusal, reason) in refusals.iter().zip(reasons) {
             assert_eq!(refusal.code(), Code::Unimplemented);
             assert!(refusal.message().contains(reason), "{refusal}");

@@ -186,7 +186,7 @@ impl Execution for Foreign {
 
 impl Foreign {
     /// The client who starts a job of his own, if the owner lets him.
-    fn starter(&self, call: &Call) -> Result<PeerId, Failure> {
+    pub(super) fn starter(&self, call: &Call) -> Result<PeerId, Failure> {
         let client = match (self.comer(&call.line)?, &call.token) {
             (Some(key), None) => key,
             (_, Some(_)) => self.shown(call, Method::Run)?.claims().client,

@@ -7,15 +7,19 @@
 //! - `execution`: tasks. `own`: tasks that the node gives leave for itself. `feed`:
 //!   samples that stay with their client. `view`: a task at one moment.
 //! - `asking`: the models that are resident; `asks`: questions that are answered later.
+//! - `computing`: operations over tensors, answered at once.
+//! - `owner`: all of the node, for whoever owns it.
 //! - `status`: the machine.
 //! - `failure`: refusals, as foreign systems hear of them.
 
 mod asking;
 mod asks;
+mod computing;
 mod execution;
 mod failure;
 mod feed;
 mod own;
+mod owner;
 mod permit;
 mod sessions;
 mod status;
@@ -31,6 +35,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+pub(crate) use self::owner::{Owned, Reins, write_word};
 use self::{asks::Asks, sessions::Sessions, status::Meter};
 use crate::{gate::Gate, site::Site, task::Tasks};
 
@@ -46,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) networks: Vec<Network>,
     /// The indexes that it registers with.
     pub(crate) indexes: Vec<String>,
+    pub(crate) owner: Owned,
     /// Ends every stream.
     pub(crate) cancel: CancellationToken,
 }
@@ -87,7 +93,9 @@ impl Foreign {
         let port = Arc::new(self.clone());
         let mount = Mount::default();
         dialects.iter().fold(mount, |mount, dialect| match dialect {
-            Dialect::CyxWiz => mount.cyxwiz_node(&port, Profile::default()),
+            Dialect::CyxWiz => mount
+                .cyxwiz_node(&port, Profile::default())
+                .cyxwiz_daemon(&port),
             Dialect::TitanCompute => mount.titancompute_node(&port),
             Dialect::Dim => mount.dim_node(&port),
             Dialect::HiveMind => mount.hivemind_node(&port),

@@ -5,7 +5,7 @@ use embermesh_dialects::{
     Failure,
     port::node::{
         Line,
-        asking::Asking as _,
+        asking::{Asking as _, ResidentView},
         status::{DeviceView, Load, NodeNow, Status},
     },
 };
@@ -51,13 +51,25 @@ impl Meter {
 impl Status for Foreign {
     async fn now(&self, line: &Line) -> Result<NodeNow, Failure> {
         let residents = self.residents(line)?;
+        Ok(self.machine(residents).await)
+    }
+}
+
+impl Foreign {
+    /// What is taken of the machine now.
+    pub(super) async fn load(&self) -> Load {
+        self.inner.meter.load().await
+    }
+
+    /// The node now, with some of its models.
+    pub(super) async fn machine(&self, residents: Vec<ResidentView>) -> NodeNow {
         let parts = &self.inner.parts;
         let site = &parts.site;
         let occupancy = *site.slots.occupancy().borrow();
         let devices = site.slots.devices_now().into_iter();
         let usage = site.blobs.usage();
         let elapsed = self.inner.since.elapsed().as_millis();
-        Ok(NodeNow {
+        NodeNow {
             id: site.me().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
@@ -70,7 +82,7 @@ impl Status for Foreign {
                 })
                 .collect(),
             slots: (occupancy.slots, occupancy.free),
-            load: self.inner.meter.load().await,
+            load: self.load().await,
             blobs: (usage.used, usage.blobs as u64),
             blob_quota: usage.quota,
             runtimes: site.slots.runtimes().iter().collect(),
@@ -78,6 +90,6 @@ impl Status for Foreign {
             indexes: parts.indexes.clone(),
             registered: parts.gate.trust().knows_index(),
             residents,
-        })
+        }
     }
 }

@@ -6,10 +6,12 @@
 //! - `guard`: which hosts and which addresses a connection may go to.
 //! - `transfer`: bytes as they come: bounded, hashed, resumed after a cut.
 //! - `web`, `s3`: the two ways to fetch.
-//! - `shared`: files in folders of the owner, opened beneath their root.
+//! - `shared`: files in folders of the owner, opened beneath their root; `models`: those
+//!   of them that are models, for the owner.
 
 mod config;
 mod guard;
+mod models;
 mod s3;
 mod shared;
 mod transfer;
@@ -24,6 +26,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 
 pub use self::config::{OriginsConfig, S3Config, Secret};
+pub(crate) use self::models::FoundModel;
 use self::{
     guard::Guard,
     transfer::{Sink, Transfer},

@@ -49,6 +49,11 @@ impl Shared {
         Ok(Self(found))
     }
 
+    /// The folders, where they really are.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.values()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -97,10 +102,36 @@ impl Shared {
 
 /// Opens what lies beneath a folder, without following a link.
 #[cfg(unix)]
-fn beneath(root: &std::path::Path, names: &[String]) -> io::Result<File> {
+pub(super) fn beneath(root: &std::path::Path, names: &[String]) -> io::Result<File> {
+    use rustix::fs::OFlags;
+    walk(root, names, OFlags::NONBLOCK).map(File::from)
+}
+
+/// Removes a regular file that lies beneath a folder, without following a link.
+#[cfg(unix)]
+pub(super) fn remove_beneath(root: &std::path::Path, names: &[String]) -> io::Result<()> {
+    use rustix::fs::{AtFlags, FileType, OFlags, statat, unlinkat};
+    let Some((name, folders)) = names.split_last() else {
+        return Err(io::Error::other("it is the folder itself"));
+    };
+    let folder = walk(root, folders, OFlags::DIRECTORY)?;
+    let found = statat(&folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    Ok(unlinkat(&folder, name.as_str(), AtFlags::empty())?)
+}
+
+/// Walks from a folder by names, the last of which is opened with `last`.
+#[cfg(unix)]
+fn walk(
+    root: &std::path::Path,
+    names: &[String],
+    last: rustix::fs::OFlags,
+) -> io::Result<std::os::fd::OwnedFd> {
     use rustix::fs::{Mode, OFlags, open, openat};
     let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | last;
     let mut at = open(root, folder, Mode::empty())?;
     for (number, name) in (1..).zip(names) {
         if matches!(name.as_str(), "" | "." | "..") || name.contains(['/', '\0']) {
@@ -119,12 +150,21 @@ fn beneath(root: &std::path::Path, names: &[String]) -> io::Result<File> {
             }
         })?;
     }
-    Ok(File::from(at))
+    Ok(at)
 }
 
 /// Elsewhere no folder is shared.
 #[cfg(not(unix))]
-fn beneath(_: &std::path::Path, _: &[String]) -> io::Result<File> {
+pub(super) fn remove_beneath(_: &std::path::Path, _: &[String]) -> io::Result<()> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "folders are shared on Unix alone",
+    ))
+}
+
+/// Elsewhere no folder is shared.
+#[cfg(not(unix))]
+pub(super) fn beneath(_: &std::path::Path, _: &[String]) -> io::Result<File> {
     Err(io::Error::new(
         io::ErrorKind::Unsupported,
         "folders are shared on Unix alone",

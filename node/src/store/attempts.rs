@@ -8,7 +8,7 @@ use embermesh_crypto::{
 };
 use embermesh_job::{
     assignment::TaskKey,
-    event::{Event, EventKind},
+    event::{Event, EventKind, Outcome},
     order::Report,
 };
 use sqlx::{Row as _, sqlite::SqliteRow};
@@ -34,6 +34,9 @@ pub(crate) struct NewAttempt<'a> {
     pub(crate) reports_to: Option<PeerId>,
     /// The number after which it goes on; 0 from the start.
     pub(crate) resume_after: u64,
+    /// The word for its work, and what its client calls it.
+    pub(crate) kind: &'a str,
+    pub(crate) name: &'a str,
 }
 
 /// An attempt as it is remembered.
@@ -97,8 +100,8 @@ impl Store {
         let newest = newest.map(|epoch| Epoch(unsigned(epoch)));
         token::admit(new.assignment, newest, new.asked)?;
         sqlx::query(
-            "INSERT INTO attempts (job, task, epoch, token_id, issuer, client, reports_to, spec_digest, admitted_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO attempts (job, task, epoch, token_id, issuer, client, reports_to, spec_digest, admitted_at, kind, name)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&job)
         .bind(task)
@@ -109,6 +112,8 @@ impl Store {
         .bind(new.reports_to.map(|index| index.as_bytes().to_vec()))
         .bind(claims.spec.as_bytes().to_vec())
         .bind(signed(now.0))
+        .bind(new.kind)
+        .bind(new.name)
         .execute(&mut *tx)
         .await?;
         sqlx::query("DELETE FROM events WHERE job = ? AND task = ? AND seq > ?")
@@ -159,6 +164,7 @@ impl Store {
         let mut tx = writer.begin().await?;
         events::insert(&mut tx, key, event).await?;
         end(&mut tx, key, FINISHED, "", event.at).await?;
+        came_to(&mut tx, key, event).await?;
         link(&mut tx, event).await?;
         if let Some(index) = reports_to {
             let report = Report::Event(Box::new(event.clone()));
@@ -268,6 +274,30 @@ async fn end(
     Ok(())
 }
 
+/// What a task came to.
+async fn came_to(
+    tx: &mut sqlx::SqliteConnection,
+    key: TaskKey,
+    event: &Event,
+) -> Result<(), StoreError> {
+    let EventKind::Finished { outcome, .. } = &event.kind else {
+        return Ok(());
+    };
+    let word = match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Failed => "failed",
+        Outcome::Cancelled => "cancelled",
+    };
+    sqlx::query("UPDATE attempts SET outcome = ? WHERE job = ? AND task = ? AND epoch = ?")
+        .bind(word)
+        .bind(key.job.as_bytes().to_vec())
+        .bind(i64::from(key.task.0))
+        .bind(signed(key.epoch.0))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
 /// A receipt that is written down becomes the one that the next names.
 async fn link(tx: &mut sqlx::SqliteConnection, event: &Event) -> Result<(), StoreError> {
     let EventKind::Finished { receipt, .. } = &event.kind else {
@@ -283,7 +313,7 @@ async fn link(tx: &mut sqlx::SqliteConnection, event: &Event) -> Result<(), Stor
     Ok(())
 }
 
-fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
+pub(super) fn attempt(row: &SqliteRow) -> Result<Attempt, StoreError> {
     let bad = |reason: &dyn std::fmt::Display| StoreError::bad_row("attempts", reason);
     let code: Option<String> = row.try_get("end_code")?;
     let message: Option<String> = row.try_get("end_message")?;

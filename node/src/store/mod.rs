@@ -12,6 +12,7 @@
 //! - `outbox`: reports that an index has still to hear.
 //! - `trust`: the signed statements of indexes.
 //! - `kept`: blobs kept for others.
+//! - `owner`: what the owner of the node asks, and the keys that he gives away.
 
 mod attempts;
 mod error;
@@ -19,6 +20,7 @@ mod events;
 mod kept;
 mod open;
 mod outbox;
+mod owner;
 mod trust;
 
 use std::{path::Path, sync::Arc};
@@ -32,6 +34,7 @@ pub(crate) use attempts::{AttemptEnd, NewAttempt, NotAdmitted};
 pub use error::StoreError;
 pub(crate) use kept::Kept;
 pub(crate) use outbox::{OutboxEntry, ReportKind};
+pub(crate) use owner::{KeptKey, Remembered};
 
 /// What a write must survive before it counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -109,6 +109,8 @@ async fn admit(
         },
         reports_to: Some(peer(9)),
         resume_after,
+        kind: "train",
+        name: "digits",
     };
     store.admit(&new, NOW).await
 }

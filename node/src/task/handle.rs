@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use embermesh_compute::{device::DeviceChoice, pipe::Adjustment};
-use embermesh_crypto::{digest::Digest, ids::PeerId};
+use embermesh_crypto::{digest::Digest, ids::PeerId, time::UnixMillis};
 use embermesh_job::{assignment::TaskKey, lifecycle::JobState, spec::Optimizer};
 use tokio::sync::{mpsc, watch};
 
@@ -43,6 +43,19 @@ pub(crate) enum StopWhy {
     Superseded,
     /// The node could not wait any longer.
     Drained,
+    /// The owner of the node wants it gone.
+    Evicted,
+}
+
+/// What an attempt is about, for the owner of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct About {
+    /// The word for its work.
+    pub(crate) kind: String,
+    /// What its client calls it.
+    pub(crate) name: String,
+    /// When it was admitted.
+    pub(crate) began: UnixMillis,
 }
 
 /// What an attempt is doing.
@@ -84,6 +97,7 @@ pub(super) struct Inner {
     pub(super) rule: Option<Optimizer>,
     /// Whether it has something to show when it is ended early.
     pub(super) ends_early: bool,
+    pub(super) about: About,
     pub(super) device: DeviceChoice,
     pub(super) log: Arc<Log>,
     pub(super) told: mpsc::Sender<Told>,
@@ -117,6 +131,11 @@ impl TaskHandle {
     /// Whether it has something to show when it is ended early.
     pub(crate) fn ends_early(&self) -> bool {
         self.inner.ends_early
+    }
+
+    /// What it is about.
+    pub(crate) fn about(&self) -> &About {
+        &self.inner.about
     }
 
     pub(crate) fn device(&self) -> DeviceChoice {

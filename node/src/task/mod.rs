@@ -27,7 +27,7 @@ mod wall;
 mod watch;
 
 pub(crate) use feed::{Exchange, Feeder, NotFed, SILENCE as FEEDER_SILENCE, Want};
-pub(crate) use handle::{Phase, StopWhy, TaskHandle, Told};
+pub(crate) use handle::{About, Phase, StopWhy, TaskHandle, Told};
 pub(crate) use log::{Follow, Log};
 pub(crate) use order::TaskOrder;
 pub(crate) use registry::{Found, NotStarted, Tasks};

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Log, Phase, StopWhy, TaskHandle, TaskOrder, Told, feed,
+    About, Log, Phase, StopWhy, TaskHandle, TaskOrder, Told, feed,
     handle::{Inner as HandleInner, TOLD},
     run,
 };
@@ -124,13 +124,20 @@ impl Tasks {
                     .map_or(no_slot.into(), Into::into));
             }
         };
+        let about = About {
+            kind: order.spec.subject().kind,
+            name: order.spec.name.clone(),
+            began: UnixMillis::now(),
+        };
         let new = NewAttempt {
             assignment: &order.assignment,
             asked,
             reports_to: order.reports_to,
             resume_after: order.resume_after(),
+            kind: &about.kind,
+            name: &about.name,
         };
-        site.store.admit(&new, UnixMillis::now()).await?;
+        site.store.admit(&new, about.began).await?;
         let last = site.store.last_event(task).await?;
         let log = Log::new(site.store.clone(), key, last, None);
         let (told, hears) = mpsc::channel::<Told>(TOLD);
@@ -148,6 +155,7 @@ impl Tasks {
                     _ => None,
                 },
                 ends_early: order.spec.work.ends_early(),
+                about,
                 device: slot.device(),
                 log: Arc::clone(&log),
                 told,
@@ -208,7 +216,8 @@ impl Tasks {
         }
     }
 
-    async fn find_now(&self, task: TaskRef) -> Result<Option<Found>, StoreError> {
+    /// The newest attempt at a task, running or ended, as it is at this moment.
+    pub(crate) async fn find_now(&self, task: TaskRef) -> Result<Option<Found>, StoreError> {
         if let Some(handle) = self.find_running(task) {
             return Ok(Some(Found {
                 key: handle.key(),

@@ -75,6 +75,10 @@ impl From<StopWhy> for End {
                 code: "drained",
                 message: "the node stops".to_owned(),
             },
+            StopWhy::Evicted => Self::Gone {
+                code: "evicted",
+                message: "the owner of the node has stopped it there".to_owned(),
+            },
         }
     }
 }

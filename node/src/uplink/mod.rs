@@ -2,11 +2,13 @@
 //! lost is dialled again for ever, with growing pauses; what runs here does not
 //! notice.
 //!
+//! - `links`: whether the owner wants lines, and how many stand.
 //! - `session`: one registration, until the connection is lost.
 //! - `lost`: whether an index is away, or has given its final answer.
 //! - `orders`: what the index wants of this node.
 //! - `reports`: what it has still to hear.
 
+mod links;
 mod lost;
 mod orders;
 mod reports;
@@ -24,6 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::links::Links;
 use self::{
     lost::{FirstWords, Lost},
     session::Session,
@@ -47,6 +50,7 @@ pub(crate) struct Parts {
     pub(crate) gate: Gate,
     /// Where a line tells that its index will never have this node.
     pub(crate) refused: mpsc::Sender<ClientError>,
+    pub(crate) links: Links,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -72,12 +76,25 @@ impl Uplink {
     /// Keeps the line until the node stops.
     pub(crate) async fn run(mut self) {
         let cancel = self.parts.cancel.clone();
+        let links = self.parts.links.clone();
         let mut pauses = pauses();
         let mut told = false;
         while !cancel.is_cancelled() {
-            let begun = Instant::now();
-            let Some(ended) = cancel.run_until_cancelled(Box::pin(self.session())).await else {
+            if cancel
+                .run_until_cancelled(links.until_wanted())
+                .await
+                .is_none()
+            {
                 return;
+            }
+            let begun = Instant::now();
+            let session = links.while_wanted(Box::pin(self.session()));
+            let Some(ended) = cancel.run_until_cancelled(session).await else {
+                return;
+            };
+            let Some(ended) = ended else {
+                tracing::info!(index = %self.target, "the index is left, by the owner's word");
+                continue;
             };
             if begun.elapsed() >= SETTLED {
                 pauses = self::pauses();
@@ -94,7 +111,7 @@ impl Uplink {
                 self.weigh(reason);
             }
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-            cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
+            cancel.run_until_cancelled(links.pause(pause)).await;
         }
     }
 
@@ -116,6 +133,7 @@ impl Uplink {
         let interval = session.register().await?;
         self.peer = Some(peer);
         self.first_words.taken();
+        let _stands = self.parts.links.stands();
         Ok(session.serve(interval).await?)
     }
 

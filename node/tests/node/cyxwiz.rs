@@ -19,8 +19,8 @@ use embermesh_job::{
 use embermesh_node::{NodeConfig, RunningNode};
 use embermesh_proto::cyxwiz::protocol::{
     self as wire, job_execution_service_client::JobExecutionServiceClient,
-    p2p_training_service_client::P2pTrainingServiceClient, training_command::Command,
-    training_update::Update,
+    node_service_client::NodeServiceClient, p2p_training_service_client::P2pTrainingServiceClient,
+    training_command::Command, training_update::Update,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -722,5 +722,122 @@ async fn nothing_foreign_is_served_that_the_owner_has_not_named() {
     let mut engine = engine(&node).await;
     let refused = connect(&mut engine, "token", "job").await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_assigned_by_its_token_to_the_node_that_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(foreign(dir.path()), NODE).await;
+    let channel = plain(&node).await;
+    let mut assigner = NodeServiceClient::new(channel.clone());
+    let mut engine = JobExecutionServiceClient::new(channel);
+    let spec = spec(3, 0, staying(64, 0));
+    let mut config = training(3, &[("dataset_samples", "64")]);
+    config.job_id = job(1).to_string();
+    config.dataset_uri = "remote://engine".to_owned();
+    let token = issue(&permission(&node, 1, &spec));
+    let asked = wire::AssignJobRequest {
+        node_id: node.peer_id().to_string(),
+        job: Some(config.clone()),
+        authorization_token: token,
+    };
+    let with = |change: &dyn Fn(&mut wire::AssignJobRequest)| {
+        let mut asked = asked.clone();
+        change(&mut asked);
+        asked
+    };
+    for (wrong, code) in [
+        (
+            with(&|asked| asked.authorization_token.clear()),
+            Code::Unauthenticated,
+        ),
+        (
+            with(&|asked| asked.authorization_token = "a.b.c".to_owned()),
+            Code::InvalidArgument,
+        ),
+        (
+            with(&|asked| asked.node_id = key(9).peer_id().to_string()),
+            Code::FailedPrecondition,
+        ),
+        (with(&|asked| asked.job = None), Code::InvalidArgument),
+    ] {
+        let refused = assigner.assign_job(wrong.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{wrong:?}: {refused}");
+    }
+    // Another job than the token is for is an answer, and starts nothing.
+    let mut other = asked.clone();
+    other.job.as_mut().unwrap().epochs = 4;
+    let refused = assigner.assign_job(other).await.unwrap().into_inner();
+    assert!(!refused.accepted && refused.status == 5 && refused.error.is_some());
+
+    let taken = assigner.assign_job(asked.clone()).await.unwrap();
+    let taken = taken.into_inner();
+    assert!(taken.accepted, "{taken:?}");
+    assert_eq!(taken.job_id, job(1).to_string());
+    // Assigned again it is found; and the line may go on with it as with any other.
+    let again = assigner.assign_job(asked).await.unwrap().into_inner();
+    assert!(again.accepted, "{again:?}");
+    let mut talk = talk(&mut engine).await.unwrap();
+    assert!(talk.serve(&rows(64), 0).await.success);
+
+    // The rest of the service is an index's.
+    let beat = assigner.heartbeat(wire::HeartbeatRequest::default()).await;
+    assert_eq!(beat.unwrap_err().code(), Code::Unimplemented);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_verbs_of_p2p_steer_the_job_of_their_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(foreign(dir.path()), NODE).await;
+    let channel = plain(&node).await;
+    let mut engine = JobExecutionServiceClient::new(channel.clone());
+    let mut p2p = P2pTrainingServiceClient::new(channel);
+    let spec = spec(10_000, 0, file(1000));
+    let id = job(1).to_string();
+    let pause = wire::PauseTrainingRequest { job_id: id.clone() };
+    let refused = p2p.pause_training(pause.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let token = issue(&permission(&node, 1, &spec));
+    connect(&mut engine, &token, &id).await.unwrap();
+    let config = training(10_000, &[("dataset_format", "digits")]);
+    let sent = send(&mut engine, &id, config, digits(1000)).await.unwrap();
+    assert!(sent.accepted, "{sent:?}");
+    let mut talk = talk(&mut engine).await.unwrap();
+    talk.until(|update| matches!(update, Update::Progress(_)))
+        .await;
+
+    let paused = p2p.pause_training(pause).await.unwrap().into_inner();
+    assert!(paused.success, "{paused:?}");
+    let resume = wire::ResumeTrainingRequest {
+        job_id: id.clone(),
+        checkpoint_path: String::new(),
+    };
+    let resumed = p2p.resume_training(resume).await.unwrap().into_inner();
+    assert!(resumed.success, "{resumed:?}");
+    let full = wire::StartNewJobRequest {
+        job_config: Some(training(1, &[("dataset_samples", "32")])),
+        ..Default::default()
+    };
+    let full = p2p.start_new_job(full).await.unwrap().into_inner();
+    assert!(!full.accepted && !full.message.is_empty(), "{full:?}");
+    let none = p2p.start_new_job(wire::StartNewJobRequest::default()).await;
+    assert_eq!(none.unwrap_err().code(), Code::InvalidArgument);
+    let cancel = wire::CancelTrainingRequest {
+        job_id: id,
+        ..Default::default()
+    };
+    let ended = p2p
+        .cancel_training(cancel.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(ended.success && !ended.partial_model_saved, "{ended:?}");
+    let again = p2p.cancel_training(cancel).await.unwrap().into_inner();
+    assert!(
+        !again.success && again.message.contains("ended"),
+        "{again:?}"
+    );
     node.stop().await.unwrap();
 }

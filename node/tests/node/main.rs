@@ -3,8 +3,10 @@
 mod blobs;
 mod bombs;
 mod ceilings;
+mod computing;
 mod control;
 mod cyxwiz;
+mod daemon;
 mod disk;
 mod feed;
 mod foreign;

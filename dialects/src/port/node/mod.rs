@@ -4,12 +4,16 @@
 //!   read what it has made.
 //! - [`asking`]: the models that are resident there.
 //! - [`status`]: the machine and what it does.
+//! - [`computing`]: operations over tensors, answered at once.
+//! - [`owner`]: all of it, for its owner.
 //!
 //! Such a client has no key. What it has is a token, and a connection on which it has
 //! shown that token: a [`Call`] says both, and the node judges.
 
 pub mod asking;
+pub mod computing;
 pub mod execution;
+pub mod owner;
 pub mod status;
 
 use std::net::SocketAddr;

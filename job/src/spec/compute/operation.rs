@@ -37,7 +37,8 @@ impl Operation {
     }
 
     /// What its several results are called; none where it has one only.
-    pub(super) fn parts(&self) -> Vec<String> {
+    #[must_use]
+    pub fn parts(&self) -> Vec<String> {
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
         match &self.op {
             Op::Split(split) => (0..split.sizes.len()).map(|at| at.to_string()).collect(),

@@ -5,9 +5,11 @@
 //! - `render`: what a task says, as updates.
 //! - `p2p`: `P2PTrainingService`, the same verbs by other names.
 //! - `inference`: `InferenceService`, over the models that are resident.
+//! - `compute`: `ComputeService`, operations over tensors.
 //! - `assign`: `NodeService`, of which a node has one call.
 
 mod assign;
+mod compute;
 mod feed;
 mod inference;
 mod p2p;
@@ -29,6 +31,7 @@ use crate::{
     port::node::{
         Call,
         asking::Asking,
+        computing::Computing,
         execution::{Execution, Order},
     },
 };
@@ -37,7 +40,10 @@ use crate::{
 pub(super) struct Node<P>(pub(super) Arc<P>);
 
 /// Every service of a node.
-pub(in crate::cyxwiz) fn mount<P: Execution + Asking>(mount: Mount, port: &Arc<P>) -> Mount {
+pub(in crate::cyxwiz) fn mount<P>(mount: Mount, port: &Arc<P>) -> Mount
+where
+    P: Execution + Asking + Computing,
+{
     let node = || Node(Arc::clone(port));
     let execution = wire::job_execution_service_server::JobExecutionServiceServer::new(node())
         .max_decoding_message_size(MAX_MESSAGE)
@@ -45,9 +51,15 @@ pub(in crate::cyxwiz) fn mount<P: Execution + Asking>(mount: Mount, port: &Arc<P
     let p2p = wire::p2p_training_service_server::P2pTrainingServiceServer::new(node());
     let assign = wire::node_service_server::NodeServiceServer::new(node());
     let inference = wire::inference_service_server::InferenceServiceServer::new(node());
+    let compute = wire::compute_service_server::ComputeServiceServer::new(node());
     mount
         .serve(execution)
         .serve(inference)
+        .serve(
+            compute
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE),
+        )
         .serve(p2p.max_decoding_message_size(MAX_MESSAGE))
         .serve(assign.max_decoding_message_size(MAX_MESSAGE))
 }
