@@ -264,6 +264,7 @@ pub(crate) async fn start(
             address: address(setting, &more.listen)?,
             plaintext: more.plaintext,
             plain_connections: more.connections,
+            ..ListenConfig::default()
         })
         .await
         .with_context(|| format!("choose another {setting}"))?;
