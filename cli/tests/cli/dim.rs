@@ -14,7 +14,10 @@ use embermesh_proto::dim::{
 use serde_json::{Value, json};
 use tonic::{Code, transport::Channel};
 
-use crate::support::{Mesh, PATIENCE, stderr, tiny};
+use crate::{
+    support::{Mesh, PATIENCE, stderr},
+    titancompute::deploy_chat,
+};
 
 /// Clients without a token are believed, and two models have room on a node.
 pub(crate) const SETTINGS: &str = r#"
@@ -106,11 +109,7 @@ async fn three_patterns_run_on_several_nodes() {
     deploy_flowers(&mesh, "flowers", &nodes[0]).await;
     deploy_flowers(&mesh, "flowers", &nodes[1]).await;
     deploy_flowers(&mesh, "blooms", &nodes[0]).await;
-    let path = mesh.path().join("tiny.gguf");
-    std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();
-    let words = ["deploy", path.to_str().unwrap(), "--name", "chat"];
-    let more = ["--memory", "512 MiB", "--context", "100000", "--anyone"];
-    mesh.json(&[&words[..], &more[..]].concat()).await;
+    deploy_chat(&mesh).await;
     let mut user = User {
         stub: OrchestratorClient::new(mesh.channel().await),
     };
@@ -216,11 +215,7 @@ async fn three_patterns_run_on_several_nodes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_fails_with_a_reason_is_cancelled_and_is_its_users_alone() {
     let mesh = Mesh::start_with(1, SETTINGS).await;
-    let path = mesh.path().join("tiny.gguf");
-    std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();
-    let words = ["deploy", path.to_str().unwrap(), "--name", "chat"];
-    let more = ["--memory", "512 MiB", "--context", "100000", "--anyone"];
-    mesh.json(&[&words[..], &more[..]].concat()).await;
+    deploy_chat(&mesh).await;
     let mut user = User {
         stub: OrchestratorClient::new(mesh.channel().await),
     };

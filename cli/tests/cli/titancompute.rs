@@ -30,12 +30,17 @@ rest = "127.0.0.1:0"
 /// A mesh in which everybody may ask a tiny model.
 pub(crate) async fn with_model(settings: &str) -> Mesh {
     let mesh = Mesh::start_with(1, settings).await;
+    deploy_chat(&mesh).await;
+    mesh
+}
+
+/// Puts a tiny model on a node, under the name of `chat`, for everybody.
+pub(crate) async fn deploy_chat(mesh: &Mesh) {
     let path = mesh.path().join("tiny.gguf");
     std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();
     let mut words = vec!["deploy", path.to_str().unwrap(), "--name", "chat"];
     words.extend(["--memory", "512 MiB", "--context", "100000", "--anyone"]);
     mesh.json(&words).await;
-    mesh
 }
 
 async fn channel(endpoint: &str) -> Channel {
