@@ -2,7 +2,7 @@
 //! the system where no node takes them.
 #![cfg(target_os = "linux")]
 
-mod worker;
+pub(crate) mod worker;
 
 use std::{
     io::{Cursor, Read as _, Write as _},
@@ -18,7 +18,7 @@ use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 use crate::support::{Mesh, eventually};
 
-type Tasks = MasterNodeServiceClient<Channel>;
+pub(crate) type Tasks = MasterNodeServiceClient<Channel>;
 
 const PROGRAM: &[u8] = b"
 import os
@@ -37,7 +37,8 @@ fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-fn unzipped(data: &[u8], name: &str) -> String {
+/// A file of an archive.
+pub(crate) fn unzipped(data: &[u8], name: &str) -> String {
     let mut zip = ZipArchive::new(Cursor::new(data)).unwrap();
     let mut text = String::new();
     let mut file = zip.by_name(name).unwrap();

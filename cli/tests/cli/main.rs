@@ -18,6 +18,7 @@ mod idle;
 mod index_sigkill;
 mod interrupts;
 mod languages;
+mod listeners;
 mod main_job;
 mod offline;
 mod onnx;

@@ -43,7 +43,8 @@ pub(crate) async fn deploy_chat(mesh: &Mesh) {
     mesh.json(&words).await;
 }
 
-async fn channel(endpoint: &str) -> Channel {
+/// A connection in plaintext to an address, with or without a peer behind it.
+pub(crate) async fn channel(endpoint: &str) -> Channel {
     let address = endpoint.split("/p2p/").next().unwrap();
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     channel.connect().await.unwrap()
@@ -58,7 +59,8 @@ fn asked(prompt: &str) -> InferenceRequest {
     }
 }
 
-fn streamed(token: &str, prompt: &str) -> StreamRequest {
+/// A question under a session.
+pub(crate) fn streamed(token: &str, prompt: &str) -> StreamRequest {
     let options = [("seed", "7"), ("temperature", "1")];
     let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
     StreamRequest {
@@ -72,7 +74,10 @@ fn streamed(token: &str, prompt: &str) -> StreamRequest {
 }
 
 /// The text of an answer, and how many pieces it came in.
-async fn answer(endpoint: &str, request: StreamRequest) -> Result<(String, usize), Status> {
+pub(crate) async fn answer(
+    endpoint: &str,
+    request: StreamRequest,
+) -> Result<(String, usize), Status> {
     let mut agent = AgentServiceClient::new(channel(endpoint).await);
     let mut stream = agent.stream_inference(request).await?.into_inner();
     let (mut text, mut pieces, mut done) = (String::new(), 0, false);

@@ -9,6 +9,8 @@ mod cyxwiz;
 mod dim;
 #[cfg(target_os = "linux")]
 mod hivemind;
+#[cfg(target_os = "linux")]
+mod matrix;
 mod raw;
 mod titancompute;
 mod zisk;
