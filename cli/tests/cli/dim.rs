@@ -228,6 +228,12 @@ async fn a_job_fails_with_a_reason_is_cancelled_and_is_its_users_alone() {
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("pipeline"), "{refused}");
 
+    // A collaboration may come without data, and then says what it lacks: nodes have none.
+    let config = json!({"model_id": "model-abc", "nodes": ["node-001"]});
+    let bare = user.submit(Pattern::Collaborative, &config).await.unwrap();
+    let status = user.until(&bare, JobState::Failed).await;
+    assert!(status.error.contains("input_data"), "{status:?}");
+
     let endless = json!({"prompt": "her the", "max_tokens": 60_000});
     let config = json!({
         "model_ids": ["chat", "nobodys"], "input_data": endless, "timeout": 600,

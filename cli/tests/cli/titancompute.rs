@@ -107,7 +107,7 @@ async fn get(address: &str, method: &str, path: &str, body: &str) -> (u16, Value
 }
 
 /// What reflection lists.
-async fn services(endpoint: &str) -> Vec<String> {
+pub(crate) async fn services(endpoint: &str) -> Vec<String> {
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),

@@ -41,6 +41,21 @@ fn both_forms_of_the_names_give_the_same_plan() {
 }
 
 #[test]
+fn a_collaboration_without_data_is_taken_on_and_asks_nothing() {
+    for config in [
+        json!({"model_id": "model-abc", "nodes": ["node-001"]}),
+        json!({"modelId": "model-abc", "nodes": ["node-001"], "inputData": null}),
+    ] {
+        let read = plan(Pattern::Collaborative, &config.to_string()).unwrap();
+        let [task] = read.tasks() else {
+            panic!("{config}");
+        };
+        assert_eq!((&*task.what.model, &task.what.data), ("model-abc", &None));
+        assert!(matches!(&task.wish, Wish::Only(node) if node.as_str() == "node-001"));
+    }
+}
+
+#[test]
 fn a_comparison_votes_and_a_chain_feeds() {
     let config = json!({
         "model_ids": ["m1", "m2", "m3"], "input_data": "Why?",
@@ -85,9 +100,10 @@ fn what_is_wrong_is_named() {
             json!({"model_id": "m", "nodes": []}),
             "nodes",
         ),
+        (Comparative, json!({"model_ids": ["m", "n"]}), "input_data"),
         (
-            Collaborative,
-            json!({"model_id": "m", "nodes": ["a", "b"]}),
+            Chained,
+            json!({"pipeline": [step(1, json!({})), step(2, json!({}))]}),
             "input_data",
         ),
         (

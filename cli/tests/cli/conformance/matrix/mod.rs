@@ -10,7 +10,7 @@ use crate::{
     dim::deploy_flowers,
     hivemind::{Tasks, unzipped, worker::Worker},
     support::{Mesh, link, run, stderr},
-    titancompute::deploy_chat,
+    titancompute::{deploy_chat, services},
     zisk::prover,
 };
 
@@ -170,6 +170,17 @@ async fn a_matrix_of_who_submits_and_who_works() {
     let native_row = native(&mesh).await;
     deploy_chat(&mesh).await;
     let node = &mesh.nodes[0];
+    // A client can be made of what the node says of itself.
+    let listed = services(&node.address()).await;
+    for name in [
+        "cyxwiz.protocol.JobExecutionService",
+        "titancompute.v1.AgentService",
+        "dim.daemon.Daemon",
+        "taskworker.TaskWorkerService",
+        "grpc.health.v1.Health",
+    ] {
+        assert!(listed.iter().any(|one| one == name), "{name}: {listed:?}");
+    }
     let native_row = apart(native_row, Cell::Ran(direct::native(&mesh, node).await));
     let cyxwiz_direct = Cell::Ran(direct::cyxwiz(&mesh).await);
     let cyxwiz_row = apart(by_index_cyxwiz(&mesh).await, cyxwiz_direct);

@@ -1,17 +1,13 @@
 //! Dialects on ports of their own: the form of a wire, the systems that a port has, what
 //! it takes in plaintext, and how many at once.
-#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use embermesh_crypto::Keypair;
 use embermesh_dialects::{
-    Dialect::{self, CyxWiz, Dim, HiveMind, TitanCompute, Zisk},
+    Dialect::{HiveMind, Zisk},
     Profile,
 };
-use embermesh_gateway::{Gateway, GatewayConfig, ProvingSettings, users::policy::Policies};
-use embermesh_job::units::MicroUnits;
-use embermesh_mesh::road::{Identity, ListenConfig, Listener};
+use embermesh_mesh::road::ListenConfig;
 use embermesh_proto::{
     dim::orchestrator::{ListJobsRequest, orchestrator_client::OrchestratorClient},
     hivemind::{
@@ -20,68 +16,14 @@ use embermesh_proto::{
     },
     zisk::{HealthCheckRequest, zisk_distributed_api_client::ZiskDistributedApiClient},
 };
-use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, transport::Channel};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-/// The longest wait for anything that must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Ports {
-    gateway: Gateway,
-    identity: Identity,
-    _folder: TempDir,
-}
-
-impl Ports {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let config = GatewayConfig {
-            folder: folder.path().to_owned(),
-            // Nothing here asks the index.
-            index: "127.0.0.1:1".parse().unwrap(),
-            mesh: None,
-            policies: Policies::new(),
-            endpoint: String::new(),
-            open_jobs: 10,
-            worker_price: MicroUnits(0),
-            model_quota: 1 << 30,
-            proving: ProvingSettings::default(),
-        };
-        let gateway = Gateway::start(config, CancellationToken::new());
-        Self {
-            gateway: gateway.await.unwrap(),
-            identity: Identity::new(Arc::new(Keypair::from_seed(&[1; 32]))).unwrap(),
-            _folder: folder,
-        }
-    }
-
-    async fn open(
-        &self,
-        config: &ListenConfig,
-        dialects: &[Dialect],
-        profile: Profile,
-    ) -> SocketAddr {
-        let listener = Listener::bind(config).await.unwrap();
-        let address = listener.address();
-        let serving = self
-            .gateway
-            .serve_on(listener, &self.identity, dialects, profile);
-        serving.await.unwrap();
-        address
-    }
-}
-
-async fn connect(address: SocketAddr) -> Result<Channel, tonic::transport::Error> {
-    let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-    channel.connect().await
-}
+use crate::support::{ALL, PATIENCE, Ports, connect};
 
 /// A call that asks nobody who he is.
 async fn health(channel: &Channel) -> Result<(), Status> {
@@ -124,8 +66,7 @@ async fn each_port_has_its_systems_and_its_form() {
     let ports = Ports::start().await;
     let usual = ListenConfig::default();
     let shipped = ports.open(&usual, &[HiveMind], Profile::Shipped).await;
-    let all = [TitanCompute, Dim, CyxWiz, HiveMind, Zisk];
-    let documented = ports.open(&usual, &all, Profile::Documented).await;
+    let documented = ports.open(&usual, &ALL, Profile::Documented).await;
 
     // The same call in two forms: a word in one, a flag in the other.
     let there = connect(documented).await.unwrap();
