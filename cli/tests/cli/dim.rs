@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tonic::{Code, transport::Channel};
 
 use crate::{
-    support::{Mesh, PATIENCE, stderr},
+    support::{Mesh, PATIENCE, link, stderr},
     titancompute::deploy_chat,
 };
 
@@ -227,6 +227,17 @@ async fn a_job_fails_with_a_reason_is_cancelled_and_is_its_users_alone() {
     let refused = user.submit(Pattern::Chained, &json!({})).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("pipeline"), "{refused}");
+
+    // Whoever has a token submits in his own name alone.
+    let mut carol = OrchestratorClient::new(link(&mesh, "dim", "carol").await);
+    let spoofed = SubmitJobRequest {
+        user_id: "user-123".to_owned(),
+        pattern: Pattern::Comparative.into(),
+        config_json: config.to_string(),
+        ..SubmitJobRequest::default()
+    };
+    let spoofed = carol.submit_job(spoofed).await.unwrap_err();
+    assert_eq!(spoofed.code(), Code::PermissionDenied);
 
     // A collaboration may come without data, and then says what it lacks: nodes have none.
     let config = json!({"model_id": "model-abc", "nodes": ["node-001"]});

@@ -183,4 +183,11 @@ async fn a_zip_is_run_on_a_node_that_allows_it_and_comes_back_as_a_zip() {
         "{}",
         failed.message
     );
+    // What makes somebody known is in no log.
+    for process in [&mesh.index, &mesh.nodes[0]] {
+        let log = std::fs::read_to_string(&process.log).unwrap();
+        for secret in [&*ada, &*bob, "password123"] {
+            assert!(!log.contains(secret), "{}", process.log.display());
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! A client of TitanCompute asks the coordinator which agent answers, and streams the
 //! tokens of a real model.
 
+use std::time::Duration;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use embermesh_proto::titancompute::{
     AgentRegistration, AgentStatusRequest, HealthUpdate, InferenceRequest, PublicKeyRequest,
@@ -234,6 +236,51 @@ async fn a_client_is_sent_to_an_agent_and_streams_its_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_ends_when_its_client_goes_or_has_no_more_time() {
+    let mesh = with_model(LEGACY).await;
+    let mut coordinator = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
+    let agent = AgentServiceClient::new(channel(&mesh.index.address()).await);
+    let status = AgentStatusRequest {
+        agent_id: mesh.nodes[0].peer(),
+        include_jobs: false,
+    };
+    let active = async |many: i32| {
+        eventually(&format!("{many} are answered"), async || {
+            let mut agent = agent.clone();
+            let status = agent.get_status(status.clone()).await.unwrap();
+            status.into_inner().active_sessions == many
+        })
+        .await;
+    };
+    for within in [None, Some(Duration::from_secs(5))] {
+        let session = coordinator.request_inference(asked("her the")).await;
+        let session = session.unwrap().into_inner();
+        let mut request = streamed(&session.session_token, "her the");
+        request.max_tokens = 90_000;
+        let mut request = tonic::Request::new(request);
+        if let Some(within) = within {
+            request.set_timeout(within);
+        }
+        let stream = agent.clone().stream_inference(request).await;
+        let mut stream = stream.unwrap().into_inner();
+        assert!(stream.message().await.unwrap().is_some());
+        active(1).await;
+        if within.is_some() {
+            let end = loop {
+                match stream.message().await {
+                    Ok(Some(piece)) => assert!(!piece.done),
+                    Ok(None) => panic!("it ended well"),
+                    Err(end) => break end,
+                }
+            };
+            assert_eq!(end.code(), Code::DeadlineExceeded, "{end}");
+        }
+        drop(stream);
+        active(0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_nobody_is_believed_unless_the_operator_says_so() {
     let mesh = with_model("").await;
     let mut coordinator = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
@@ -309,7 +356,7 @@ async fn a_foreign_agent_joins_and_is_sent_clients() {
     }
 
     // The index is killed; the agent only goes on saying how it is.
-    mesh.restart_index(std::time::Duration::ZERO).await;
+    mesh.restart_index(Duration::ZERO).await;
     let mut stub = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
     let alive = by(&mesh, "ops", futures::stream::iter([health(1)])).await;
     let mut acks = stub.report_health(alive).await.unwrap().into_inner();

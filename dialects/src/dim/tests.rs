@@ -1,11 +1,24 @@
 //! Configurations become plans, in either form of their names, or are refused by name.
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
-use embermesh_job::plan::{Combine, OnFailure, Wish, average, vote};
+use embermesh_crypto::UnixMillis;
+use embermesh_job::{
+    lifecycle::JobState,
+    plan::{Combine, OnFailure, Value, Wish, average, vote},
+};
 use serde_json::{Value as Json, json};
 
-use super::config::{Pattern, plan};
-use crate::ErrorCode;
+use super::{
+    config::{Pattern, plan},
+    render,
+};
+use crate::{
+    Dialect, ErrorCode,
+    port::{
+        Principal,
+        plans::{PlanView, TaskView},
+    },
+};
 
 fn refusal(pattern: Pattern, config: &Json) -> String {
     let failure = plan(pattern, &config.to_string()).unwrap_err();
@@ -80,6 +93,48 @@ fn a_comparison_votes_and_a_chain_feeds() {
     assert_eq!(read.tasks()[0].what.data, Some(json!("Why?")));
     assert_eq!(read.tasks()[1].what.data, None);
     assert_eq!(read.draft().on_failure, OnFailure::RollBack(2));
+}
+
+#[test]
+fn how_far_a_job_is_are_the_tasks_that_are_done() {
+    let task = |state, value: Option<Json>| TaskView {
+        name: "m".to_owned(),
+        node: Some("node-1".to_owned()),
+        state,
+        value: value.map(Value::Json),
+        reason: None,
+        started_at: Some(UnixMillis(1000)),
+        ended_at: None,
+    };
+    let view = PlanView {
+        id: "job-1".to_owned(),
+        owner: Principal {
+            dialect: Dialect::Dim,
+            name: "ada".to_owned(),
+        },
+        state: JobState::Running,
+        tasks: vec![
+            task("done", Some(json!("a"))),
+            task("running", None),
+            task("waiting", None),
+            task("waiting", None),
+        ],
+        combined: None,
+        message: String::new(),
+        submitted_at: UnixMillis(500),
+        ended_at: None,
+        notes: [("pattern".to_owned(), "chained".to_owned())].into(),
+    };
+    let status = render::status(&view);
+    let progress = status.progress.unwrap();
+    assert_eq!((progress.completed_steps, progress.total_steps), (1, 4));
+    assert_eq!(progress.percent_complete, 25);
+    assert_eq!(status.created_at, "1970-01-01T00:00:00.500Z");
+    assert_eq!(status.started_at, "1970-01-01T00:00:01.000Z");
+    // What has not been is not said, and nothing comes out before the end.
+    assert!(status.completed_at.is_empty() && status.result_json.is_empty());
+    let words: Vec<&str> = status.nodes.iter().map(|node| &*node.status).collect();
+    assert_eq!(words, ["completed", "running", "pending", "pending"]);
 }
 
 #[test]

@@ -8,11 +8,13 @@ use tonic::Code;
 use crate::support::{ALL, Ports, answer, connect};
 
 const DOCS: &str = include_str!("../../../docs/dialects.md");
-/// Services, and a call, that a node has and an index has not.
-const OF_NODES: [&str; 5] = [
+/// Services, and calls, that a node has and an index has not.
+const OF_NODES: [&str; 7] = [
     "cyxwiz.protocol.JobExecutionService/",
     "cyxwiz.protocol.NodeService/AssignJob",
     "cyxwiz.protocol.P2PTrainingService/",
+    "dim.daemon.Daemon/GetHealth",
+    "dim.daemon.Daemon/GetStats",
     "nodepool.WorkerNodeService/",
     "taskworker.TaskWorkerService/",
 ];
