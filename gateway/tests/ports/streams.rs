@@ -1,6 +1,9 @@
-//! Streams whose callers speak first answer before they have, because some callers wait
-//! for that before they do.
+//! How calls are held: streams whose callers speak first answer before they have, because
+//! some callers wait for that before they do, and large messages are taken a few at a time.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use embermesh_dialects::Profile;
 use embermesh_mesh::road::ListenConfig;
 use embermesh_proto::{
@@ -8,8 +11,9 @@ use embermesh_proto::{
     zisk::zisk_distributed_api_client::ZiskDistributedApiClient,
 };
 use tokio::time::timeout;
+use tonic::Code;
 
-use crate::support::{ALL, PATIENCE, Ports, connect};
+use crate::support::{ALL, PATIENCE, Ports, answer, connect, stalled};
 
 #[tokio::test]
 async fn a_stream_is_open_before_its_caller_has_said_anything() {
@@ -25,4 +29,34 @@ async fn a_stream_is_open_before_its_caller_has_said_anything() {
     timeout(PATIENCE, opened).await.expect("headers").unwrap();
     let opened = titan.report_health(tokio_stream::pending());
     timeout(PATIENCE, opened).await.expect("headers").unwrap();
+}
+
+#[tokio::test]
+async fn a_large_message_waits_for_its_turn_and_takes_it_when_another_goes() {
+    const UPLOAD: &str = "nodepool.MasterNodeService/UploadTask";
+    let ports = Ports::start().await;
+    let usual = ListenConfig::default();
+    let port = ports.open(&usual, &ALL, Profile::Documented).await;
+    // Callers who are not known have one turn together.
+    let first = connect(port).await.unwrap();
+    let first = tokio::spawn(async move { stalled(first, UPLOAD).await });
+    let second = connect(port).await.unwrap();
+    let waits = async {
+        loop {
+            let mut call = Box::pin(answer(&second, UPLOAD, Bytes::new()));
+            // One that is answered came before the first had its turn.
+            if timeout(Duration::from_millis(200), &mut call)
+                .await
+                .is_err()
+            {
+                return call;
+            }
+        }
+    };
+    let call = timeout(PATIENCE, waits).await.expect("it has to wait");
+    // Others of the port go on meanwhile.
+    let other = answer(&second, "nodepool.UserService/Login", Bytes::new()).await;
+    assert_eq!(other.code(), Code::Ok, "{other}");
+    first.abort();
+    assert_eq!(call.await.code(), Code::Ok, "a refusal is in the answer");
 }

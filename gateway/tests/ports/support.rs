@@ -136,6 +136,15 @@ impl Codec for AsTheyAre {
     }
 }
 
+/// A call whose message never comes to its end.
+pub(crate) async fn stalled(channel: Channel, rpc: &str) {
+    let path = PathAndQuery::try_from(format!("/{rpc}")).unwrap();
+    let mut client = Grpc::new(channel);
+    client.ready().await.unwrap();
+    let request = Request::new(tokio_stream::pending());
+    let _ = client.client_streaming(request, path, AsTheyAre).await;
+}
+
 /// What a message of these bytes is answered with, which may be that all went well.
 pub(crate) async fn answer(channel: &Channel, rpc: &str, message: Bytes) -> Status {
     let path = PathAndQuery::try_from(format!("/{rpc}")).unwrap();
