@@ -91,8 +91,12 @@ pub(crate) async fn routes(parts: Parts) -> Result<Routes, tonic_reflection::ser
             builder.register_encoded_file_descriptor_set(set)
         });
         let own = <NodeServer<NodeService> as NamedService>::NAME;
-        let names = parts.beside.names().iter().chain(&[own, HEALTH, itself]);
-        names.fold(builder, |builder, name| builder.with_service_name(*name))
+        parts
+            .beside
+            .names()
+            .iter()
+            .chain(&[own, HEALTH, itself])
+            .fold(builder, |builder, name| builder.with_service_name(*name))
     };
     let routes = Routes::new(node)
         .add_service(health_service)
