@@ -424,24 +424,3 @@ async fn a_job_whose_node_dies_goes_on_elsewhere_under_its_id() {
     let ended = jobs.cancel_job(alice.says(cancel(&job))).await.unwrap();
     assert_eq!(ended.into_inner().status, 6);
 }
-
-/// Nobody reaches this node: its address leads nowhere, and it listens to no peer.
-const UNREACHABLE: &str = r#"
-advertise = ["192.0.2.1:7421"]
-listen = []
-"#;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_nobody_can_dial_works_over_the_line_that_it_has_opened() {
-    let mesh = Mesh::start_with(1, UNREACHABLE).await;
-    let alice = Somebody::new(&mesh, "alice").await;
-    let mut jobs = JobServiceClient::new(mesh.channel().await);
-    let answer = jobs.submit_job(alice.says(training(5))).await.unwrap();
-    let job = answer.into_inner().job_id;
-    eventually("it is done", async || {
-        alice.status(&jobs, &job).await.status == 4
-    })
-    .await;
-    let status = alice.status(&jobs, &job).await;
-    assert_eq!(status.current_node_id, mesh.nodes[0].peer());
-}
