@@ -17,6 +17,7 @@
 
 pub mod caller;
 pub mod cyxwiz;
+mod deadline;
 mod dialect;
 pub mod dim;
 mod failure;

@@ -9,6 +9,8 @@ use tonic::{
     service::Routes,
 };
 
+use crate::deadline::InTime;
+
 /// Services of dialects, with what reflection says of them. Each dialect adds its own.
 #[derive(Default)]
 pub struct Mount {
@@ -18,7 +20,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// The same with a service more.
+    /// The same with a service more, whose calls end when their caller's time is up.
     pub(crate) fn serve<S>(mut self, service: S) -> Self
     where
         S: Service<http::Request<Body>, Error = Infallible>
@@ -32,7 +34,7 @@ impl Mount {
     {
         self.names.push(S::NAME);
         self.add
-            .push(Box::new(|routes| routes.add_service(service)));
+            .push(Box::new(|routes| routes.add_service(InTime(service))));
         self
     }
 

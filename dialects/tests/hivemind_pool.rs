@@ -16,6 +16,10 @@ use embermesh_proto::hivemind::{
         self, node_manager_service_client::NodeManagerServiceClient as ShippedNodes,
         user_service_client::UserServiceClient as ShippedUsers,
     },
+    taskworker::{
+        self, dns_service_client::DnsServiceClient, file_service_client::FileServiceClient,
+        rpc_service_client::RpcServiceClient,
+    },
 };
 use support::{by, pool};
 use tonic::Code;
@@ -270,4 +274,41 @@ async fn a_worker_is_its_owners_and_speaks_only_of_tasks_that_it_was_given() {
             .collect::<Vec<_>>(),
         ["hello", "well: false"]
     );
+}
+
+#[tokio::test]
+async fn what_workers_do_for_programs_elsewhere_is_refused_with_the_reason() {
+    let (_, channel) = pool(Profile::Documented).await;
+    let mut files = FileServiceClient::new(channel.clone());
+    let mut calls = RpcServiceClient::new(channel.clone());
+    let mut resolver = DnsServiceClient::new(channel);
+    let push = taskworker::PushRequest {
+        filename: "../../etc/passwd".to_owned(),
+        ..Default::default()
+    };
+    let answers = [
+        files.push(push).await.map(drop),
+        files.get(taskworker::GetRequest::default()).await.map(drop),
+        files
+            .revise(taskworker::ReviseRequest::default())
+            .await
+            .map(drop),
+        files
+            .synchronous(taskworker::SynchronousRequest::default())
+            .await
+            .map(drop),
+        calls
+            .call_function(taskworker::FunctionCallRequest::default())
+            .await
+            .map(drop),
+        resolver
+            .resolve_domain(taskworker::DnsRequest::default())
+            .await
+            .map(drop),
+    ];
+    for answer in answers {
+        let refused = answer.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        assert!(refused.message().contains("task"), "{refused}");
+    }
 }

@@ -13,6 +13,11 @@ use tonic_health::ServingStatus;
 
 use crate::Gateway;
 
+const HEALTH: &str = tonic_health::pb::health_server::SERVICE_NAME;
+const REFLECTION_V1: &str = tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME;
+const REFLECTION_V1_ALPHA: &str =
+    tonic_reflection::pb::v1alpha::server_reflection_server::SERVICE_NAME;
+
 /// Services, with their names and what reflection says of them.
 pub struct Services {
     /// Their names.
@@ -42,7 +47,8 @@ impl Services {
             let serving = ServingStatus::Serving;
             health.set_service_status(*name, serving).await;
         }
-        let reflection = || {
+        // The descriptors have every service of a package: only what is mounted is named.
+        let reflection = |itself: &str| {
             let builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
             let builder = self.descriptors.iter().fold(builder, |builder, set| {
@@ -50,9 +56,11 @@ impl Services {
             });
             self.names
                 .iter()
+                .chain(&[HEALTH, itself])
                 .fold(builder, |builder, name| builder.with_service_name(*name))
         };
-        let (v1, v1_alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+        let v1 = reflection(REFLECTION_V1).build_v1()?;
+        let v1_alpha = reflection(REFLECTION_V1_ALPHA).build_v1alpha()?;
         Ok((self.mount)(Routes::new(health_service))
             .add_service(v1)
             .add_service(v1_alpha))

@@ -290,6 +290,35 @@ mod tests {
     }
 
     #[test]
+    fn a_session_without_a_prompt_is_good_for_any_and_once() {
+        let (_folder, signer) = signer();
+        let any = Grant {
+            prompt: None,
+            ..grant()
+        };
+        let issued = signer.issue(&any, "id-1", 1000).unwrap();
+        let taken = signer.redeem(&issued.token, Digest::of(b"Why not?"), 1000);
+        assert_eq!(taken.unwrap(), any);
+        assert!(why(signer.redeem(&issued.token, asked(), 1000)).contains("used before"));
+    }
+
+    #[test]
+    fn of_many_who_take_a_session_at_once_one_has_it() {
+        let (_folder, signer) = signer();
+        for number in 0..20 {
+            let issued = signer
+                .issue(&grant(), &format!("id-{number}"), 1000)
+                .unwrap();
+            let taken = std::thread::scope(|scope| {
+                let take = || signer.redeem(&issued.token, asked(), 1000).is_ok();
+                let takers = [(); 8].map(|()| scope.spawn(take));
+                takers.map(|taker| taker.join().unwrap())
+            });
+            assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+        }
+    }
+
+    #[test]
     fn a_session_that_was_touched_is_refused() {
         let (_folder, signer) = signer();
         let token = signer.issue(&grant(), "id-1", 1000).unwrap().token;

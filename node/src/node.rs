@@ -69,6 +69,9 @@ pub enum NodeError {
     /// No thread could be had.
     #[error("the thread that starts workers cannot be started: {0}")]
     Spawner(io::Error),
+    /// The services could not describe themselves.
+    #[error("the services cannot be described for reflection: {0}")]
+    Reflection(tonic_reflection::server::Error),
     /// Not one device works.
     #[error("no device of this node works: {0}")]
     NoDevice(String),
@@ -205,7 +208,8 @@ impl Node {
             beside: foreign.services(&config.dialects),
             cancel: cancel.clone(),
         })
-        .await;
+        .await
+        .map_err(NodeError::Reflection)?;
         let serving = road::serve(
             listener,
             &site.identity,

@@ -7,7 +7,7 @@ use embermesh_proto::cyxwiz::{
     protocol::{
         CancelJobRequest, CreateEscrowRequest, DeleteJobRequest, EstimateJobCostRequest,
         GetBalanceRequest, GetJobStatusRequest, GetTransactionHistoryRequest, JobConfig, JobStatus,
-        ListNodesRequest, ReleaseEscrowRequest, SubmitJobRequest,
+        ListNodesRequest, NodeAssignment, ReleaseEscrowRequest, SubmitJobRequest,
         job_service_client::JobServiceClient,
         node_discovery_service_client::NodeDiscoveryServiceClient,
         wallet_service_client::WalletServiceClient,
@@ -23,13 +23,13 @@ const PRICE: &str = "price = 3600000\n";
 const MODEL: &str = r#"{"type": "mlp", "input_size": 4, "hidden_layers": [16], "output_size": 3}"#;
 
 /// Somebody with a token.
-struct Somebody {
+pub(crate) struct Somebody {
     account: String,
     token: String,
 }
 
 impl Somebody {
-    async fn new(mesh: &Mesh, name: &str) -> Self {
+    pub(crate) async fn new(mesh: &Mesh, name: &str) -> Self {
         let pass = mesh.pass("cyxwiz", name).await;
         let text = |field: &str| pass[field].as_str().unwrap().to_owned();
         Self {
@@ -38,7 +38,7 @@ impl Somebody {
         }
     }
 
-    fn says<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn says<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let bearer = format!("Bearer {}", self.token).parse().unwrap();
         request.metadata_mut().insert("authorization", bearer);
@@ -49,6 +49,17 @@ impl Somebody {
         let request = self.says(named(job));
         let answer = jobs.clone().get_job_status(request).await.unwrap();
         answer.into_inner().status.unwrap()
+    }
+
+    /// The node of a job, with the permission for it, once it has one.
+    pub(crate) async fn assigned(
+        &self,
+        jobs: &JobServiceClient<Channel>,
+        job: &str,
+    ) -> Option<NodeAssignment> {
+        let request = self.says(named(job));
+        let answer = jobs.clone().get_job_status(request).await.unwrap();
+        answer.into_inner().node_assignment
     }
 
     async fn has(&self, wallet: &mut WalletServiceClient<Channel>) -> f64 {
@@ -76,7 +87,7 @@ fn cancel(job: &str) -> CancelJobRequest {
 }
 
 /// A training on the flowers, which come with the call.
-fn training(epochs: i32) -> SubmitJobRequest {
+pub(crate) fn training(epochs: i32) -> SubmitJobRequest {
     let options = [
         ("learning_rate", "0.01"),
         ("validation_split", "0.2"),
@@ -175,8 +186,7 @@ async fn a_training_runs_is_watched_and_is_nobody_elses() {
         alice.status(&jobs, &endless).await.status == 3
     })
     .await;
-    let answer = jobs.get_job_status(alice.says(named(&endless))).await;
-    let assigned = answer.unwrap().into_inner().node_assignment.unwrap();
+    let assigned = alice.assigned(&jobs, &endless).await.unwrap();
     assert_eq!(assigned.node_id, mesh.nodes[0].peer());
     assert_eq!(assigned.node_public_key, assigned.node_id);
     assert_eq!(assigned.auth_token.split('.').count(), 3);

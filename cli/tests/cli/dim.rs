@@ -14,7 +14,10 @@ use embermesh_proto::dim::{
 use serde_json::{Value, json};
 use tonic::{Code, transport::Channel};
 
-use crate::support::{Mesh, PATIENCE, stderr, tiny};
+use crate::{
+    support::{Mesh, PATIENCE, link, stderr},
+    titancompute::deploy_chat,
+};
 
 /// Clients without a token are believed, and two models have room on a node.
 pub(crate) const SETTINGS: &str = r#"
@@ -106,11 +109,7 @@ async fn three_patterns_run_on_several_nodes() {
     deploy_flowers(&mesh, "flowers", &nodes[0]).await;
     deploy_flowers(&mesh, "flowers", &nodes[1]).await;
     deploy_flowers(&mesh, "blooms", &nodes[0]).await;
-    let path = mesh.path().join("tiny.gguf");
-    std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();
-    let words = ["deploy", path.to_str().unwrap(), "--name", "chat"];
-    let more = ["--memory", "512 MiB", "--context", "100000", "--anyone"];
-    mesh.json(&[&words[..], &more[..]].concat()).await;
+    deploy_chat(&mesh).await;
     let mut user = User {
         stub: OrchestratorClient::new(mesh.channel().await),
     };
@@ -216,11 +215,7 @@ async fn three_patterns_run_on_several_nodes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_fails_with_a_reason_is_cancelled_and_is_its_users_alone() {
     let mesh = Mesh::start_with(1, SETTINGS).await;
-    let path = mesh.path().join("tiny.gguf");
-    std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();
-    let words = ["deploy", path.to_str().unwrap(), "--name", "chat"];
-    let more = ["--memory", "512 MiB", "--context", "100000", "--anyone"];
-    mesh.json(&[&words[..], &more[..]].concat()).await;
+    deploy_chat(&mesh).await;
     let mut user = User {
         stub: OrchestratorClient::new(mesh.channel().await),
     };
@@ -232,6 +227,23 @@ async fn a_job_fails_with_a_reason_is_cancelled_and_is_its_users_alone() {
     let refused = user.submit(Pattern::Chained, &json!({})).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains("pipeline"), "{refused}");
+
+    // Whoever has a token submits in his own name alone.
+    let mut carol = OrchestratorClient::new(link(&mesh, "dim", "carol").await);
+    let spoofed = SubmitJobRequest {
+        user_id: "user-123".to_owned(),
+        pattern: Pattern::Comparative.into(),
+        config_json: config.to_string(),
+        ..SubmitJobRequest::default()
+    };
+    let spoofed = carol.submit_job(spoofed).await.unwrap_err();
+    assert_eq!(spoofed.code(), Code::PermissionDenied);
+
+    // A collaboration may come without data, and then says what it lacks: nodes have none.
+    let config = json!({"model_id": "model-abc", "nodes": ["node-001"]});
+    let bare = user.submit(Pattern::Collaborative, &config).await.unwrap();
+    let status = user.until(&bare, JobState::Failed).await;
+    assert!(status.error.contains("input_data"), "{status:?}");
 
     let endless = json!({"prompt": "her the", "max_tokens": 60_000});
     let config = json!({

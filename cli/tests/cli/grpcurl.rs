@@ -42,10 +42,40 @@ const TITANCOMPUTE: &[Line] = &[
         "grpcurl -plaintext localhost:50051 list",
         0,
         &[
+            "cyxwiz.protocol.JobService\n",
+            "cyxwiz.protocol.NodeDiscoveryService\n",
+            "dim.daemon.Daemon\n",
             "dim.orchestrator.Orchestrator\n",
             "grpc.health.v1.Health\n",
+            "nodepool.MasterNodeService\n",
+            "nodepool.UserService\n",
             "titancompute.v1.AgentService\n",
             "titancompute.v1.CoordinatorService\n",
+            "zisk.distributed.api.v1.ZiskDistributedApi\n",
+        ],
+    ),
+    (
+        "grpcurl -plaintext localhost:50051 describe cyxwiz.protocol.JobService",
+        0,
+        &[
+            "  rpc SubmitJob ( .cyxwiz.protocol.SubmitJobRequest ) returns ( .cyxwiz.protocol.SubmitJobResponse );\n",
+        ],
+    ),
+    (
+        "grpcurl -plaintext localhost:50051 describe nodepool.UploadTaskRequest",
+        0,
+        &["  bytes task_data = 2;\n", "  string user_id = 3;\n"],
+    ),
+    (
+        "grpcurl -plaintext localhost:50051 describe dim.orchestrator.SubmitJobRequest",
+        0,
+        &["  string config_json = 3;\n", "  int32 max_cost = 5;\n"],
+    ),
+    (
+        "grpcurl -plaintext localhost:50051 describe zisk.distributed.api.v1.ZiskDistributedApi",
+        0,
+        &[
+            "  rpc ProverStream ( stream .zisk.distributed.api.v1.ProverMessage ) returns ( stream .zisk.distributed.api.v1.CoordinatorMessage );\n",
         ],
     ),
     (

@@ -2,7 +2,7 @@
 //! the system where no node takes them.
 #![cfg(target_os = "linux")]
 
-mod worker;
+pub(crate) mod worker;
 
 use std::{
     io::{Cursor, Read as _, Write as _},
@@ -18,7 +18,7 @@ use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 use crate::support::{Mesh, eventually};
 
-type Tasks = MasterNodeServiceClient<Channel>;
+pub(crate) type Tasks = MasterNodeServiceClient<Channel>;
 
 const PROGRAM: &[u8] = b"
 import os
@@ -37,7 +37,8 @@ fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-fn unzipped(data: &[u8], name: &str) -> String {
+/// A file of an archive.
+pub(crate) fn unzipped(data: &[u8], name: &str) -> String {
     let mut zip = ZipArchive::new(Cursor::new(data)).unwrap();
     let mut text = String::new();
     let mut file = zip.by_name(name).unwrap();
@@ -182,4 +183,11 @@ async fn a_zip_is_run_on_a_node_that_allows_it_and_comes_back_as_a_zip() {
         "{}",
         failed.message
     );
+    // What makes somebody known is in no log.
+    for process in [&mesh.index, &mesh.nodes[0]] {
+        let log = std::fs::read_to_string(&process.log).unwrap();
+        for secret in [&*ada, &*bob, "password123"] {
+            assert!(!log.contains(secret), "{}", process.log.display());
+        }
+    }
 }

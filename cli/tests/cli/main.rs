@@ -19,6 +19,7 @@ mod idle;
 mod index_sigkill;
 mod interrupts;
 mod languages;
+mod listeners;
 mod main_job;
 mod offline;
 mod onnx;

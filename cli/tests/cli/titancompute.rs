@@ -1,6 +1,8 @@
 //! A client of TitanCompute asks the coordinator which agent answers, and streams the
 //! tokens of a real model.
 
+use std::time::Duration;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use embermesh_proto::titancompute::{
     AgentRegistration, AgentStatusRequest, HealthUpdate, InferenceRequest, PublicKeyRequest,
@@ -30,15 +32,21 @@ rest = "127.0.0.1:0"
 /// A mesh in which everybody may ask a tiny model.
 pub(crate) async fn with_model(settings: &str) -> Mesh {
     let mesh = Mesh::start_with(1, settings).await;
+    deploy_chat(&mesh).await;
+    mesh
+}
+
+/// Puts a tiny model on a node, under the name of `chat`, for everybody.
+pub(crate) async fn deploy_chat(mesh: &Mesh) {
     let path = mesh.path().join("tiny.gguf");
     std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();
     let mut words = vec!["deploy", path.to_str().unwrap(), "--name", "chat"];
     words.extend(["--memory", "512 MiB", "--context", "100000", "--anyone"]);
     mesh.json(&words).await;
-    mesh
 }
 
-async fn channel(endpoint: &str) -> Channel {
+/// A connection in plaintext to an address, with or without a peer behind it.
+pub(crate) async fn channel(endpoint: &str) -> Channel {
     let address = endpoint.split("/p2p/").next().unwrap();
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     channel.connect().await.unwrap()
@@ -53,7 +61,8 @@ fn asked(prompt: &str) -> InferenceRequest {
     }
 }
 
-fn streamed(token: &str, prompt: &str) -> StreamRequest {
+/// A question under a session.
+pub(crate) fn streamed(token: &str, prompt: &str) -> StreamRequest {
     let options = [("seed", "7"), ("temperature", "1")];
     let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
     StreamRequest {
@@ -67,7 +76,10 @@ fn streamed(token: &str, prompt: &str) -> StreamRequest {
 }
 
 /// The text of an answer, and how many pieces it came in.
-async fn answer(endpoint: &str, request: StreamRequest) -> Result<(String, usize), Status> {
+pub(crate) async fn answer(
+    endpoint: &str,
+    request: StreamRequest,
+) -> Result<(String, usize), Status> {
     let mut agent = AgentServiceClient::new(channel(endpoint).await);
     let mut stream = agent.stream_inference(request).await?.into_inner();
     let (mut text, mut pieces, mut done) = (String::new(), 0, false);
@@ -97,7 +109,7 @@ async fn get(address: &str, method: &str, path: &str, body: &str) -> (u16, Value
 }
 
 /// What reflection lists.
-async fn services(endpoint: &str) -> Vec<String> {
+pub(crate) async fn services(endpoint: &str) -> Vec<String> {
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
@@ -224,6 +236,51 @@ async fn a_client_is_sent_to_an_agent_and_streams_its_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_ends_when_its_client_goes_or_has_no_more_time() {
+    let mesh = with_model(LEGACY).await;
+    let mut coordinator = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
+    let agent = AgentServiceClient::new(channel(&mesh.index.address()).await);
+    let status = AgentStatusRequest {
+        agent_id: mesh.nodes[0].peer(),
+        include_jobs: false,
+    };
+    let active = async |many: i32| {
+        eventually(&format!("{many} are answered"), async || {
+            let mut agent = agent.clone();
+            let status = agent.get_status(status.clone()).await.unwrap();
+            status.into_inner().active_sessions == many
+        })
+        .await;
+    };
+    for within in [None, Some(Duration::from_secs(5))] {
+        let session = coordinator.request_inference(asked("her the")).await;
+        let session = session.unwrap().into_inner();
+        let mut request = streamed(&session.session_token, "her the");
+        request.max_tokens = 90_000;
+        let mut request = tonic::Request::new(request);
+        if let Some(within) = within {
+            request.set_timeout(within);
+        }
+        let stream = agent.clone().stream_inference(request).await;
+        let mut stream = stream.unwrap().into_inner();
+        assert!(stream.message().await.unwrap().is_some());
+        active(1).await;
+        if within.is_some() {
+            let end = loop {
+                match stream.message().await {
+                    Ok(Some(piece)) => assert!(!piece.done),
+                    Ok(None) => panic!("it ended well"),
+                    Err(end) => break end,
+                }
+            };
+            assert_eq!(end.code(), Code::DeadlineExceeded, "{end}");
+        }
+        drop(stream);
+        active(0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_nobody_is_believed_unless_the_operator_says_so() {
     let mesh = with_model("").await;
     let mut coordinator = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
@@ -299,7 +356,7 @@ async fn a_foreign_agent_joins_and_is_sent_clients() {
     }
 
     // The index is killed; the agent only goes on saying how it is.
-    mesh.restart_index(std::time::Duration::ZERO).await;
+    mesh.restart_index(Duration::ZERO).await;
     let mut stub = CoordinatorServiceClient::new(channel(&mesh.index.address()).await);
     let alive = by(&mesh, "ops", futures::stream::iter([health(1)])).await;
     let mut acks = stub.report_health(alive).await.unwrap().into_inner();

@@ -12,9 +12,9 @@ use embermesh_proto::zisk::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
-use crate::support::{Mesh, eventually};
+use crate::support::{Link, Mesh, eventually, nobody};
 
 const LEGACY: &str = r#"
 [gateway]
@@ -25,14 +25,15 @@ grace_s = 1
 
 /// Messages of a prover on their way.
 const SAID: usize = 8;
+/// A block that a prover takes on and never comes to an end with.
+pub(crate) const ENDLESS: &str = "endless";
+/// Units of one prover.
+pub(crate) const UNITS: u32 = 2;
 
-type Client = ZiskDistributedApiClient<Channel>;
+type Client = ZiskDistributedApiClient<Link>;
 
 async fn client(mesh: &Mesh) -> Client {
-    let address = mesh.index.address();
-    let address = address.split("/p2p/").next().unwrap();
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-    Client::new(channel.connect().await.unwrap())
+    Client::new(nobody(mesh).await)
 }
 
 /// What a prover gives: it commits to its units, proves with what all have committed to,
@@ -70,7 +71,9 @@ fn result(task: &ExecuteTaskRequest, sum: &mut u64) -> Option<ResultData> {
 }
 
 fn hello(id: &str, last_job: Option<&str>) -> Payload {
-    let compute_capacity = Some(ComputeCapacity { compute_units: 2 });
+    let compute_capacity = Some(ComputeCapacity {
+        compute_units: UNITS,
+    });
     let prover_id = id.to_owned();
     match last_job {
         None => Payload::Register(ProverRegisterRequest {
@@ -85,15 +88,21 @@ fn hello(id: &str, last_job: Option<&str>) -> Payload {
     }
 }
 
+/// Whether it is a task of the block that never ends.
+fn endless(task: &ExecuteTaskRequest) -> bool {
+    matches!(&task.params, Some(Params::ContributionParams(params)) if params.block_id == ENDLESS)
+}
+
 /// A prover that works until its stream ends. With `stuck` it takes a task and never
 /// answers, and says which.
-async fn prover(
-    mesh: &Mesh,
-    id: &'static str,
+pub(crate) async fn prover(
+    link: Link,
+    id: &str,
     last_job: Option<&str>,
     stuck: Option<mpsc::Sender<String>>,
 ) -> JoinHandle<()> {
-    let mut client = client(mesh).await;
+    let mut client = Client::new(link);
+    let (id, last_job) = (id.to_owned(), last_job.map(str::to_owned));
     let (say, said) = mpsc::channel(SAID);
     let stream = client.prover_stream(ReceiverStream::new(said)).await;
     let mut told = stream.unwrap().into_inner();
@@ -101,8 +110,8 @@ async fn prover(
         let payload = Some(payload);
         say.send(ProverMessage { payload }).await.unwrap();
     };
-    send(&say, hello(id, last_job)).await;
-    let prover_id = id.to_owned();
+    send(&say, hello(&id, last_job.as_deref())).await;
+    let prover_id = id.clone();
     send(&say, Payload::HeartbeatAck(HeartbeatAck { prover_id })).await;
     let first = told.message().await.unwrap().unwrap().payload.unwrap();
     let Told::RegisterResponse(answer) = first else {
@@ -119,8 +128,11 @@ async fn prover(
                 stuck.send(task.job_id).await.unwrap();
                 continue;
             }
+            if endless(&task) {
+                continue;
+            }
             let answer = ExecuteTaskResponse {
-                prover_id: id.to_owned(),
+                prover_id: id.clone(),
                 task_type: task.task_type,
                 success: true,
                 result_data: result(&task, &mut sum),
@@ -175,9 +187,9 @@ async fn completed(mesh: &Mesh, id: &str) -> JobStatus {
 async fn three_provers_make_a_proof_and_the_death_of_one_only_delays_it() {
     let mut mesh = Mesh::start_with(0, LEGACY).await;
     let provers = [
-        prover(&mesh, "p0", None, None).await,
-        prover(&mesh, "p1", None, None).await,
-        prover(&mesh, "p2", None, None).await,
+        prover(nobody(&mesh).await, "p0", None, None).await,
+        prover(nobody(&mesh).await, "p1", None, None).await,
+        prover(nobody(&mesh).await, "p2", None, None).await,
     ];
     let first = launch(&mesh, 6).await;
     let made = completed(&mesh, &first).await;
@@ -186,7 +198,7 @@ async fn three_provers_make_a_proof_and_the_death_of_one_only_delays_it() {
 
     // One that dies with its task in its hands.
     let (stuck, mut takes) = mpsc::channel(SAID);
-    let dies = prover(&mesh, "a-p", None, Some(stuck)).await;
+    let dies = prover(nobody(&mesh).await, "a-p", None, Some(stuck)).await;
     let second = launch(&mesh, 4).await;
     assert_eq!(takes.recv().await.unwrap(), second);
     dies.abort();
@@ -196,7 +208,7 @@ async fn three_provers_make_a_proof_and_the_death_of_one_only_delays_it() {
 
     // An index that is killed goes on with what was under way when its provers are back.
     let (stuck, mut takes) = mpsc::channel(SAID);
-    let waits = prover(&mesh, "a-q", None, Some(stuck)).await;
+    let waits = prover(nobody(&mesh).await, "a-q", None, Some(stuck)).await;
     let third = launch(&mesh, 8).await;
     assert_eq!(takes.recv().await.unwrap(), third);
     mesh.restart_index(Duration::ZERO).await;
@@ -208,7 +220,7 @@ async fn three_provers_make_a_proof_and_the_death_of_one_only_delays_it() {
     assert_eq!(kept.final_proof.unwrap().values, [2 * 15]);
     let mut again = Vec::new();
     for id in ["p0", "p1", "p2", "a-q"] {
-        again.push(prover(&mesh, id, Some(&third), None).await);
+        again.push(prover(nobody(&mesh).await, id, Some(&third), None).await);
     }
     let made = completed(&mesh, &third).await;
     assert_eq!(made.final_proof.unwrap().values, [3 * 28]);

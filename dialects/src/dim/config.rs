@@ -26,6 +26,8 @@ const MAX_TIMEOUT: u64 = 24 * 3600;
 const LEASE: Duration = Duration::from_secs(60);
 /// Attempts of a task.
 const ATTEMPTS: u32 = 3;
+/// What the models are asked, in a configuration.
+const DATA: &str = "input_data";
 /// The longest configuration, in bytes.
 pub(super) const MAX_CONFIG: usize = 4 << 20;
 
@@ -130,21 +132,22 @@ fn collaborative(config: Config<'_>) -> Planned {
         }
     };
     let average = Average { method, privacy };
-    let data = config.data()?;
+    // Nodes of the system have data of their own, so a collaboration may come without any.
+    let data = config.get(DATA);
     let weights = aggregation.part("weights");
     let patience = config.patience()?;
     let shards = nodes
         .iter()
         .map(|node| {
             // What is given by node is that node's alone.
-            let own = data.get(*node).unwrap_or(data);
+            let own = data.map(|data| data.get(*node).unwrap_or(data));
             Ok(Shard {
                 name: (*node).to_owned(),
                 node: Some(node_name(node)?),
                 weight: weights.number(node)?.unwrap_or(1.0),
                 what: Question {
                     model: model.to_owned(),
-                    data: Some(own.clone()),
+                    data: own.cloned(),
                     want: Want::Numbers,
                 },
             })
@@ -387,8 +390,7 @@ impl<'a> Config<'a> {
     /// What the models are asked.
     fn data(self) -> Result<&'a Json, Failure> {
         let message = "config_json has no input_data: give what the models are asked: a text, {\"prompt\": …}, or rows of numbers";
-        self.get("input_data")
-            .ok_or_else(|| Failure::invalid(message))
+        self.get(DATA).ok_or_else(|| Failure::invalid(message))
     }
 
     fn patience(self) -> Result<Patience, Failure> {

@@ -1,11 +1,24 @@
 //! Configurations become plans, in either form of their names, or are refused by name.
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
-use embermesh_job::plan::{Combine, OnFailure, Wish, average, vote};
+use embermesh_crypto::UnixMillis;
+use embermesh_job::{
+    lifecycle::JobState,
+    plan::{Combine, OnFailure, Value, Wish, average, vote},
+};
 use serde_json::{Value as Json, json};
 
-use super::config::{Pattern, plan};
-use crate::ErrorCode;
+use super::{
+    config::{Pattern, plan},
+    render,
+};
+use crate::{
+    Dialect, ErrorCode,
+    port::{
+        Principal,
+        plans::{PlanView, TaskView},
+    },
+};
 
 fn refusal(pattern: Pattern, config: &Json) -> String {
     let failure = plan(pattern, &config.to_string()).unwrap_err();
@@ -41,6 +54,21 @@ fn both_forms_of_the_names_give_the_same_plan() {
 }
 
 #[test]
+fn a_collaboration_without_data_is_taken_on_and_asks_nothing() {
+    for config in [
+        json!({"model_id": "model-abc", "nodes": ["node-001"]}),
+        json!({"modelId": "model-abc", "nodes": ["node-001"], "inputData": null}),
+    ] {
+        let read = plan(Pattern::Collaborative, &config.to_string()).unwrap();
+        let [task] = read.tasks() else {
+            panic!("{config}");
+        };
+        assert_eq!((&*task.what.model, &task.what.data), ("model-abc", &None));
+        assert!(matches!(&task.wish, Wish::Only(node) if node.as_str() == "node-001"));
+    }
+}
+
+#[test]
 fn a_comparison_votes_and_a_chain_feeds() {
     let config = json!({
         "model_ids": ["m1", "m2", "m3"], "input_data": "Why?",
@@ -68,6 +96,48 @@ fn a_comparison_votes_and_a_chain_feeds() {
 }
 
 #[test]
+fn how_far_a_job_is_are_the_tasks_that_are_done() {
+    let task = |state, value: Option<Json>| TaskView {
+        name: "m".to_owned(),
+        node: Some("node-1".to_owned()),
+        state,
+        value: value.map(Value::Json),
+        reason: None,
+        started_at: Some(UnixMillis(1000)),
+        ended_at: None,
+    };
+    let view = PlanView {
+        id: "job-1".to_owned(),
+        owner: Principal {
+            dialect: Dialect::Dim,
+            name: "ada".to_owned(),
+        },
+        state: JobState::Running,
+        tasks: vec![
+            task("done", Some(json!("a"))),
+            task("running", None),
+            task("waiting", None),
+            task("waiting", None),
+        ],
+        combined: None,
+        message: String::new(),
+        submitted_at: UnixMillis(500),
+        ended_at: None,
+        notes: [("pattern".to_owned(), "chained".to_owned())].into(),
+    };
+    let status = render::status(&view);
+    let progress = status.progress.unwrap();
+    assert_eq!((progress.completed_steps, progress.total_steps), (1, 4));
+    assert_eq!(progress.percent_complete, 25);
+    assert_eq!(status.created_at, "1970-01-01T00:00:00.500Z");
+    assert_eq!(status.started_at, "1970-01-01T00:00:01.000Z");
+    // What has not been is not said, and nothing comes out before the end.
+    assert!(status.completed_at.is_empty() && status.result_json.is_empty());
+    let words: Vec<&str> = status.nodes.iter().map(|node| &*node.status).collect();
+    assert_eq!(words, ["completed", "running", "pending", "pending"]);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     use Pattern::{Chained, Collaborative, Comparative};
     let step = |step: u32, more: Json| {
@@ -85,9 +155,10 @@ fn what_is_wrong_is_named() {
             json!({"model_id": "m", "nodes": []}),
             "nodes",
         ),
+        (Comparative, json!({"model_ids": ["m", "n"]}), "input_data"),
         (
-            Collaborative,
-            json!({"model_id": "m", "nodes": ["a", "b"]}),
+            Chained,
+            json!({"pipeline": [step(1, json!({})), step(2, json!({}))]}),
             "input_data",
         ),
         (

@@ -15,7 +15,8 @@
 //! - `services`, `documented`, `shipped`: the calls, in both forms.
 //! - `forms`, `codec`: requests that are read in either form.
 //! - `bulk`: large requests, a few at a time.
-//! - [`worker`]: calls a worker of the system. `node`: a node as such a worker.
+//! - [`worker`]: calls a worker of the system. `node`: a node as such a worker. `helpers`:
+//!   what workers of the system do for programs, which is refused.
 
 mod bulk;
 mod caller;
@@ -23,6 +24,7 @@ mod code;
 mod codec;
 mod documented;
 mod forms;
+mod helpers;
 mod mount;
 mod node;
 mod nodes;

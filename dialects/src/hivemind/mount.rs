@@ -8,7 +8,7 @@ use embermesh_proto::hivemind::{
     taskworker::task_worker_service_server::TaskWorkerServiceServer,
 };
 
-use super::{MAX_MESSAGE, MAX_RESULT, Pool, PoolPort, documented, node::Worker, shipped};
+use super::{MAX_MESSAGE, MAX_RESULT, Pool, PoolPort, documented, helpers, node::Worker, shipped};
 use crate::{
     Mount, Profile,
     port::node::{execution::Execution, status::Status},
@@ -21,7 +21,9 @@ impl Mount {
     pub fn hivemind<P: PoolPort>(self, port: &Arc<P>, profile: Profile) -> Self {
         let pool = Arc::new(Pool::new(Arc::clone(port)));
         match profile {
-            Profile::Documented => documented::add(&pool, self).describe(DESCRIPTORS),
+            Profile::Documented => {
+                helpers::mount(documented::add(&pool, self)).describe(DESCRIPTORS)
+            }
             Profile::Shipped => shipped::add(&pool, self).describe(SHIPPED_DESCRIPTORS),
         }
     }
@@ -35,7 +37,8 @@ impl Mount {
         let tasks = TaskWorkerServiceServer::new(worker())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(result.saturating_mul(2));
-        self.serve(pool.max_decoding_message_size(MAX_MESSAGE))
+        helpers::mount(self)
+            .serve(pool.max_decoding_message_size(MAX_MESSAGE))
             .serve(tasks)
             .describe(DESCRIPTORS)
     }

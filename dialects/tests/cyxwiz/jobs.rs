@@ -1,5 +1,7 @@
 //! Jobs from their submit to their end, in both forms of the wire.
 
+use std::time::Duration;
+
 use embermesh_crypto::{Digest, Keypair, UnixMillis, ids::Epoch};
 use embermesh_dialects::{Profile, port::jobs::JobUpdate};
 use embermesh_job::{
@@ -366,6 +368,43 @@ async fn a_stream_begins_at_once_and_ends_with_the_job() {
     // Nothing comes after that, whatever is said.
     memory.change("a", |job| job.progress = 1.0);
     assert_eq!(stream.message().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_callers_time_is_up_or_he_goes() {
+    let (memory, channel) = serve(Profile::Documented).await;
+    let mut client = Jobs::new(channel);
+    submitted(&mut client, "a").await;
+    let mut request = by("alice", named("a"));
+    request.set_timeout(Duration::from_millis(300));
+    let mut stream = client
+        .stream_job_updates(request)
+        .await
+        .unwrap()
+        .into_inner();
+    progress(&memory, "a");
+    assert!(stream.message().await.unwrap().is_some());
+    assert_eq!(memory.watched(), 1);
+    let end = stream.message().await.unwrap_err();
+    assert_eq!(end.code(), Code::DeadlineExceeded, "{end}");
+    until(|| memory.watched() == 0).await;
+
+    let stream = client.stream_job_updates(by("alice", named("a"))).await;
+    let stream = stream.unwrap().into_inner();
+    assert_eq!(memory.watched(), 1);
+    drop(stream);
+    until(|| memory.watched() == 0).await;
+}
+
+/// Waits until it is so.
+async fn until(is: impl Fn() -> bool) {
+    let waiting = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), waiting);
+    waited.await.expect("it comes to be so");
 }
 
 #[tokio::test]

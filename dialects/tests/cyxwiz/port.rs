@@ -82,6 +82,11 @@ impl Memory {
         let _ = self.news.send((id.to_owned(), said));
     }
 
+    /// How many watch a job.
+    pub(crate) fn watched(&self) -> usize {
+        self.news.receiver_count()
+    }
+
     /// Says a word of a job to whoever watches it.
     pub(crate) fn say(&self, id: &str, word: JobUpdate) {
         self.news.send((id.to_owned(), word)).unwrap();

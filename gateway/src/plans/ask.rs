@@ -145,11 +145,15 @@ fn asked(data: &Json) -> Result<Ask, Lost> {
     embermesh_dialects::dim::ask(data).map_err(|failure| Lost::for_good(failure.message))
 }
 
+/// Of a job that brings no data, to nodes that have none of their own.
+const NOTHING_ASKED: &str = "the job came without input_data, and the nodes of this mesh keep no data of their own: say what the model is asked";
+
 /// What a task is asked that is fed with what others gave.
 fn fed(reads: &[Value]) -> Result<Ask, Lost> {
     match reads {
         [Value::Json(json)] => asked(json),
         [Value::Numbers(numbers)] => Ok(Ask::Rows(vec![numbers.clone()])),
+        [] => Err(Lost::for_good(NOTHING_ASKED)),
         _ => Err(Lost::for_good("there is nothing that it could be fed with")),
     }
 }
@@ -202,6 +206,14 @@ mod tests {
             let lost = ask(data.clone()).err().unwrap_or_else(|| panic!("{data}"));
             assert!(!lost.transient, "{data}");
         }
+    }
+
+    #[test]
+    fn a_task_without_data_has_failed_for_good_and_says_what_is_missing() {
+        let lost = fed(&[]).err().unwrap();
+        assert!(!lost.transient && lost.reason.contains("input_data"));
+        let two = [Value::Json(json!("a")), Value::Json(json!("b"))];
+        assert!(!fed(&two).err().unwrap().transient);
     }
 
     #[test]

@@ -203,6 +203,27 @@ async fn two_proofs_side_by_side_share_nobody() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_proofs_that_are_asked_for_at_once_none_shares_a_prover() {
+    let coordinator = Coordinator::start(settings()).await;
+    let mut provers = Vec::new();
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        provers.push(coordinator.prover(id, 1).await);
+    }
+    // Room for three of two units each.
+    let asked = (0..10).map(|_| coordinator.try_launch(2));
+    let answers = futures::future::join_all(asked).await;
+    let mut busy = Vec::new();
+    for answer in &answers {
+        match answer {
+            Ok(job) => busy.extend(coordinator.job(job).await.assigned_provers),
+            Err(code) => assert_eq!(code, "PROVER_UNAVAILABLE"),
+        }
+    }
+    busy.sort();
+    assert_eq!(busy, ["a", "b", "c", "d", "e", "f"]);
+}
+
 #[tokio::test]
 async fn the_death_of_a_prover_deals_the_round_again_among_the_others() {
     let coordinator = Coordinator::start(settings()).await;

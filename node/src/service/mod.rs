@@ -21,10 +21,10 @@ use std::{sync::Arc, time::Instant};
 
 use embermesh_dialects::Mount;
 use embermesh_mesh::{blob::BlobService, road::bounds::MAX_MESSAGE_BYTES};
-use embermesh_proto::v1::node_server::NodeServer;
+use embermesh_proto::v1::{self, node_server::NodeServer};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::{server::NamedService, service::Routes};
 
 use self::node::NodeService;
 use crate::{foreign, gate::Gate, site::Site, task::Tasks};
@@ -41,6 +41,11 @@ const MAX_FOLLOWERS: usize = 4096;
 /// Clients that feed tasks at one time.
 const MAX_FEEDERS: usize = 256;
 
+const HEALTH: &str = tonic_health::pb::health_server::SERVICE_NAME;
+const REFLECTION_V1: &str = tonic_reflection::pb::v1::server_reflection_server::SERVICE_NAME;
+const REFLECTION_V1_ALPHA: &str =
+    tonic_reflection::pb::v1alpha::server_reflection_server::SERVICE_NAME;
+
 /// What the service speaks to.
 pub(crate) struct Parts {
     pub(crate) site: Arc<Site>,
@@ -54,7 +59,7 @@ pub(crate) struct Parts {
 }
 
 /// Everything that the port serves.
-pub(crate) async fn routes(parts: Parts) -> Routes {
+pub(crate) async fn routes(parts: Parts) -> Result<Routes, tonic_reflection::server::Error> {
     let node = NodeServer::new(NodeService {
         site: parts.site,
         tasks: parts.tasks,
@@ -76,5 +81,26 @@ pub(crate) async fn routes(parts: Parts) -> Routes {
             .set_service_status(*name, tonic_health::ServingStatus::Serving)
             .await;
     }
-    foreign::beside(Routes::new(node).add_service(health_service), parts.beside)
+    // The descriptors have every service of a package: only what is mounted is named.
+    let reflection = |itself: &str| {
+        let builder = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let sets = parts.beside.descriptors().iter();
+        let builder = sets.fold(builder, |builder, set| {
+            builder.register_encoded_file_descriptor_set(set)
+        });
+        let own = <NodeServer<NodeService> as NamedService>::NAME;
+        parts
+            .beside
+            .names()
+            .iter()
+            .chain(&[own, HEALTH, itself])
+            .fold(builder, |builder, name| builder.with_service_name(*name))
+    };
+    let routes = Routes::new(node)
+        .add_service(health_service)
+        .add_service(reflection(REFLECTION_V1).build_v1()?)
+        .add_service(reflection(REFLECTION_V1_ALPHA).build_v1alpha()?);
+    Ok(foreign::beside(routes, parts.beside))
 }

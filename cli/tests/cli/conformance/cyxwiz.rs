@@ -8,8 +8,8 @@ use embermesh_proto::cyxwiz::protocol::{
 };
 use tonic::Status;
 
-use super::{Face, Length, Link, Seen, link};
-use crate::support::Mesh;
+use super::{Face, Length, Seen};
+use crate::support::{Link, Mesh, link};
 
 pub(super) struct Client {
     stub: JobServiceClient<Link>,

@@ -10,8 +10,11 @@ use embermesh_proto::dim::{
 use serde_json::json;
 use tonic::Status;
 
-use super::{Face, Length, Link, Seen, link, titancompute};
-use crate::support::Mesh;
+use super::{Face, Length, Seen};
+use crate::{
+    support::{Link, Mesh, link},
+    titancompute::with_model,
+};
 
 pub(super) struct Client {
     stub: OrchestratorClient<Link>,
@@ -23,7 +26,7 @@ impl Face for Client {
     const CALL: &'static str = "/dim.orchestrator.Orchestrator/SubmitJob";
 
     async fn mesh() -> Mesh {
-        titancompute::with_model().await
+        with_model("").await
     }
 
     async fn of(mesh: &Mesh, name: &str) -> Self {

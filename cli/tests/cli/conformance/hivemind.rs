@@ -8,8 +8,8 @@ use embermesh_proto::hivemind::nodepool::{
 };
 use tonic::{Code, Status};
 
-use super::{Face, Length, Link, Seen, link};
-use crate::support::Mesh;
+use super::{Face, Length, Seen};
+use crate::support::{Link, Mesh, link};
 
 pub(super) struct Client {
     stub: MasterNodeServiceClient<Link>,

@@ -9,17 +9,15 @@ mod cyxwiz;
 mod dim;
 #[cfg(target_os = "linux")]
 mod hivemind;
+#[cfg(target_os = "linux")]
+mod matrix;
 mod raw;
 mod titancompute;
+mod zisk;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tonic::{
-    Code, Request, Status,
-    metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::Channel,
-};
+use tonic::{Code, Status};
 
 use crate::support::{Mesh, PATIENCE};
 
@@ -71,33 +69,6 @@ trait Face: Sized {
 
     /// Ends a job.
     async fn cancel(&mut self, job: &str) -> Option<Result<(), Status>>;
-}
-
-/// Sends a token with each call.
-#[derive(Clone)]
-struct Bearer(MetadataValue<Ascii>);
-
-impl Bearer {
-    fn of(token: &str) -> Self {
-        Self(format!("Bearer {token}").parse().unwrap())
-    }
-}
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let metadata = request.metadata_mut();
-        metadata.insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
-
-type Link = InterceptedService<Channel, Bearer>;
-
-/// A user's connection, by a pass that the index's operator has given him.
-async fn link(mesh: &Mesh, system: &str, name: &str) -> Link {
-    let pass = mesh.pass(system, name).await;
-    let bearer = Bearer::of(pass["token"].as_str().unwrap());
-    InterceptedService::new(mesh.channel().await, bearer)
 }
 
 /// One line of the table.
@@ -238,6 +209,11 @@ async fn dim_conforms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cyxwiz_conforms() {
     conforms::<cyxwiz::Client>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zisk_conforms() {
+    conforms::<zisk::Client>().await;
 }
 
 #[cfg(target_os = "linux")]

@@ -6,19 +6,11 @@ use embermesh_proto::titancompute::{
 };
 use tonic::Status;
 
-use super::{Face, Length, Link, Seen, link};
-use crate::support::{Mesh, tiny};
-
-/// A mesh in which everybody may ask a tiny model.
-pub(super) async fn with_model() -> Mesh {
-    let mesh = Mesh::start(1).await;
-    let path = mesh.path().join("tiny.gguf");
-    std::fs::write(&path, tiny::endless(100_000).bytes()).unwrap();
-    let mut words = vec!["deploy", path.to_str().unwrap(), "--name", "chat"];
-    words.extend(["--memory", "512 MiB", "--context", "100000", "--anyone"]);
-    mesh.json(&words).await;
-    mesh
-}
+use super::{Face, Length, Seen};
+use crate::{
+    support::{Link, Mesh, link},
+    titancompute::with_model,
+};
 
 pub(super) struct Client {
     coordinator: CoordinatorServiceClient<Link>,
@@ -34,7 +26,7 @@ impl Face for Client {
     const SESSIONS: bool = true;
 
     async fn mesh() -> Mesh {
-        with_model().await
+        with_model("").await
     }
 
     async fn of(mesh: &Mesh, name: &str) -> Self {

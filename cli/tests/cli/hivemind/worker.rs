@@ -79,14 +79,14 @@ impl WorkerNodeService for Ears {
 }
 
 /// A worker that serves, and is registered with the pool.
-struct Worker {
+pub(crate) struct Worker {
     id: String,
     token: String,
     told: mpsc::Receiver<Told>,
 }
 
 impl Worker {
-    async fn join(channel: &Channel, id: &str) -> Self {
+    pub(crate) async fn join(channel: &Channel, id: &str) -> Self {
         let token = user(channel, id).await;
         let (sender, told) = mpsc::channel(16);
         let incoming = TcpIncoming::bind("0.0.0.0:0".parse().unwrap()).unwrap();
@@ -119,7 +119,7 @@ impl Worker {
     }
 
     /// Reports every few seconds until the test ends.
-    fn stay(&self, channel: &Channel) {
+    pub(crate) fn stay(&self, channel: &Channel) {
         let mut nodes = NodeManagerServiceClient::new(channel.clone());
         let (id, token) = (self.id.clone(), self.token.clone());
         tokio::spawn(async move {
@@ -142,18 +142,18 @@ impl Worker {
     }
 
     /// The name and the archive of the next task.
-    async fn task(&mut self) -> (String, Vec<u8>) {
+    pub(crate) async fn task(&mut self) -> (String, Vec<u8>) {
         match self.next().await {
             Told::Execute(task, data) => (task, data),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn says(&self, tasks: &mut Tasks, task: &str, output: &str) -> (bool, String) {
+    pub(crate) async fn says(&self, tasks: &mut Tasks, task: &str, output: &str) -> (bool, String) {
         said(tasks, &self.token, task, output).await
     }
 
-    async fn returns(&self, tasks: &mut Tasks, task: &str, data: &[u8]) -> bool {
+    pub(crate) async fn returns(&self, tasks: &mut Tasks, task: &str, data: &[u8]) -> bool {
         let request = wire::ReturnTaskResultRequest {
             task_id: task.to_owned(),
             result_zip: data.to_vec().into(),
@@ -162,7 +162,7 @@ impl Worker {
         kept.unwrap().into_inner().success
     }
 
-    async fn ends(&self, tasks: &mut Tasks, task: &str, success: bool) -> bool {
+    pub(crate) async fn ends(&self, tasks: &mut Tasks, task: &str, success: bool) -> bool {
         let request = wire::TaskCompletedRequest {
             task_id: task.to_owned(),
             node_id: self.id.clone(),

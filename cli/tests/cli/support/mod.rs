@@ -3,7 +3,8 @@
 //! - [`mesh`]: an index and nodes as processes; [`stream`]: a job that is followed.
 //! - [`process`]: daemons and commands; [`jobs`]: what they are given to do.
 //! - [`machine`]: what the kernel says of them. [`demo`]: the demo as a process.
-//! - [`foreign`]: clients of foreign systems in other languages.
+//! - [`foreign`]: clients of foreign systems in other languages. [`link`]: their
+//!   connections.
 
 // What does not hold fails the test.
 #![allow(clippy::unwrap_used)]
@@ -11,6 +12,7 @@
 pub(crate) mod demo;
 pub(crate) mod foreign;
 pub(crate) mod jobs;
+pub(crate) mod link;
 pub(crate) mod machine;
 pub(crate) mod mesh;
 pub(crate) mod process;
@@ -21,6 +23,7 @@ pub(crate) mod tiny;
 use std::time::Duration;
 
 pub(crate) use jobs::{digits_job, endless_job};
+pub(crate) use link::{Bearer, Link, link, nobody};
 pub(crate) use mesh::{Followed, Mesh, own_loopback};
 pub(crate) use process::{
     Process, command, daemon, ended, refused, run, send, start, start_index, stderr, stdout,
