@@ -9,7 +9,9 @@ use crate::support::{ALL, Ports, answer, connect};
 
 const DOCS: &str = include_str!("../../../docs/dialects.md");
 /// Services, and calls, that a node has and an index has not.
-const OF_NODES: [&str; 7] = [
+const OF_NODES: [&str; 9] = [
+    "cyxwiz.daemon.DaemonService/",
+    "cyxwiz.protocol.ComputeService/",
     "cyxwiz.protocol.JobExecutionService/",
     "cyxwiz.protocol.NodeService/AssignJob",
     "cyxwiz.protocol.P2PTrainingService/",
