@@ -10,7 +10,8 @@
 //! | `service` | the services, each a file that is compiled for both forms of the wire |
 //! | `documented`, `shipped` | the two forms, and what differs between them |
 //! | `node` | what a node serves; `records`: batches of a client as samples |
-//! | `closed` | services for nodes of the system, which say why they are not there |
+//! | `server` | calls a server node of the system |
+//! | `closed` | services that say why they are not there |
 //! | `mount` | all of them, in one form of the wire |
 //!
 //! # Errors
@@ -35,6 +36,7 @@ mod models;
 mod mount;
 mod node;
 mod records;
+pub mod server;
 mod shipped;
 mod tensor;
 

@@ -27,6 +27,7 @@ use crate::{
             Beat, Leave, ReservationFilter, ReservationState, ReservationView, Reservations,
             Reserve, Reserved,
         },
+        servers::ServerPort,
     },
 };
 
@@ -36,7 +37,7 @@ const NEARLY_OVER: Duration = Duration::from_secs(300);
 const NO_NODE: &str = "nodes of this system are not taken here: an embermesh node reports of its jobs and of its reservations itself";
 
 #[tonic::async_trait]
-impl<P: IndexPort + Reservations> wire::job_reservation_service_server::JobReservationService
+impl<P: IndexPort + Reservations + ServerPort> wire::job_reservation_service_server::JobReservationService
     for Adapter<P>
 {
     async fn reserve_node(
