@@ -156,6 +156,19 @@ pub struct Served {
     pub weights: Option<Weights>,
 }
 
+impl Served {
+    /// A job that has failed so.
+    #[must_use]
+    pub const fn failed(message: String) -> Self {
+        Self {
+            state: JobState::Failed,
+            metrics: BTreeMap::new(),
+            message,
+            weights: None,
+        }
+    }
+}
+
 /// Weights that a server keeps itself. Nobody here has seen them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weights {
