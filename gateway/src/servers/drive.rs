@@ -307,7 +307,7 @@ impl Gateway {
             message,
             ..Served::failed(String::new())
         };
-        self.end_served(number, how).await.is_some()
+        self.end_served(number, how).await
     }
 
     /// Writes down how a job stands.
@@ -320,14 +320,25 @@ impl Gateway {
         }
     }
 
+    /// Ends a job by nobody's word but this gateway's or its owner's. Says no where the
+    /// gateway stops before that is written down.
+    async fn end_served(&self, number: i64, how: Served) -> bool {
+        self.end_served_by(number, how, false).await.is_some()
+    }
+
     /// Ends a job, whoever asked for that goes away meanwhile. Gives the transaction by
     /// which its server was paid, if it was; nothing where the gateway stops before the
     /// end is written down.
-    pub(super) async fn end_served(&self, number: i64, how: Served) -> Option<Option<String>> {
+    pub(super) async fn end_served_by(
+        &self,
+        number: i64,
+        how: Served,
+        by_server: bool,
+    ) -> Option<Option<String>> {
         let gateway = self.clone();
         let ending = self.inner.tasks.spawn(async move {
             let cancel = gateway.inner.cancel.clone();
-            let finishing = gateway.finish_served(number, how);
+            let finishing = gateway.finish_served(number, how, by_server);
             cancel.run_until_cancelled(finishing).await
         });
         match ending.await {
@@ -339,7 +350,7 @@ impl Gateway {
         }
     }
 
-    async fn finish_served(&self, number: i64, how: Served) -> Option<String> {
+    async fn finish_served(&self, number: i64, how: Served, by_server: bool) -> Option<String> {
         let now = UnixMillis::now();
         let task = {
             let mut book = self.inner.rack.book();
@@ -351,7 +362,7 @@ impl Gateway {
         };
         let live = self.inner.table.get(number)?;
         let paid = self.settle_served(&task, how.state, now).await;
-        if let Some(lease) = &task.lease {
+        if let Some(lease) = task.lease.as_ref().filter(|_| by_server) {
             self.inner.rack.book().ended(lease, paid.clone());
             let noted = self.inner.store.end_name(lease, paid.as_deref()).await;
             if let Err(error) = noted {

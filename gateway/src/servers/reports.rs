@@ -74,7 +74,7 @@ impl ServerReports for Gateway {
         };
         how.metrics = bounded(how.metrics);
         how.message = said(&of.server, &how);
-        let ended = self.end_served(number, how).await;
+        let ended = self.end_served_by(number, how, true).await;
         ended.ok_or_else(|| {
             let message = "the index stops: say it again when it is back";
             Failure::new(ErrorCode::Unavailable, message)

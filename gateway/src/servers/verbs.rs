@@ -87,13 +87,14 @@ impl Gateway {
     }
 
     /// Whether somebody has a node of the mesh for himself, which takes what no other does.
-    async fn has_reserved(&self, who: &Principal) -> Result<bool, Failure> {
+    async fn has_reserved(&self, who: &Principal) -> bool {
         let filter = ReservationFilter {
             open_only: true,
             most: 1,
             ..ReservationFilter::default()
         };
-        Ok(self.reservations(who, filter).await?.total > 0)
+        let found = self.reservations(who, filter).await;
+        found.is_ok_and(|found| found.total > 0)
     }
 
     /// Writes down how a job stands.
@@ -232,7 +233,7 @@ impl Servers for Gateway {
         };
         let budget = self.budget_of(who, &job).await?;
         let nodes = self.nodes_that_could().await;
-        if self.takes(&job.spec, who, pays(budget), &nodes) || self.has_reserved(who).await? {
+        if self.takes(&job.spec, who, pays(budget), &nodes) || self.has_reserved(who).await {
             return Jobs::submit(self, who, job).await;
         }
         self.wait_for_servers(who, job, package, budget).await
