@@ -23,13 +23,13 @@ const PRICE: &str = "price = 3600000\n";
 const MODEL: &str = r#"{"type": "mlp", "input_size": 4, "hidden_layers": [16], "output_size": 3}"#;
 
 /// Somebody with a token.
-struct Somebody {
-    account: String,
-    token: String,
+pub(crate) struct Somebody {
+    pub(crate) account: String,
+    pub(crate) token: String,
 }
 
 impl Somebody {
-    async fn new(mesh: &Mesh, name: &str) -> Self {
+    pub(crate) async fn new(mesh: &Mesh, name: &str) -> Self {
         let pass = mesh.pass("cyxwiz", name).await;
         let text = |field: &str| pass[field].as_str().unwrap().to_owned();
         Self {
@@ -38,20 +38,20 @@ impl Somebody {
         }
     }
 
-    fn says<T>(&self, message: T) -> Request<T> {
+    pub(crate) fn says<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let bearer = format!("Bearer {}", self.token).parse().unwrap();
         request.metadata_mut().insert("authorization", bearer);
         request
     }
 
-    async fn status(&self, jobs: &JobServiceClient<Channel>, job: &str) -> JobStatus {
+    pub(crate) async fn status(&self, jobs: &JobServiceClient<Channel>, job: &str) -> JobStatus {
         let request = self.says(named(job));
         let answer = jobs.clone().get_job_status(request).await.unwrap();
         answer.into_inner().status.unwrap()
     }
 
-    async fn has(&self, wallet: &mut WalletServiceClient<Channel>) -> f64 {
+    pub(crate) async fn has(&self, wallet: &mut WalletServiceClient<Channel>) -> f64 {
         let request = self.says(GetBalanceRequest::default());
         wallet
             .get_balance(request)
@@ -62,7 +62,7 @@ impl Somebody {
     }
 }
 
-fn named(job: &str) -> GetJobStatusRequest {
+pub(crate) fn named(job: &str) -> GetJobStatusRequest {
     GetJobStatusRequest {
         job_id: job.to_owned(),
     }
@@ -76,7 +76,7 @@ fn cancel(job: &str) -> CancelJobRequest {
 }
 
 /// A training on the flowers, which come with the call.
-fn training(epochs: i32) -> SubmitJobRequest {
+pub(crate) fn training(epochs: i32) -> SubmitJobRequest {
     let options = [
         ("learning_rate", "0.01"),
         ("validation_split", "0.2"),
