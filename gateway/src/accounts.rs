@@ -162,9 +162,9 @@ impl Gateway {
         key: &str,
     ) -> Result<Movement, Failure> {
         let client = self.inner.clients.of(who).await?;
-        let number = hold.parse().map_err(|_| {
-            Failure::not_found(format!("you have placed no hold {hold:?}"))
-        })?;
+        let number = hold
+            .parse()
+            .map_err(|_| Failure::not_found(format!("you have placed no hold {hold:?}")))?;
         let settlement = to.map_or(Settlement::Release, |to| Settlement::Capture {
             to: self.inner.clients.account(to),
             amount,

@@ -235,7 +235,14 @@ async fn a_server_node_of_the_system_is_given_a_job_and_paid_for_it() {
     );
     let index_key = mesh.path().join("index").join("key.pem");
     let index_key = ["--key", index_key.to_str().unwrap()];
-    let deposit = ["account", "deposit", &alice.account, "5000", "--once", "one"];
+    let deposit = [
+        "account",
+        "deposit",
+        &alice.account,
+        "5000",
+        "--once",
+        "one",
+    ];
     mesh.json(&[&deposit[..], &index_key].concat()).await;
     let channel = mesh.channel().await;
     let mut node = Node::join(&channel, bob).await;
@@ -270,7 +277,10 @@ async fn a_server_node_of_the_system_is_given_a_job_and_paid_for_it() {
     let claims = URL_SAFE_NO_PAD.decode(claims).unwrap();
     let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
     assert_eq!(claims["sub"], "alice");
-    assert_eq!((&claims["job_id"], &claims["node_id"]), (&job.clone().into(), &node.id.clone().into()));
+    assert_eq!(
+        (&claims["job_id"], &claims["node_id"]),
+        (&job.clone().into(), &node.id.clone().into())
+    );
     let Told::Send(sent) = node.next().await else {
         panic!("the data comes last");
     };
@@ -285,7 +295,11 @@ async fn a_server_node_of_the_system_is_given_a_job_and_paid_for_it() {
     let answer = jobs.get_job_status(alice.says(named(&job))).await.unwrap();
     let assignment = answer.into_inner().node_assignment.unwrap();
     assert_eq!(assignment.node_id, node.id);
-    assert!(assignment.node_endpoint.ends_with(&format!(":{}", node.port)));
+    assert!(
+        assignment
+            .node_endpoint
+            .ends_with(&format!(":{}", node.port))
+    );
     let direct = format!("http://{}", assignment.node_endpoint);
     let mut direct = JobExecutionServiceClient::connect(direct).await.unwrap();
     let hello = wire::ConnectRequest {
@@ -329,11 +343,18 @@ async fn a_server_node_of_the_system_is_given_a_job_and_paid_for_it() {
     }
     let last = last.unwrap();
     assert_eq!(last.status.unwrap().status, 4);
-    assert!(last.log_message.contains("nobody here has seen them"), "{}", last.log_message);
+    assert!(
+        last.log_message.contains("nobody here has seen them"),
+        "{}",
+        last.log_message
+    );
 
     // It is paid for the seconds that were seen, and the rest is back.
     let mut wallet = WalletServiceClient::new(channel.clone());
-    let (paid, left) = (node.owner.has(&mut wallet).await, alice.has(&mut wallet).await);
+    let (paid, left) = (
+        node.owner.has(&mut wallet).await,
+        alice.has(&mut wallet).await,
+    );
     assert!(paid > 0.0 && paid < BUDGET / 10.0, "{paid}");
     assert!((paid + left - 5000.0).abs() < 1e-6, "{paid} and {left}");
     // Said again, nothing is paid again.

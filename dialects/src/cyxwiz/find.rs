@@ -227,8 +227,8 @@ impl Search {
         } else {
             value
         };
-        let is_preferred = !self.preferred.is_empty()
-            && facts.is_some_and(|facts| facts.region == self.preferred);
+        let is_preferred =
+            !self.preferred.is_empty() && facts.is_some_and(|facts| facts.region == self.preferred);
         (u8::from(!is_preferred), value, one.id.clone())
     }
 }

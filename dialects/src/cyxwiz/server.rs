@@ -72,9 +72,14 @@ impl Server {
         let most = ANSWER[0] + ANSWER[1].saturating_mul(megabytes);
         let endpoint = Endpoint::from_shared(format!("http://{at}"));
         let endpoint = endpoint.map_err(|error| Failure::invalid(error.to_string()))?;
-        let endpoint = endpoint.connect_timeout(CONNECT).timeout(most.min(ANSWER[2]));
+        let endpoint = endpoint
+            .connect_timeout(CONNECT)
+            .timeout(most.min(ANSWER[2]));
         endpoint.connect().await.map_err(|error| {
-            let message = format!("the server {:?} cannot be reached at {at}: {error}", self.id);
+            let message = format!(
+                "the server {:?} cannot be reached at {at}: {error}",
+                self.id
+            );
             Failure::new(ErrorCode::Unavailable, message)
         })
     }

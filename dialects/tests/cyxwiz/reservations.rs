@@ -239,7 +239,9 @@ async fn a_reservation_is_nobody_elses() {
         reservation_id: id(),
         ..Default::default()
     };
-    let refused = client.report_reservation_end_from_node(by("ada", end)).await;
+    let refused = client
+        .report_reservation_end_from_node(by("ada", end))
+        .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
     assert!(refused.message().contains("themselves"), "{refused}");

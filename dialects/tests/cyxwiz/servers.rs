@@ -98,12 +98,7 @@ impl Servers for Memory {
 
 #[tonic::async_trait]
 impl ServerReports for Memory {
-    async fn advanced(
-        &self,
-        _: &Principal,
-        of: OfServed,
-        advance: Advance,
-    ) -> Result<(), Failure> {
+    async fn advanced(&self, _: &Principal, of: OfServed, advance: Advance) -> Result<(), Failure> {
         let rack = &mut self.kept().rack;
         rack.refused()?;
         rack.advances.push((of, advance));
@@ -274,16 +269,26 @@ async fn what_a_server_says_of_its_jobs_arrives_by_either_name() {
         }),
         active_jobs: vec!["t".to_owned()],
     };
-    let answer = client.heartbeat(by("bob", beat)).await.unwrap().into_inner();
+    let answer = client
+        .heartbeat(by("bob", beat))
+        .await
+        .unwrap()
+        .into_inner();
     assert!(answer.keep_alive);
-    assert_eq!((answer.status, answer.jobs_to_cancel), (1, vec!["old".to_owned()]));
+    assert_eq!(
+        (answer.status, answer.jobs_to_cancel),
+        (1, vec!["old".to_owned()])
+    );
     let accepted = wire::JobAcceptedRequest {
         node_id: "mine".to_owned(),
         job_id: "t".to_owned(),
         node_endpoint: "198.51.100.7:50054".to_owned(),
         ..Default::default()
     };
-    let answer = client.notify_job_accepted(by("bob", accepted)).await.unwrap();
+    let answer = client
+        .notify_job_accepted(by("bob", accepted))
+        .await
+        .unwrap();
     assert!(answer.into_inner().acknowledged);
     let progress = wire::ReportProgressRequest {
         node_id: "mine".to_owned(),
@@ -334,7 +339,10 @@ async fn what_a_server_says_of_its_jobs_arrives_by_either_name() {
     assert!(answer.payment_released);
     assert_eq!(answer.payment_tx_hash, "17");
     // One that goes on has not ended.
-    let open = client.report_completion(by("bob", done(3))).await.unwrap_err();
+    let open = client
+        .report_completion(by("bob", done(3)))
+        .await
+        .unwrap_err();
     assert_eq!(open.code(), Code::InvalidArgument);
 
     let kept = memory.kept();
@@ -363,7 +371,10 @@ async fn what_a_server_says_of_its_jobs_arrives_by_either_name() {
             ..Advance::default()
         },
     ];
-    assert_eq!(kept.rack.advances, advances.map(|advance| (of("t"), advance)));
+    assert_eq!(
+        kept.rack.advances,
+        advances.map(|advance| (of("t"), advance))
+    );
     let weights = Weights {
         uri: "file:///w".to_owned(),
         hash: "sha256:1".to_owned(),
@@ -429,7 +440,11 @@ async fn servers_are_found_beside_nodes_and_say_their_load_once() {
     let mut found =
         wire::node_discovery_service_client::NodeDiscoveryServiceClient::new(channel.clone());
     let answer = found.find_nodes(wire::FindNodesRequest::default()).await;
-    let ids: Vec<String> = answer.unwrap().into_inner().nodes.into_iter()
+    let ids: Vec<String> = answer
+        .unwrap()
+        .into_inner()
+        .nodes
+        .into_iter()
         .map(|node| node.node_id)
         .collect();
     assert_eq!(ids, [id(3), id(2), id(1), "mine".to_owned()]);
@@ -459,7 +474,9 @@ async fn servers_are_found_beside_nodes_and_say_their_load_once() {
     let point = answer.unwrap().into_inner().metrics.remove(0);
     assert_eq!((point.timestamp, point.cpu_usage), (1_000, 0.5));
     // There is no history, and of what is not known nothing is said.
-    let past = client.get_node_metrics(by("ada", of("mine", 0, 2_999))).await;
+    let past = client
+        .get_node_metrics(by("ada", of("mine", 0, 2_999)))
+        .await;
     let past = past.unwrap().into_inner();
     assert!(past.metrics.is_empty() && past.error.is_some());
     memory.kept().rack.servers = vec![view(None)];
@@ -514,7 +531,10 @@ async fn a_server_is_sent_the_job_and_nothing_of_its_payment() {
     };
     let answer = jobs.get_job_status(by("ada", request)).await.unwrap();
     let assignment = answer.into_inner().node_assignment.unwrap();
-    assert_eq!((&*assignment.node_id, &*assignment.auth_token), ("mine", "a token"));
+    assert_eq!(
+        (&*assignment.node_id, &*assignment.auth_token),
+        ("mine", "a token")
+    );
     assert_eq!(&*assignment.node_endpoint, "192.0.2.9:50052");
     assert_eq!(assignment.token_expires_at, 9);
 }

@@ -241,7 +241,10 @@ impl Book {
     }
 
     fn lease_mut(&mut self, server: &str, name: &str) -> Option<&mut Lease> {
-        let number = self.names.get(&(server.to_owned(), name.to_owned()))?.number;
+        let number = self
+            .names
+            .get(&(server.to_owned(), name.to_owned()))?
+            .number;
         let lease = self.tasks.get_mut(&number)?.lease.as_mut()?;
         (lease.server == server && lease.name == name).then_some(lease)
     }
@@ -339,7 +342,13 @@ impl Book {
         }
         let servers = self.servers.iter();
         let fit = servers.filter(|(id, known)| self.fits(id, known, task, usual, now));
-        let rank = |id: &String| (self.has_heard(id, &task.id), self.with(id).count(), id.clone());
+        let rank = |id: &String| {
+            (
+                self.has_heard(id, &task.id),
+                self.with(id).count(),
+                id.clone(),
+            )
+        };
         let (id, known) = fit.min_by_key(|(id, _)| rank(id))?;
         let (id, known) = (id.clone(), known.clone());
         let plain = !self.has_heard(&id, &task.id);
@@ -408,9 +417,8 @@ impl Book {
             || (task.budget.is_some() && requires.max_price.is_some_and(|most| price <= most));
         let device = requires.device.is_none_or(|kind| {
             let mut devices = known.offer.devices.iter();
-            devices.any(|device| {
-                device.kind == Some(kind) && device.memory >= requires.min_memory.0
-            })
+            devices
+                .any(|device| device.kind == Some(kind) && device.memory >= requires.min_memory.0)
         });
         let region = requires.region.as_ref();
         known.live(now)

@@ -1,10 +1,6 @@
 //! Gives jobs to servers, takes them back, and ends them.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use embermesh_crypto::UnixMillis;
 use embermesh_dialects::{
@@ -221,7 +217,8 @@ impl Gateway {
         match self.hold_for(&task).await {
             Ok(held) => task.hold = held,
             Err(failure) if failure.code == ErrorCode::Precondition => {
-                self.end_served(number, Served::failed(failure.message)).await;
+                self.end_served(number, Served::failed(failure.message))
+                    .await;
                 return Ok(false);
             }
             Err(failure) => return Err(failure),

@@ -32,7 +32,10 @@ fn earned(task: &Task, state: JobState, now: UnixMillis) -> MicroUnits {
     match (taken, task.budget, state) {
         (Some(taken), Some(budget), JobState::Succeeded | JobState::Cancelled) => {
             let span = Duration::from_millis(now.0.saturating_sub(taken.0));
-            let price = task.lease.as_ref().map_or(MicroUnits(0), |lease| lease.price);
+            let price = task
+                .lease
+                .as_ref()
+                .map_or(MicroUnits(0), |lease| lease.price);
             cost(price, span, budget)
         }
         _ => MicroUnits(0),

@@ -156,14 +156,12 @@ impl Store {
         paid: Option<&str>,
     ) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
-        sqlx::query(
-            "UPDATE server_names SET ended = 1, paid = ?3 WHERE server = ?1 AND name = ?2",
-        )
-        .bind(&lease.server)
-        .bind(&lease.name)
-        .bind(paid)
-        .execute(writer.connection())
-        .await?;
+        sqlx::query("UPDATE server_names SET ended = 1, paid = ?3 WHERE server = ?1 AND name = ?2")
+            .bind(&lease.server)
+            .bind(&lease.name)
+            .bind(paid)
+            .execute(writer.connection())
+            .await?;
         Ok(())
     }
 

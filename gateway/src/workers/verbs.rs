@@ -129,7 +129,12 @@ impl Workers for Gateway {
         package: Bytes,
     ) -> Result<JobView, Failure> {
         let client = self.inner.clients.account(who);
-        if takes(&job.spec, client, Pays::Nothing, &self.nodes_that_could().await) {
+        if takes(
+            &job.spec,
+            client,
+            Pays::Nothing,
+            &self.nodes_that_could().await,
+        ) {
             return self.submit(who, job).await;
         }
         let spec = Arc::new(job.spec.clone());

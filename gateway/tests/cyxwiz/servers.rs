@@ -28,11 +28,18 @@ async fn a_server_is_given_a_job_and_its_owner_sees_how_it_is() {
     let assignment = index.assignment(&ada, "t").await.unwrap();
     assert_eq!(assignment.node_endpoint, format!("127.0.0.1:{}", node.port));
     node.verify(&assignment.auth_token, "t");
-    assert!(node.beat(&index, &["t", "of another index"]).await.is_empty());
+    assert!(
+        node.beat(&index, &["t", "of another index"])
+            .await
+            .is_empty()
+    );
 
     assert!(node.progress(&index, "t", 0.5).await);
     let job = index.job("ada", "t").await;
-    assert_eq!((job.state, job.progress, job.pass.0), (JobState::Running, 0.5, 1));
+    assert_eq!(
+        (job.state, job.progress, job.pass.0),
+        (JobState::Running, 0.5, 1)
+    );
     assert_eq!(job.metrics["loss"], 0.5);
     assert_eq!(job.node.as_deref(), Some("node-1"));
 
@@ -42,7 +49,11 @@ async fn a_server_is_given_a_job_and_its_owner_sees_how_it_is() {
     assert_eq!(job.metrics["accuracy"], 0.9);
     assert_eq!(job.node.as_deref(), Some("node-1"));
     // What it says of the weights is said to be its word, and no receipt is made up.
-    assert!(job.message.contains("file:///weights/t.bin"), "{}", job.message);
+    assert!(
+        job.message.contains("file:///weights/t.bin"),
+        "{}",
+        job.message
+    );
     assert!(job.message.contains("nobody here has seen them"));
     assert!(job.receipt.is_none() && job.artifacts.is_empty());
     // Said again, it is answered again; what comes later is not taken.
@@ -130,7 +141,11 @@ async fn a_server_is_called_where_it_registered_from_and_nowhere_else() {
     let job = index
         .until("ada", "t", |job| job.message.contains("cannot be reached"))
         .await;
-    assert!(job.message.contains(&format!("127.0.0.1:{port}")), "{}", job.message);
+    assert!(
+        job.message.contains(&format!("127.0.0.1:{port}")),
+        "{}",
+        job.message
+    );
     assert!(job.message.contains("it waits for"), "{}", job.message);
     assert_eq!(job.state, JobState::Queued);
     assert!(victim.try_recv().is_err());
@@ -149,7 +164,11 @@ async fn a_job_of_a_server_that_is_gone_goes_to_another_and_late_words_are_refus
     let lost = index
         .until("ada", "t", |job| job.state == JobState::Queued)
         .await;
-    assert!(lost.message.contains("\"first\" was lost"), "{}", lost.message);
+    assert!(
+        lost.message.contains("\"first\" was lost"),
+        "{}",
+        lost.message
+    );
     assert_eq!((lost.progress, lost.node), (0.0, None));
     let mut second = Node::join(&index, "eve", "second").await;
     let (assigned, _) = second.job().await;
@@ -177,7 +196,10 @@ async fn a_job_stays_with_its_server_when_the_index_starts_anew() {
     let index = index.restart().await;
     // It goes on as if nothing had been, without joining again.
     let job = index.job("ada", "t").await;
-    assert_eq!((job.state, job.node.as_deref()), (JobState::Assigned, Some("node-1")));
+    assert_eq!(
+        (job.state, job.node.as_deref()),
+        (JobState::Assigned, Some("node-1"))
+    );
     assert!(node.beat(&index, &["t"]).await.is_empty());
     let assignment = index.assignment(&ada, "t").await.unwrap();
     node.verify(&assignment.auth_token, "t");
@@ -185,7 +207,11 @@ async fn a_job_stays_with_its_server_when_the_index_starts_anew() {
     assert_eq!(node.ends(&index, "t").await, None);
     let index = index.restart().await;
     assert_eq!(index.job("ada", "t").await.state, JobState::Succeeded);
-    assert_eq!(node.ends(&index, "t").await, None, "as it was answered before");
+    assert_eq!(
+        node.ends(&index, "t").await,
+        None,
+        "as it was answered before"
+    );
     // A node that joins again is who it was.
     let request = by(&node.token, registration("node-1", "127.0.0.1", node.port));
     let again = index.nodes().await.register_node(request).await.unwrap();

@@ -216,7 +216,8 @@ impl service::NodeService for Ears {
         &self,
         request: Request<wire::AssignJobRequest>,
     ) -> Result<Response<wire::AssignJobResponse>, Status> {
-        self.hear(Told::Assign(Box::new(request.into_inner()))).await;
+        self.hear(Told::Assign(Box::new(request.into_inner())))
+            .await;
         Ok(Response::new(wire::AssignJobResponse {
             status: 1,
             accepted: true,
@@ -450,7 +451,11 @@ impl Node {
             current_status: None,
             active_jobs: jobs.iter().map(|job| (*job).to_owned()).collect(),
         };
-        let answer = index.nodes().await.heartbeat(by(&self.token, request)).await;
+        let answer = index
+            .nodes()
+            .await
+            .heartbeat(by(&self.token, request))
+            .await;
         answer.unwrap().into_inner().jobs_to_cancel
     }
 
@@ -477,7 +482,10 @@ impl Node {
             }),
             ..Default::default()
         };
-        let answer = index.nodes().await.report_completion(by(&self.token, request));
+        let answer = index
+            .nodes()
+            .await
+            .report_completion(by(&self.token, request));
         answer.await.unwrap().into_inner().error
     }
 }

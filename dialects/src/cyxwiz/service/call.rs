@@ -71,7 +71,9 @@ pub(in crate::cyxwiz) async fn assign(server: &Server, job: Job) -> Result<(), F
         authorization_token: job.token.clone(),
     };
     let answer = client.assign_job(request).await;
-    let answer = answer.map_err(|status| server.unreached(status))?.into_inner();
+    let answer = answer
+        .map_err(|status| server.unreached(status))?
+        .into_inner();
     let words = answer.error.map(|error| error.message).unwrap_or_default();
     server.taken(answer.accepted, &words)?;
     match job.data {
@@ -96,7 +98,9 @@ async fn bring(
         engine_version: ENGINE.to_owned(),
     };
     let answer = client.connect_to_node(hello).await;
-    let answer = answer.map_err(|status| server.unreached(status))?.into_inner();
+    let answer = answer
+        .map_err(|status| server.unreached(status))?
+        .into_inner();
     let words = answer.error.map(|error| error.message).unwrap_or_default();
     server.taken(answer.status == code::SUCCESS, &words)?;
     let request = wire::SendJobRequest {
@@ -106,6 +110,8 @@ async fn bring(
         dataset_uri: String::new(),
     };
     let answer = client.send_job(request).await;
-    let answer = answer.map_err(|status| server.unreached(status))?.into_inner();
+    let answer = answer
+        .map_err(|status| server.unreached(status))?
+        .into_inner();
     server.taken(answer.accepted, &answer.rejection_reason)
 }

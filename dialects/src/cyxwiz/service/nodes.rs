@@ -21,7 +21,9 @@ use crate::{
 type Found = Vec<(Key, Candidate)>;
 
 #[tonic::async_trait]
-impl<P: IndexPort + ServerPort> wire::node_discovery_service_server::NodeDiscoveryService for Adapter<P> {
+impl<P: IndexPort + ServerPort> wire::node_discovery_service_server::NodeDiscoveryService
+    for Adapter<P>
+{
     async fn find_nodes(
         &self,
         request: Request<wire::FindNodesRequest>,

@@ -39,8 +39,8 @@ const NEARLY_OVER: Duration = Duration::from_secs(300);
 const NO_NODE: &str = "nodes of the mesh are what is reserved here, and these report of their reservations themselves: a server node of the system has none";
 
 #[tonic::async_trait]
-impl<P: IndexPort + Reservations + ServerPort> wire::job_reservation_service_server::JobReservationService
-    for Adapter<P>
+impl<P: IndexPort + Reservations + ServerPort>
+    wire::job_reservation_service_server::JobReservationService for Adapter<P>
 {
     async fn reserve_node(
         &self,

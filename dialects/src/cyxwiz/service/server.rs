@@ -158,7 +158,10 @@ impl<P: IndexPort + ServerPort> wire::node_service_server::NodeService for Adapt
         caller(&*self.0, &request, "").await?;
         let said = request.into_inner();
         let servers = self.0.servers().await?;
-        let point = match servers.iter().find(|server| server.offer.id == said.node_id) {
+        let point = match servers
+            .iter()
+            .find(|server| server.offer.id == said.node_id)
+        {
             Some(server) => server_load(server)?,
             None => {
                 let nodes = self.0.nodes().await?;

@@ -197,10 +197,26 @@ fn a_server_is_given_what_it_fits_and_what_pays_for_it() {
         (task("t"), dear, false),
         (paying(3_600_000), dear, true),
         (paying(3_599_999), dear, false),
-        (requiring("t", |r| r.device = Some(DeviceKind::Cpu)), FREE, true),
-        (requiring("t", |r| r.device = Some(DeviceKind::Cuda)), FREE, false),
-        (requiring("t", |r| r.region = Some("here".to_owned())), FREE, true),
-        (requiring("t", |r| r.region = Some("there".to_owned())), FREE, false),
+        (
+            requiring("t", |r| r.device = Some(DeviceKind::Cpu)),
+            FREE,
+            true,
+        ),
+        (
+            requiring("t", |r| r.device = Some(DeviceKind::Cuda)),
+            FREE,
+            false,
+        ),
+        (
+            requiring("t", |r| r.region = Some("here".to_owned())),
+            FREE,
+            true,
+        ),
+        (
+            requiring("t", |r| r.region = Some("there".to_owned())),
+            FREE,
+            false,
+        ),
     ] {
         let mut book = with_servers(&[("a", "bob")]);
         let requires = task.spec.requires.clone();
@@ -227,7 +243,8 @@ fn a_server_speaks_of_what_it_has_and_of_nothing_else() {
     let mut book = with_servers(&[("a", "bob"), ("b", "eve")]);
     book.add(1, task("t"), NOW);
     book.add(2, task("u"), NOW);
-    let speaks = |book: &mut Book, name: &str, of: OfServed| code(book.speaks(&who(name), &of, NOW));
+    let speaks =
+        |book: &mut Book, name: &str, of: OfServed| code(book.speaks(&who(name), &of, NOW));
     assert_eq!(
         speaks(&mut book, "bob", of("a", "t")),
         Err(ErrorCode::NotFound),
@@ -273,7 +290,10 @@ fn a_job_of_a_server_that_is_gone_begins_anew_and_late_words_are_refused() {
         };
         assert_eq!(book.lapse(at), [lapsed]);
         // It is back, and is told to stop whether it says that it has it or not.
-        assert_eq!(beat(&mut book, "bob", "a", &[&name, "other"], at), book.stops("a"));
+        assert_eq!(
+            beat(&mut book, "bob", "a", &[&name, "other"], at),
+            book.stops("a")
+        );
         assert!(book.stops("a").contains(&name));
         let late = book.speaks(&who("bob"), &of("a", &name), at);
         assert_eq!(code(late), Err(ErrorCode::Precondition));
