@@ -2,23 +2,22 @@
 //! is given a job with its data, and is paid for it; its client watches it and comes to the
 //! node itself.
 
+#[path = "../../../gateway/tests/cyxwiz/ears.rs"]
+mod ears;
+
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use embermesh_proto::cyxwiz::protocol::{
     self as wire, job_execution_service_client::JobExecutionServiceClient,
-    job_execution_service_server as execution, job_service_client::JobServiceClient,
-    job_status_service_client::JobStatusServiceClient,
+    job_service_client::JobServiceClient, job_status_service_client::JobStatusServiceClient,
     node_discovery_service_client::NodeDiscoveryServiceClient,
-    node_service_client::NodeServiceClient, node_service_server as service,
-    wallet_service_client::WalletServiceClient,
+    node_service_client::NodeServiceClient, wallet_service_client::WalletServiceClient,
 };
-use futures::stream::{self, BoxStream};
-use std::time::Duration;
 use tokio::sync::mpsc;
-use tonic::{
-    Request, Response, Status, Streaming,
-    transport::{Channel, Server, server::TcpIncoming},
-};
+use tonic::transport::Channel;
 
+use self::ears::{Told, listen};
 use crate::{
     cyxwiz::{Somebody, named, training},
     support::{Mesh, PATIENCE, eventually},
@@ -28,115 +27,6 @@ use crate::{
 const PRICE: f64 = 3600.0;
 /// What the job may cost, for the hour that it may take at most.
 const BUDGET: f64 = 4000.0;
-
-/// What the server was told.
-#[derive(Debug)]
-enum Told {
-    Assign(Box<wire::JobConfig>),
-    Connect(wire::ConnectRequest),
-    Send(Box<wire::SendJobRequest>),
-}
-
-#[derive(Clone)]
-struct Ears(mpsc::Sender<Told>);
-
-impl Ears {
-    async fn hear(&self, told: Told) {
-        // The test may have ended.
-        let _ = self.0.send(told).await;
-    }
-}
-
-fn not_here() -> Status {
-    Status::unimplemented("a server node has no such call")
-}
-
-/// Calls of a service that nobody makes here.
-macro_rules! absent {
-    ($($name:ident($request:ident) -> $answer:ident;)*) => {$(
-        async fn $name(
-            &self,
-            _: Request<wire::$request>,
-        ) -> Result<Response<wire::$answer>, Status> {
-            Err(not_here())
-        }
-    )*};
-}
-
-#[tonic::async_trait]
-impl service::NodeService for Ears {
-    async fn assign_job(
-        &self,
-        request: Request<wire::AssignJobRequest>,
-    ) -> Result<Response<wire::AssignJobResponse>, Status> {
-        let job = request.into_inner().job.unwrap();
-        self.hear(Told::Assign(Box::new(job))).await;
-        Ok(Response::new(wire::AssignJobResponse {
-            status: 1,
-            accepted: true,
-            ..Default::default()
-        }))
-    }
-    absent! {
-        register_node(RegisterNodeRequest) -> RegisterNodeResponse;
-        heartbeat(HeartbeatRequest) -> HeartbeatResponse;
-        report_progress(ReportProgressRequest) -> ReportProgressResponse;
-        report_completion(ReportCompletionRequest) -> ReportCompletionResponse;
-        get_node_metrics(GetNodeMetricsRequest) -> GetNodeMetricsResponse;
-        notify_job_accepted(JobAcceptedRequest) -> JobAcceptedResponse;
-    }
-}
-
-#[tonic::async_trait]
-impl execution::JobExecutionService for Ears {
-    async fn connect_to_node(
-        &self,
-        request: Request<wire::ConnectRequest>,
-    ) -> Result<Response<wire::ConnectResponse>, Status> {
-        self.hear(Told::Connect(request.into_inner())).await;
-        Ok(Response::new(wire::ConnectResponse {
-            status: 1,
-            ..Default::default()
-        }))
-    }
-
-    async fn send_job(
-        &self,
-        request: Request<wire::SendJobRequest>,
-    ) -> Result<Response<wire::SendJobResponse>, Status> {
-        self.hear(Told::Send(Box::new(request.into_inner()))).await;
-        Ok(Response::new(wire::SendJobResponse {
-            status: 1,
-            accepted: true,
-            ..Default::default()
-        }))
-    }
-
-    type StreamTrainingMetricsStream = BoxStream<'static, Result<wire::TrainingUpdate, Status>>;
-
-    async fn stream_training_metrics(
-        &self,
-        _: Request<Streaming<wire::TrainingCommand>>,
-    ) -> Result<Response<Self::StreamTrainingMetricsStream>, Status> {
-        Ok(Response::new(Box::pin(stream::empty())))
-    }
-
-    type DownloadWeightsStream = BoxStream<'static, Result<wire::WeightsChunk, Status>>;
-
-    async fn download_weights(
-        &self,
-        _: Request<wire::DownloadRequest>,
-    ) -> Result<Response<Self::DownloadWeightsStream>, Status> {
-        Ok(Response::new(Box::pin(stream::empty())))
-    }
-    absent! {
-        disconnect_from_node(DisconnectRequest) -> DisconnectResponse;
-        pause_training(PauseTrainingRequest) -> PauseTrainingResponse;
-        resume_training(ResumeTrainingRequest) -> ResumeTrainingResponse;
-        cancel_training(CancelTrainingRequest) -> CancelTrainingResponse;
-        start_new_job(StartNewJobRequest) -> StartNewJobResponse;
-    }
-}
 
 /// A server node that has joined.
 struct Node {
@@ -148,17 +38,7 @@ struct Node {
 
 impl Node {
     async fn join(channel: &Channel, owner: Somebody) -> Self {
-        let (sender, told) = mpsc::channel(16);
-        let incoming = TcpIncoming::bind("0.0.0.0:0".parse().unwrap()).unwrap();
-        let port = incoming.local_addr().unwrap().port();
-        let ears = Ears(sender);
-        // It ends with the runtime of the test.
-        tokio::spawn(
-            Server::builder()
-                .add_service(service::NodeServiceServer::new(ears.clone()))
-                .add_service(execution::JobExecutionServiceServer::new(ears))
-                .serve_with_incoming(incoming),
-        );
+        let (port, told) = listen("0.0.0.0:0").await;
         let info = wire::NodeInfo {
             name: "a server".to_owned(),
             ip_address: "198.51.100.7".to_owned(),
@@ -265,9 +145,10 @@ async fn a_server_node_of_the_system_is_given_a_job_and_paid_for_it() {
     let answer = answer.into_inner();
     assert_eq!((answer.status, answer.error), (7, None));
     let job = answer.job_id;
-    let Told::Assign(config) = node.next().await else {
+    let Told::Assign(assigned) = node.next().await else {
         panic!("it is assigned first");
     };
+    let config = assigned.job.unwrap();
     assert_eq!((&config.job_id, config.epochs), (&job, 5));
     assert!(config.payment_amount == 0.0 && config.escrow_tx_hash.is_empty());
     let Told::Connect(hello) = node.next().await else {

@@ -20,10 +20,10 @@ use embermesh_proto::cyxwiz::{
     shipped,
 };
 use prost::Message as _;
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
 use crate::{
-    configs::{FORMS, training},
+    configs::{FORMS, training, with},
     nodes::{four, id},
     port::{Memory, by, serve},
 };
@@ -175,13 +175,9 @@ fn view(free: Option<u64>) -> ServerView {
     }
 }
 
-async fn nodes(memory_profile: Profile) -> (std::sync::Arc<Memory>, Channel) {
-    serve(memory_profile).await
-}
-
 #[tokio::test]
 async fn a_server_registers_with_what_it_says_of_itself() {
-    let (memory, channel) = nodes(Profile::Documented).await;
+    let (memory, channel) = serve(Profile::Documented).await;
     let mut client = NodeServiceClient::new(channel.clone());
     let request = wire::RegisterNodeRequest {
         info: Some(info()),
@@ -234,7 +230,7 @@ async fn a_server_registers_with_what_it_says_of_itself() {
     assert_eq!(memory.kept().rack.enrolled.len(), 1);
 
     // In the form that shipped it is assigned jobs three ports further.
-    let (memory, channel) = nodes(Profile::Shipped).await;
+    let (memory, channel) = serve(Profile::Shipped).await;
     let mut client = shipped::node_service_client::NodeServiceClient::new(channel);
     let request = shipped::RegisterNodeRequest {
         info: Some(shipped::NodeInfo {
@@ -257,7 +253,7 @@ async fn a_server_registers_with_what_it_says_of_itself() {
 
 #[tokio::test]
 async fn what_a_server_says_of_its_jobs_arrives_by_either_name() {
-    let (memory, channel) = nodes(Profile::Documented).await;
+    let (memory, channel) = serve(Profile::Documented).await;
     let mut client = NodeServiceClient::new(channel.clone());
     let mut statuses =
         wire::job_status_service_client::JobStatusServiceClient::new(channel.clone());
@@ -391,7 +387,7 @@ async fn what_a_server_says_of_its_jobs_arrives_by_either_name() {
 
 #[tokio::test]
 async fn a_server_is_told_to_stop_what_it_has_no_more() {
-    let (memory, channel) = nodes(Profile::Documented).await;
+    let (memory, channel) = serve(Profile::Documented).await;
     let mut client = NodeServiceClient::new(channel.clone());
     let mut statuses =
         wire::job_status_service_client::JobStatusServiceClient::new(channel.clone());
@@ -434,7 +430,7 @@ async fn a_server_is_told_to_stop_what_it_has_no_more() {
 
 #[tokio::test]
 async fn servers_are_found_beside_nodes_and_say_their_load_once() {
-    let (memory, channel) = nodes(Profile::Documented).await;
+    let (memory, channel) = serve(Profile::Documented).await;
     memory.kept().nodes = four();
     memory.kept().rack.servers = vec![view(Some(4 << 30))];
     let mut found =
@@ -491,7 +487,7 @@ async fn servers_are_found_beside_nodes_and_say_their_load_once() {
 
 #[tokio::test]
 async fn a_server_is_sent_the_job_and_nothing_of_its_payment() {
-    let (memory, channel) = nodes(Profile::Documented).await;
+    let (memory, channel) = serve(Profile::Documented).await;
     let mut jobs = wire::job_service_client::JobServiceClient::new(channel);
     let mut request = training(FORMS[3]);
     let config = request.config.as_mut().unwrap();
@@ -512,11 +508,15 @@ async fn a_server_is_sent_the_job_and_nothing_of_its_payment() {
         assert_eq!((paid, &*config.job_id), ((0.0, ""), ""));
     }
     // What only the mesh has is not for a server.
-    let mut request = training(FORMS[3]);
+    let mut request = with(
+        training(FORMS[3]),
+        &[("target_column", "species"), ("dataset_format", "csv")],
+    );
     request.initial_data = Bytes::new();
     let digest = Digest::of(b"flowers");
     request.config.as_mut().unwrap().dataset_uri = format!("blake3:{digest}?size=7");
-    jobs.submit_job(by("ada", request)).await.unwrap();
+    let answer = jobs.submit_job(by("ada", request)).await.unwrap();
+    assert_eq!(answer.into_inner().error, None);
     assert_eq!(memory.kept().rack.packages[1], None);
 
     let entry = Entry {

@@ -3,5 +3,6 @@
 //! pays is tested where it is.
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
+mod ears;
 mod servers;
 mod support;

@@ -5,7 +5,10 @@ use embermesh_job::lifecycle::JobState;
 use embermesh_proto::cyxwiz::protocol as wire;
 use tonic::Code;
 
-use crate::support::{FLOWERS, Index, Node, by, listen, registration, update};
+use crate::{
+    ears::listen,
+    support::{FLOWERS, Index, Node, by, registration, update},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_given_a_job_and_its_owner_sees_how_it_is() {
