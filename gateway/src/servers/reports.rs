@@ -18,6 +18,8 @@ use crate::Gateway;
 
 /// What a failed job is told, where its server says no more.
 const FAILED: &str = "the job failed at its server, which does not say why";
+/// What a job is told that its server ended and nobody else, where it says no more.
+const GIVEN_UP: &str = "its server has given the job up";
 /// The most measures that are kept of a job, and the longest name of one in bytes.
 const MAX_METRICS: (usize, usize) = (256, 128);
 /// The longest text that a server says at once, in bytes; more is cut off.
@@ -72,6 +74,13 @@ impl ServerReports for Gateway {
             Spoken::Has(number) => number,
             Spoken::Ended(paid) => return Ok(paid),
         };
+        if how.state == JobState::Cancelled {
+            // A job is cancelled by its owner alone.
+            how.state = JobState::Failed;
+            if how.message.is_empty() {
+                GIVEN_UP.clone_into(&mut how.message);
+            }
+        }
         how.metrics = bounded(how.metrics);
         how.message = said(&of.server, &how);
         let ended = self.end_served_by(number, how, true).await;

@@ -243,4 +243,19 @@ async fn a_job_that_its_owner_ends_is_to_be_stopped() {
     assert!(node.ends(&index, "t").await.is_some());
     let job = index.job("ada", "t").await;
     assert_eq!((job.state, job.progress), (JobState::Cancelled, 0.5));
+    // A server gives up what it has; it cancels nothing.
+    index.submit(&ada, "u").await;
+    node.job().await;
+    let request = wire::ReportJobResultRequest {
+        node_id: node.id.clone(),
+        job_id: "u".to_owned(),
+        final_status: 6,
+        ..Default::default()
+    };
+    let mut statuses = index.statuses().await;
+    let answer = statuses.report_job_result(by(&node.token, request)).await;
+    assert_eq!(answer.unwrap().into_inner().error, None);
+    let job = index.job("ada", "u").await;
+    assert_eq!(job.state, JobState::Failed);
+    assert!(job.message.contains("given the job up"), "{}", job.message);
 }
