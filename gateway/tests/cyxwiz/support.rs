@@ -306,11 +306,9 @@ impl Node {
             }),
             ..Default::default()
         };
-        let answer = index
-            .nodes()
-            .await
-            .report_completion(by(&self.token, request));
-        answer.await.unwrap().into_inner().error
+        let mut nodes = index.nodes().await;
+        let answer = nodes.report_completion(by(&self.token, request)).await;
+        answer.unwrap().into_inner().error
     }
 }
 
