@@ -151,6 +151,29 @@ fn of(subject: &str) -> Result<Subject, Failure> {
 }
 
 impl Gateway {
+    /// Settles a hold with so much for somebody, and gives the rest back; all of it where
+    /// nobody is paid.
+    pub(crate) async fn settle_part(
+        &self,
+        who: &Principal,
+        hold: &str,
+        to: Option<&Principal>,
+        amount: MicroUnits,
+        key: &str,
+    ) -> Result<Movement, Failure> {
+        let client = self.inner.clients.of(who).await?;
+        let number = hold
+            .parse()
+            .map_err(|_| Failure::not_found(format!("you have placed no hold {hold:?}")))?;
+        let settlement = to.map_or(Settlement::Release, |to| Settlement::Capture {
+            to: self.inner.clients.account(to),
+            amount,
+        });
+        let settled = client.settle(once(key)?, HoldId(number), settlement).await;
+        let settled = settled.map_err(|error| refused(&error))?;
+        Ok(movement(&settled, client.peer_id()))
+    }
+
     /// What a hold of somebody's has set aside.
     pub(crate) async fn held(&self, who: &Principal, hold: &str) -> Result<Micros, Failure> {
         let client = self.inner.clients.of(who).await?;

@@ -46,6 +46,11 @@ impl Clients {
         }
     }
 
+    /// The key of a server, by which it verifies what its clients show.
+    pub(crate) fn server_key(&self, server: &str) -> String {
+        self.keys.of_server(server)
+    }
+
     /// The account of a principal: his key's. A name that is a peer id is that peer's
     /// own, so that nodes and native clients can be paid.
     pub(crate) fn account(&self, who: &Principal) -> PeerId {

@@ -24,6 +24,7 @@ use crate::{
     plans::Plans,
     provers::{Hall, ProvingSettings},
     registry::Models,
+    servers::Rack,
     sessions::Signer,
     store::{Store, StoreError},
     users::{UserStore, policy::Policies},
@@ -110,6 +111,7 @@ pub(crate) struct Inner {
     pub(crate) plans: Plans,
     pub(crate) desk: Desk,
     pub(crate) hall: Hall,
+    pub(crate) rack: Rack,
     pub(crate) signer: Signer,
     pub(crate) agents: agents::Table,
     pub(crate) endpoint: String,
@@ -158,6 +160,7 @@ impl Gateway {
                 plans: Plans::default(),
                 desk: Desk::new(config.worker_price),
                 hall: Hall::new(config.proving),
+                rack: Rack::new(config.worker_price),
                 signer,
                 agents,
                 endpoint: config.endpoint,
@@ -168,6 +171,7 @@ impl Gateway {
         };
         gateway.go_on().await?;
         gateway.drive_workers();
+        gateway.drive_servers();
         gateway.go_on_with_plans().await?;
         gateway.go_on_with_proofs().await?;
         gateway.sweep_provers();

@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 /// constant of the application).
 const CONTEXT: &str = "embermesh 2026-11 gateway: the key of a foreign principal";
 
+/// The same for the keys of servers.
+const SERVER_CONTEXT: &str = "embermesh 2026-11 gateway: the key of a foreign server";
+
 /// Bytes of the secret.
 const SECRET: usize = 32;
 
@@ -51,6 +54,14 @@ impl Keyring {
         file.sync_all()?;
         std::fs::rename(&draft, path)?;
         Ok(Self { secret })
+    }
+
+    /// The key of a server, as 64 hexadecimal digits.
+    pub(crate) fn of_server(&self, id: &str) -> String {
+        let mut hasher = blake3::Hasher::new_derive_key(SERVER_CONTEXT);
+        hasher.update(self.secret.as_ref());
+        hasher.update(id.as_bytes());
+        hasher.finalize().to_hex().to_string()
     }
 
     /// The key of a principal.
@@ -99,6 +110,16 @@ mod tests {
             elsewhere.of(&who(Dialect::HiveMind, "alice")).peer_id(),
             alice
         );
+    }
+
+    #[test]
+    fn a_server_has_one_key_for_ever_and_no_other_server_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let key = Keyring::load_or_create(&path).unwrap().of_server("node-1");
+        let again = Keyring::load_or_create(&path).unwrap();
+        assert_eq!((again.of_server("node-1"), key.len()), (key.clone(), 64));
+        assert_ne!(again.of_server("node-2"), key);
     }
 
     #[cfg(unix)]

@@ -13,6 +13,7 @@
 //! - `jobs`: their jobs, followed by the gateway until they end.
 //! - `plans`: jobs of several tasks, driven until they end.
 //! - `workers`: programs of foreign systems that take tasks.
+//! - `servers`: server nodes of foreign systems that take jobs.
 //! - `accounts`: their accounts in the index's ledger.
 //! - `provers`: provers that dial in, and the proofs that gangs of them make.
 //! - `nodes`, `models`: what can be had in the mesh.
@@ -43,6 +44,7 @@ mod provers;
 mod registry;
 mod reservations;
 mod serve;
+mod servers;
 mod sessions;
 mod store;
 pub mod users;

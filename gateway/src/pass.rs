@@ -59,6 +59,18 @@ impl Pass {
     }
 }
 
+impl Pass {
+    /// The key by which a server node verifies what its clients show: its own, whoever has
+    /// it, and what its registration is answered with.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn server_key(folder: &Path, server: &str) -> Result<String, NoPass> {
+        gateway::make_folder(folder)?;
+        Ok(gateway::keys(folder)?.of_server(server))
+    }
+}
+
 fn account(keys: &Keyring, dialect: Dialect, name: &str) -> PeerId {
     let name = name.to_owned();
     keys.of(&Principal { dialect, name }).peer_id()

@@ -151,6 +151,7 @@ impl Store {
         let mut writer = self.writer.lock().await;
         for statement in [
             "DELETE FROM tasks WHERE number = ?1",
+            "DELETE FROM server_tasks WHERE number = ?1",
             "DELETE FROM jobs WHERE number = ?1",
         ] {
             sqlx::query(statement)

@@ -30,7 +30,7 @@ pub(crate) enum Index {
     Run(Box<Flags>),
     /// Give somebody of a foreign system a token, where that has no way to log in
     #[command(
-        after_help = "Examples:\n  embermesh index pass cyxwiz alice --data-dir ./index\n  embermesh index pass cyxwiz alice -o json\n\nThe index may be running. The token goes with each call as `authorization: Bearer <token>`;\nthe account is where deposits for its bearer go."
+        after_help = "Examples:\n  embermesh index pass cyxwiz alice --data-dir ./index\n  embermesh index pass cyxwiz alice -o json\n  embermesh index pass cyxwiz bob --server node-1\n\nThe index may be running. The token goes with each call as `authorization: Bearer <token>`;\nthe account is where deposits for its bearer go."
     )]
     Pass {
         /// The system: cyxwiz, dim, hivemind, titancompute or zisk
@@ -38,6 +38,9 @@ pub(crate) enum Index {
         system: Dialect,
         /// What its bearer is called there
         name: String,
+        /// Show the key too by which the bearer's server node of CyxWiz verifies its clients
+        #[arg(long, value_name = "ID")]
+        server: Option<String>,
         /// Folder of the index
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
@@ -128,17 +131,18 @@ impl Index {
             Self::Pass {
                 system,
                 name,
+                server,
                 data_dir,
             } => {
-                let mut server = Dict::new();
+                let mut index = Dict::new();
                 put(
-                    &mut server,
+                    &mut index,
                     "data_dir",
                     data_dir.as_ref().and_then(serialized),
                 );
-                let settings = Dict::from([("index_server".to_owned(), server.into())]);
+                let settings = Dict::from([("index_server".to_owned(), index.into())]);
                 let settings = global.resolve(settings)?;
-                runtime::run(pass(global, settings, system, name))
+                runtime::run(pass(global, settings, system, name, server))
             }
         }
     }
@@ -150,25 +154,35 @@ async fn pass(
     settings: Settings,
     system: Dialect,
     name: String,
+    server: Option<String>,
 ) -> anyhow::Result<Exit> {
     let folder = gateway::folder(&settings.index_server);
+    if server.is_some() && system != Dialect::CyxWiz {
+        let message = "--server: the server nodes of cyxwiz alone verify with a key of theirs";
+        return Err(WrongInput(message.to_owned()).into());
+    }
     let pass = Pass::make(&folder, system, &name).await.map_err(wrong)?;
-    global.output(&settings).one(
-        &[
-            ("system", system.to_string()),
-            ("name", name.clone()),
-            ("account", pass.account.to_string()),
-            ("expires", amount::instant(pass.expires)),
-            ("token", pass.token.clone()),
-        ],
-        &json!({
-            "system": system,
-            "name": name,
-            "account": pass.account,
-            "expires_at_ms": pass.expires.0,
-            "token": pass.token,
-        }),
-    )?;
+    let key = server.map(|id| Pass::server_key(&folder, &id));
+    let key = key.transpose().map_err(wrong)?;
+    let mut rows = vec![
+        ("system", system.to_string()),
+        ("name", name.clone()),
+        ("account", pass.account.to_string()),
+        ("expires", amount::instant(pass.expires)),
+        ("token", pass.token.clone()),
+    ];
+    rows.extend(key.clone().map(|key| ("server_key", key)));
+    let mut value = json!({
+        "system": system,
+        "name": name,
+        "account": pass.account,
+        "expires_at_ms": pass.expires.0,
+        "token": pass.token,
+    });
+    if let Some(key) = key {
+        value["server_key"] = key.into();
+    }
+    global.output(&settings).one(&rows, &value)?;
     Ok(Exit::Ok)
 }
 

@@ -24,8 +24,8 @@ const MODEL: &str = r#"{"type": "mlp", "input_size": 4, "hidden_layers": [16], "
 
 /// Somebody with a token.
 pub(crate) struct Somebody {
-    account: String,
-    token: String,
+    pub(crate) account: String,
+    pub(crate) token: String,
 }
 
 impl Somebody {
@@ -45,7 +45,7 @@ impl Somebody {
         request
     }
 
-    async fn status(&self, jobs: &JobServiceClient<Channel>, job: &str) -> JobStatus {
+    pub(crate) async fn status(&self, jobs: &JobServiceClient<Channel>, job: &str) -> JobStatus {
         let request = self.says(named(job));
         let answer = jobs.clone().get_job_status(request).await.unwrap();
         answer.into_inner().status.unwrap()
@@ -62,7 +62,7 @@ impl Somebody {
         answer.into_inner().node_assignment
     }
 
-    async fn has(&self, wallet: &mut WalletServiceClient<Channel>) -> f64 {
+    pub(crate) async fn has(&self, wallet: &mut WalletServiceClient<Channel>) -> f64 {
         let request = self.says(GetBalanceRequest::default());
         wallet
             .get_balance(request)
@@ -73,7 +73,7 @@ impl Somebody {
     }
 }
 
-fn named(job: &str) -> GetJobStatusRequest {
+pub(crate) fn named(job: &str) -> GetJobStatusRequest {
     GetJobStatusRequest {
         job_id: job.to_owned(),
     }

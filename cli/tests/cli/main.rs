@@ -6,6 +6,7 @@ mod blobs;
 mod conformance;
 mod cyxwiz;
 mod cyxwiz_models;
+mod cyxwiz_servers;
 mod daemon;
 mod demo;
 mod demo_ends;

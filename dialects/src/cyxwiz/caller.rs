@@ -18,7 +18,17 @@ pub(super) async fn caller<P: Users, T>(
     request: &Request<T>,
     claimed: &str,
 ) -> Result<Principal, Failure> {
-    let by = |name| port.authenticate(Dialect::CyxWiz, caller::credentials(request, "", name));
+    caller_with(port, request, "", claimed).await
+}
+
+/// The same, where a field of the message may have the token.
+pub(super) async fn caller_with<P: Users, T>(
+    port: &P,
+    request: &Request<T>,
+    token: &str,
+    claimed: &str,
+) -> Result<Principal, Failure> {
+    let by = |name| port.authenticate(Dialect::CyxWiz, caller::credentials(request, token, name));
     match by(claimed).await {
         Err(failure) if failure.code == ErrorCode::Unauthenticated && claimed.is_empty() => {
             by(NAMELESS).await

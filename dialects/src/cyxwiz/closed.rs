@@ -1,6 +1,5 @@
-//! Services for nodes of the system, which an index here does not take, and of nodes of
-//! ours, which an index is not. Each call is answered
-//! `UNIMPLEMENTED` with the reason, and with what to use instead.
+//! Services that are not there, and of nodes, which an index is not. Each call is answered
+//! `UNIMPLEMENTED` with the reason.
 
 use std::{
     convert::Infallible,
@@ -37,23 +36,13 @@ macro_rules! closed {
                 Poll::Ready(Ok(()))
             }
 
-            fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-                ready(Ok(Status::unimplemented(why(&request, $why)).into_http()))
+            fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+                ready(Ok(Status::unimplemented($why).into_http()))
             }
         }
     };
 }
 
-closed!(
-    NodeService,
-    "cyxwiz.protocol.NodeService",
-    "nodes of this system are not taken here: run an embermesh node, which registers itself"
-);
-closed!(
-    JobStatusService,
-    "cyxwiz.protocol.JobStatusService",
-    "nodes of this system are not taken here: an embermesh node reports of its jobs itself"
-);
 closed!(
     TerminalService,
     "cyxwiz.protocol.TerminalService",
@@ -71,19 +60,9 @@ closed!(
     "this is an index: a node's daemon is served on its own machine"
 );
 
-/// The reason; a node serves one of the calls itself.
-fn why(request: &http::Request<Body>, usual: &'static str) -> &'static str {
-    if request.uri().path().ends_with("/AssignJob") {
-        return "jobs are assigned at nodes: call the node";
-    }
-    usual
-}
-
 /// The same with these services.
 pub(super) fn mount(mount: Mount) -> Mount {
     mount
-        .serve(NodeService)
-        .serve(JobStatusService)
         .serve(TerminalService)
         .serve(ComputeService)
         .serve(DaemonService)

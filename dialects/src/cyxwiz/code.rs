@@ -100,6 +100,11 @@ pub(super) fn device(code: i32) -> Result<Option<DeviceKind>, String> {
     }
 }
 
+/// A score that somebody says; 0 for what is none.
+pub(super) fn score(said: f64) -> f64 {
+    if said.is_finite() { said.max(0.0) } else { 0.0 }
+}
+
 /// Seconds since 1970; 0 for what has not happened.
 pub(super) fn seconds(at: Option<UnixMillis>) -> i64 {
     at.map_or(0, |at| int64(at.0 / 1000))

@@ -3,12 +3,14 @@
 use embermesh_crypto::statement::DeviceAdvert;
 use embermesh_proto::cyxwiz::protocol as wire;
 
-pub(super) use self::service::{mount, mount_models, mount_reservations, node::mount as node};
+pub(super) use self::service::{
+    call::assign, mount, mount_models, mount_reservations, node::mount as node,
+};
 use super::{
     code, find,
     tensor::{Dtype, Spec, Tensor},
 };
-use crate::Profile;
+use crate::{Profile, port::servers::ServerDevice};
 
 #[path = "service/mod.rs"]
 mod service;
@@ -16,6 +18,8 @@ mod wallet;
 
 /// Which form it is.
 const PROFILE: Profile = Profile::Documented;
+/// How far behind the port of a server the one is where it is assigned jobs.
+const ASSIGN_OFFSET: u16 = 0;
 
 /// A device in this form.
 fn device(device: &DeviceAdvert) -> wire::DeviceCapabilities {
@@ -26,6 +30,31 @@ fn device(device: &DeviceAdvert) -> wire::DeviceCapabilities {
         total_memory: memory,
         available_memory: memory,
         compute_score: find::score(device.mflops),
+        ..Default::default()
+    }
+}
+
+/// What a server says of a device in this form.
+fn server_device(device: wire::DeviceCapabilities) -> ServerDevice {
+    ServerDevice {
+        kind: code::device(device.device_type).ok().flatten(),
+        name: device.device_name,
+        memory: u64::try_from(device.total_memory).unwrap_or(0),
+        score: code::score(device.compute_score),
+    }
+}
+
+/// That again.
+fn shown_device(device: &ServerDevice) -> wire::DeviceCapabilities {
+    let memory = code::int64(device.memory);
+    wire::DeviceCapabilities {
+        device_type: device
+            .kind
+            .map_or(0, |kind| code::device_type(PROFILE, kind)),
+        device_name: device.name.clone(),
+        total_memory: memory,
+        available_memory: memory,
+        compute_score: device.score,
         ..Default::default()
     }
 }

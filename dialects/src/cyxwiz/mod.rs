@@ -12,7 +12,8 @@
 //! | `documented`, `shipped` | the two forms, and what differs between them |
 //! | `node` | what a node serves; `records`: batches of a client as samples |
 //! | `daemon` | a node for its owner, in the one form that there is |
-//! | `closed` | services for nodes of the system, which say why they are not there |
+//! | `server` | calls a server node of the system |
+//! | `closed` | services that say why they are not there |
 //! | `mount` | all of them, in one form of the wire |
 //!
 //! # Errors
@@ -39,6 +40,7 @@ mod models;
 mod mount;
 mod node;
 mod records;
+pub mod server;
 mod shipped;
 mod tensor;
 

@@ -7,14 +7,14 @@ use embermesh_proto::cyxwiz::{DESCRIPTORS, SHIPPED_DESCRIPTORS};
 use super::{closed, documented, shipped};
 use crate::{
     Mount, Profile,
-    port::{IndexPort, ModelPort, reservations::Reservations},
+    port::{IndexPort, ModelPort, reservations::Reservations, servers::ServerPort},
 };
 
 impl Mount {
-    /// Adds the services of CyxWiz for jobs, for finding nodes and for wallets, in one
-    /// form of their wire. Those for nodes of the system say why they are not there.
+    /// Adds the services of CyxWiz for jobs, for nodes and for wallets, in one form of
+    /// their wire. Those that are not there say why.
     #[must_use]
-    pub fn cyxwiz<P: IndexPort>(self, port: &Arc<P>, profile: Profile) -> Self {
+    pub fn cyxwiz<P: IndexPort + ServerPort>(self, port: &Arc<P>, profile: Profile) -> Self {
         closed::mount(match profile {
             Profile::Documented => documented::mount(self, port).describe(DESCRIPTORS),
             Profile::Shipped => shipped::mount(self, port).describe(SHIPPED_DESCRIPTORS),
@@ -35,7 +35,7 @@ impl Mount {
     #[must_use]
     pub fn cyxwiz_reservations<P>(self, port: &Arc<P>, profile: Profile) -> Self
     where
-        P: IndexPort + Reservations,
+        P: IndexPort + Reservations + ServerPort,
     {
         match profile {
             Profile::Documented => documented::mount_reservations(self, port),

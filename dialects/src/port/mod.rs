@@ -15,6 +15,7 @@
 //! - [`registry`]: models that are kept, with their bytes.
 //! - [`deployments`]: models that are put into memory, and asked there.
 //! - [`reservations`]: nodes that are taken for a time.
+//! - [`servers`]: server nodes of a foreign system, that take its jobs.
 
 pub mod accounts;
 pub mod agents;
@@ -27,6 +28,7 @@ pub mod plans;
 pub mod provers;
 pub mod registry;
 pub mod reservations;
+pub mod servers;
 pub mod sessions;
 pub mod users;
 pub mod workers;

@@ -11,4 +11,5 @@ mod port;
 mod refusals;
 mod reservations;
 mod rooms;
+mod servers;
 mod wallet;

@@ -34,7 +34,7 @@ use tonic::{
     transport::{Channel, Server, server::TcpIncoming},
 };
 
-use crate::rooms::Rooms;
+use crate::{rooms::Rooms, servers::Rack};
 
 /// What the port has been told.
 #[derive(Default)]
@@ -59,6 +59,8 @@ pub(crate) struct Kept {
     pub(crate) claimed: Vec<Option<String>>,
     /// Models, deployments and reservations.
     pub(crate) rooms: Rooms,
+    /// Server nodes.
+    pub(crate) rack: Rack,
 }
 
 /// The port.

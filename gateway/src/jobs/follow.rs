@@ -30,12 +30,17 @@ impl Gateway {
     /// Goes on with every job that was open when the gateway stopped.
     pub(crate) async fn go_on(&self) -> Result<(), StoreError> {
         let mut with_workers = self.remember_workers().await?;
+        let mut with_servers = self.remember_servers().await?;
         for kept in self.inner.store.open_jobs().await? {
             let number = kept.number;
             let live = Arc::new(Live::new(view(kept.clone())));
             self.inner.table.insert(number, Arc::clone(&live));
             if let Some(row) = with_workers.remove(&number) {
                 self.take_back(&kept, row, &live).await?;
+                continue;
+            }
+            if let Some(row) = with_servers.remove(&number) {
+                self.take_back_served(&kept, row, &live).await?;
                 continue;
             }
             let gateway = self.clone();
@@ -48,6 +53,7 @@ impl Gateway {
             });
         }
         self.sweep_tasks(with_workers).await?;
+        self.sweep_served(with_servers).await?;
         Ok(())
     }
 
@@ -271,7 +277,7 @@ impl Gateway {
 }
 
 /// Measures that JSON has a form for.
-fn finite(
+pub(crate) fn finite(
     metrics: std::collections::BTreeMap<String, f64>,
 ) -> std::collections::BTreeMap<String, f64> {
     metrics

@@ -22,7 +22,7 @@ use std::{
 
 use embermesh_dialects::port::jobs::JobView;
 
-pub(crate) use self::live::Live;
+pub(crate) use self::{follow::finite, live::Live};
 use crate::store::Kept;
 
 /// The open jobs, by their numbers.

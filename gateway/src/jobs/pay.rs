@@ -15,7 +15,7 @@ use crate::{Gateway, store::Kept};
 
 impl Gateway {
     /// Notes the budget of a job, and gives the hold that it comes from, if there is one.
-    pub(super) async fn note_budget(
+    pub(crate) async fn note_budget(
         &self,
         who: &Principal,
         job: &mut Submission,
@@ -30,7 +30,7 @@ impl Gateway {
     }
 
     /// Gives a hold back, so that the index can set the same aside for the job.
-    pub(super) async fn free(&self, who: &Principal, hold: &str) -> Result<(), Failure> {
+    pub(crate) async fn free(&self, who: &Principal, hold: &str) -> Result<(), Failure> {
         let key = format!("job/hold/{hold}");
         self.settle(who, hold, None, &key).await.map(|_| ())
     }

@@ -308,7 +308,7 @@ impl Jobs for Gateway {
             return Err(Failure::new(ErrorCode::Precondition, message));
         };
         let mut changes = live.subscribe();
-        if self.cancel_task(kept.number).await {
+        if self.cancel_task(kept.number).await || self.cancel_served(kept.number).await {
             let ended = changes.wait_for(|_| live.view().state.is_final());
             let _ = tokio::time::timeout(CANCEL_WAIT, ended).await;
             return Ok(live.view());

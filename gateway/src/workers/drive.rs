@@ -8,7 +8,7 @@ use embermesh_dialects::{
     hivemind::worker::{self, Worker},
     port::jobs::JobView,
 };
-use embermesh_job::{lifecycle::JobState, spec::JobSpec};
+use embermesh_job::{lifecycle::JobState, place::Pays, spec::JobSpec};
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -63,11 +63,7 @@ impl Gateway {
         let spec = JobSpec::from_canonical(&kept.spec)
             .map_err(|error| StoreError::Row(error.to_string()))?;
         let number = kept.number;
-        let folders = self.inner.folders.clone();
-        let said = spawn_blocking(move || folders.reported(number)).await;
-        for piece in said.map_err(std::io::Error::other).flatten()? {
-            live.hear_log(piece);
-        }
+        self.hear_reported(number, live).await?;
         if let Some(lease) = &row.lease {
             live.change(|view| runs(view, &lease.worker, lease.given));
         }
@@ -82,6 +78,16 @@ impl Gateway {
         };
         let mut book = self.inner.desk.book();
         book.add(number, task, UnixMillis::now());
+        Ok(())
+    }
+
+    /// Takes in what was said before that a job has written.
+    pub(crate) async fn hear_reported(&self, number: i64, live: &Live) -> Result<(), StoreError> {
+        let folders = self.inner.folders.clone();
+        let said = spawn_blocking(move || folders.reported(number)).await;
+        for piece in said.map_err(std::io::Error::other).flatten()? {
+            live.hear_log(piece);
+        }
         Ok(())
     }
 
@@ -116,7 +122,7 @@ impl Gateway {
             let task = self.inner.desk.book().task(number).cloned();
             let Some(task) = task else { continue };
             let client = self.inner.clients.account(&task.owner);
-            if takes(&task.spec, client, &nodes) {
+            if takes(&task.spec, client, Pays::Nothing, &nodes) {
                 self.to_mesh(number, &task).await;
                 continue;
             }

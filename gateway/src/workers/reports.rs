@@ -16,7 +16,7 @@ use embermesh_job::{
 };
 use tokio::task::spawn_blocking;
 
-use crate::{Gateway, failure::store_failed};
+use crate::{Gateway, failure::store_failed, jobs::Live};
 
 /// What a failed task is told, where its worker says no more.
 const FAILED: &str = "the program failed at its worker: its logs say how";
@@ -26,6 +26,22 @@ impl Gateway {
     fn spoken_of(&self, who: &Principal, of: &OfTask) -> Result<i64, Failure> {
         let mut book = self.inner.desk.book();
         book.speaks(who, of, UnixMillis::now())
+    }
+
+    /// Keeps what somebody says that a job has written, and then says it.
+    pub(crate) async fn keep_reported(
+        &self,
+        number: i64,
+        piece: LogPiece,
+        live: &Live,
+    ) -> Result<(), Failure> {
+        let folders = self.inner.folders.clone();
+        let (line, so_far) = (piece.clone(), live.log());
+        let written = spawn_blocking(move || folders.append(number, line, so_far)).await;
+        let written = written.map_err(std::io::Error::other).flatten();
+        written.map_err(|error| store_failed(&error))?;
+        live.hear_log(piece);
+        Ok(())
     }
 }
 
@@ -48,13 +64,7 @@ impl Reports for Gateway {
             stream: LogStream::Stdout,
             text,
         };
-        let folders = self.inner.folders.clone();
-        let (line, so_far) = (piece.clone(), live.log());
-        let written = spawn_blocking(move || folders.append(number, line, so_far)).await;
-        let written = written.map_err(std::io::Error::other).flatten();
-        written.map_err(|error| store_failed(&error))?;
-        live.hear_log(piece);
-        Ok(())
+        self.keep_reported(number, piece, &live).await
     }
 
     async fn made(&self, who: &Principal, of: OfTask, result: Bytes) -> Result<(), Failure> {

@@ -31,7 +31,7 @@ const MAX_STATE: usize = 200;
 impl Gateway {
     /// The nodes of the mesh that could run something now or when they have ended another.
     /// None, where the index does not say.
-    pub(super) async fn nodes_that_could(&self) -> Vec<NodeView> {
+    pub(crate) async fn nodes_that_could(&self) -> Vec<NodeView> {
         let nodes = self.nodes().await.unwrap_or_else(|failure| {
             tracing::debug!(%failure, "the nodes of the mesh are not known now");
             Vec::new()
@@ -45,19 +45,27 @@ impl Gateway {
         }
         nodes
     }
+
+    /// Whether one of some nodes would run a job of somebody's who pays so.
+    pub(crate) fn takes(
+        &self,
+        spec: &JobSpec,
+        who: &Principal,
+        pays: Pays,
+        nodes: &[NodeView],
+    ) -> bool {
+        takes(spec, self.inner.clients.account(who), pays, nodes)
+    }
 }
 
-/// Whether one of some nodes would run a job.
-pub(super) fn takes(spec: &JobSpec, client: PeerId, nodes: &[NodeView]) -> bool {
+/// Whether one of some nodes would run a job for a client who pays so.
+pub(super) fn takes(spec: &JobSpec, client: PeerId, pays: Pays, nodes: &[NodeView]) -> bool {
     let wanted = Wanted {
         takes: Takes::of(&spec.work),
         requires: &spec.requires,
         limits: &spec.limits,
         runtime: spec.runtime(),
-        buyer: Some(Buyer {
-            client,
-            pays: Pays::Nothing,
-        }),
+        buyer: Some(Buyer { client, pays }),
     };
     let placed = place_as(&wanted, nodes, &[], 0);
     !placed.ranked.is_empty()
@@ -121,7 +129,12 @@ impl Workers for Gateway {
         package: Bytes,
     ) -> Result<JobView, Failure> {
         let client = self.inner.clients.account(who);
-        if takes(&job.spec, client, &self.nodes_that_could().await) {
+        if takes(
+            &job.spec,
+            client,
+            Pays::Nothing,
+            &self.nodes_that_could().await,
+        ) {
             return self.submit(who, job).await;
         }
         let spec = Arc::new(job.spec.clone());

@@ -7,7 +7,7 @@ use embermesh_job::{lifecycle::JobState, spec::Input};
 use futures::{StreamExt, stream::BoxStream};
 use tonic::{Request, Response, Status};
 
-use super::{Adapter, error};
+use super::{Adapter, call, error};
 use crate::{
     ErrorCode, Failure,
     cyxwiz::{
@@ -18,6 +18,7 @@ use crate::{
     port::{
         IndexPort, Principal,
         jobs::{BUDGET, JobFilter, JobUpdate, JobView},
+        servers::{Entry, ServerPort},
     },
 };
 // What is generated for this form of the wire.
@@ -27,7 +28,7 @@ use super::super::{PROFILE, wire};
 const MAX_PAGE: usize = 1000;
 
 #[tonic::async_trait]
-impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
+impl<P: IndexPort + ServerPort> wire::job_service_server::JobService for Adapter<P> {
     async fn submit_job(
         &self,
         request: Request<wire::SubmitJobRequest>,
@@ -39,12 +40,13 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
         let config = request
             .config
             .ok_or_else(|| Status::invalid_argument("config: there is none"))?;
+        let package = call::package(&config, &request.initial_data);
         let config = parse(config, request.initial_data);
         is_own(&who, "config.payment_address", &config.payment_address)?;
         let weights = self.weights(&who, &config).await?;
         let answer = match config.submission(weights) {
             Err(invalid) => invalid_config(&invalid),
-            Ok(submission) => match self.0.submit(&who, submission).await {
+            Ok(submission) => match self.0.take_on(&who, submission, package).await {
                 Ok(job) => accepted(&job),
                 Err(failure) if code::is_answer(failure.code) => refused(failure),
                 Err(failure) => return Err(failure.into()),
@@ -59,9 +61,13 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
     ) -> Result<Response<wire::GetJobStatusResponse>, Status> {
         let who = caller(&*self.0, &request, "").await?;
         let job = self.0.job(&who, &request.get_ref().job_id).await?;
+        let assignment = match assignment(&job) {
+            Some(assignment) => Some(assignment),
+            None => self.0.entry(&who, &job.id).await?.map(way_in),
+        };
         Ok(Response::new(wire::GetJobStatusResponse {
             status: Some(job_status(&job)),
-            node_assignment: assignment(&job),
+            node_assignment: assignment,
             error: None,
         }))
     }
@@ -320,6 +326,17 @@ fn job_status(job: &JobView) -> wire::JobStatus {
             .then(|| error(0, job.message.clone(), String::new())),
         metrics: job.metrics.clone().into_iter().collect(),
         current_epoch: code::int32(job.pass.0.into()),
+    }
+}
+
+/// The way to a server of the system, which has no key that anybody could know it by.
+fn way_in(entry: Entry) -> wire::NodeAssignment {
+    wire::NodeAssignment {
+        node_id: entry.server,
+        node_endpoint: entry.endpoint,
+        auth_token: entry.token,
+        token_expires_at: code::seconds(Some(entry.expires_at)),
+        node_public_key: String::new(),
     }
 }
 

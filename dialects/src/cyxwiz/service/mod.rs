@@ -2,6 +2,7 @@
 //! and those beside it are compiled once for each form: what is generated for it is
 //! `wire`, and what differs is beside that.
 
+pub(super) mod call;
 mod deployments;
 mod inference;
 mod jobs;
@@ -9,6 +10,8 @@ mod models;
 pub(super) mod node;
 mod nodes;
 mod reservations;
+mod server;
+mod status;
 mod wallet;
 
 use std::sync::Arc;
@@ -17,18 +20,23 @@ use super::wire;
 use crate::{
     Mount,
     cyxwiz::MAX_MESSAGE,
-    port::{IndexPort, ModelPort, reservations::Reservations},
+    port::{IndexPort, ModelPort, reservations::Reservations, servers::ServerPort},
 };
 
 /// One port, spoken to in this form.
 pub(super) struct Adapter<P>(pub(super) Arc<P>);
 
 /// Every service.
-pub(in crate::cyxwiz) fn mount<P: IndexPort>(mount: Mount, port: &Arc<P>) -> Mount {
+pub(in crate::cyxwiz) fn mount<P>(mount: Mount, port: &Arc<P>) -> Mount
+where
+    P: IndexPort + ServerPort,
+{
     let adapter = || Adapter(Arc::clone(port));
     let jobs = wire::job_service_server::JobServiceServer::new(adapter());
     mount
         .serve(jobs.max_decoding_message_size(MAX_MESSAGE))
+        .serve(wire::node_service_server::NodeServiceServer::new(adapter()))
+        .serve(wire::job_status_service_server::JobStatusServiceServer::new(adapter()))
         .serve(wire::node_discovery_service_server::NodeDiscoveryServiceServer::new(adapter()))
         .serve(wire::wallet_service_server::WalletServiceServer::new(
             adapter(),
@@ -49,7 +57,7 @@ pub(in crate::cyxwiz) fn mount_models<P: ModelPort>(mount: Mount, port: &Arc<P>)
 /// The service over reservations.
 pub(in crate::cyxwiz) fn mount_reservations<P>(mount: Mount, port: &Arc<P>) -> Mount
 where
-    P: IndexPort + Reservations,
+    P: IndexPort + Reservations + ServerPort,
 {
     let adapter = Adapter(Arc::clone(port));
     mount.serve(wire::job_reservation_service_server::JobReservationServiceServer::new(adapter))

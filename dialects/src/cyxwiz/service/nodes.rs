@@ -3,28 +3,34 @@
 use embermesh_crypto::statement::DeviceKind;
 use tonic::{Request, Response, Status};
 
-use super::super::{device, wire};
+use super::super::{device, shown_device, wire};
 use super::Adapter;
 use crate::{
     Failure,
     cyxwiz::{
         code,
-        find::{self, Key, Order, Search},
+        find::{self, Candidate, Key, Of, Order, Search},
     },
-    port::{IndexPort, nodes::NodeView},
+    port::{
+        IndexPort,
+        nodes::NodeView,
+        servers::{ServerPort, ServerView},
+    },
 };
 
-type Found = Vec<(Key, NodeView)>;
+type Found = Vec<(Key, Candidate)>;
 
 #[tonic::async_trait]
-impl<P: IndexPort> wire::node_discovery_service_server::NodeDiscoveryService for Adapter<P> {
+impl<P: IndexPort + ServerPort> wire::node_discovery_service_server::NodeDiscoveryService
+    for Adapter<P>
+{
     async fn find_nodes(
         &self,
         request: Request<wire::FindNodesRequest>,
     ) -> Result<Response<wire::FindNodesResponse>, Status> {
         let request = request.into_inner();
         let most = find::size("max_results", request.max_results)?;
-        let found = search(request)?.among(self.0.nodes().await?);
+        let found = search(request)?.among(self.all().await?);
         let prices = prices(&found);
         Ok(Response::new(wire::FindNodesResponse {
             total_matching: code::int32(found.len() as u64),
@@ -47,24 +53,24 @@ impl<P: IndexPort> wire::node_discovery_service_server::NodeDiscoveryService for
         let request = request.into_inner();
         let most = find::size("page_size", request.page_size)?;
         let after = find::place(&request.page_token)?;
-        let found = listed(request)?.among(self.0.nodes().await?);
+        let found = listed(request)?.among(self.all().await?);
         let prices = prices(&found);
         let rest: Vec<_> = found
             .iter()
-            .filter(|(key, _)| after.is_none_or(|after| *key > after))
+            .filter(|(key, _)| after.as_ref().is_none_or(|after| key > after))
             .collect();
         let page = &rest[..most.min(rest.len())];
         let next = page.last().filter(|_| rest.len() > most);
         Ok(Response::new(wire::ListNodesResponse {
             nodes: page.iter().map(|(_, node)| info(node)).collect(),
-            next_page_token: next.map(|(key, _)| find::token(*key)).unwrap_or_default(),
+            next_page_token: next.map(|(key, _)| find::token(key)).unwrap_or_default(),
             total_count: code::int32(found.len() as u64),
             online_count: code::int32(found.iter().filter(|(_, node)| node.live).count() as u64),
             network_avg_price: mean(&prices),
             network_total_compute: found
                 .iter()
-                .filter_map(|(_, node)| node.advert.as_ref())
-                .map(|advert| find::score(find::fastest(advert)))
+                .filter_map(|(_, node)| node.facts.as_ref())
+                .map(|facts| find::score(facts.fastest()))
                 .sum(),
         }))
     }
@@ -74,15 +80,24 @@ impl<P: IndexPort> wire::node_discovery_service_server::NodeDiscoveryService for
         request: Request<wire::GetNodeInfoRequest>,
     ) -> Result<Response<wire::GetNodeInfoResponse>, Status> {
         let id = request.into_inner().node_id;
-        let nodes = self.0.nodes().await?;
+        let nodes = self.all().await?;
         let node = nodes
             .iter()
-            .find(|node| node.address.peer.to_string() == id)
+            .find(|node| node.id == id)
             .ok_or_else(|| Failure::not_found(format!("node_id: there is no node {id:?}")))?;
         Ok(Response::new(wire::GetNodeInfoResponse {
             info: Some(info(node)),
             error: None,
         }))
+    }
+}
+
+impl<P: IndexPort + ServerPort> Adapter<P> {
+    /// Nodes of the mesh and servers of the system.
+    async fn all(&self) -> Result<Vec<Candidate>, Failure> {
+        let nodes = self.0.nodes().await?.into_iter().map(Candidate::from);
+        let servers = self.0.servers().await?.into_iter().map(Candidate::from);
+        Ok(nodes.chain(servers).collect())
     }
 }
 
@@ -161,8 +176,8 @@ fn bytes(field: &str, value: i64) -> Result<u64, Failure> {
 fn prices(found: &Found) -> Vec<f64> {
     found
         .iter()
-        .filter_map(|(_, node)| node.advert.as_ref())
-        .map(|advert| code::units(advert.price_micros_per_hour))
+        .filter_map(|(_, node)| node.facts.as_ref())
+        .map(|facts| code::units(facts.price))
         .collect()
 }
 
@@ -174,8 +189,49 @@ fn mean(numbers: &[f64]) -> f64 {
     numbers.iter().sum::<f64>() / numbers.len() as f64
 }
 
-/// A node as it is known: what nobody keeps is left at nothing.
-fn info(node: &NodeView) -> wire::NodeInfo {
+/// What is known of somebody: what nobody keeps is left at nothing.
+fn info(node: &Candidate) -> wire::NodeInfo {
+    let fastest = node.facts.as_ref().map_or(0, find::Facts::fastest);
+    let mut info = match &node.of {
+        Of::Mesh(node) => mesh_info(node),
+        Of::Server(server) => server_info(server),
+    };
+    info.compute_score = find::score(fastest);
+    info
+}
+
+/// A server as it says that it is.
+fn server_info(server: &ServerView) -> wire::NodeInfo {
+    let offer = &server.offer;
+    wire::NodeInfo {
+        node_id: offer.id.clone(),
+        name: offer.name.clone(),
+        version: Some(version(&offer.version)),
+        devices: offer.devices.iter().map(shown_device).collect(),
+        cpu_cores: code::int32(offer.cores.into()),
+        ram_total: code::int64(offer.memory),
+        ram_available: code::int64(server.free_memory.unwrap_or(offer.memory)),
+        ip_address: server.host.clone(),
+        port: offer.port.into(),
+        region: offer.region.clone(),
+        is_online: server.live,
+        last_heartbeat: code::seconds(server.heard_at),
+        available_runtimes: offer.runtimes.clone(),
+        pricing: Some(pricing(server.price)),
+        ..Default::default()
+    }
+}
+
+fn pricing(micros: u64) -> wire::NodePricing {
+    wire::NodePricing {
+        price_per_hour: code::units(micros),
+        free_tier_available: micros == 0,
+        ..Default::default()
+    }
+}
+
+/// A node as it is known.
+fn mesh_info(node: &NodeView) -> wire::NodeInfo {
     let id = node.address.peer.to_string();
     let road = node
         .address
@@ -206,23 +262,17 @@ fn info(node: &NodeView) -> wire::NodeInfo {
         .map(|device| code::int64(device.memory_bytes))
         .max()
         .unwrap_or(0);
-    let price = code::units(advert.price_micros_per_hour);
     info.version = Some(version(&advert.version));
     info.devices = usable().map(device).collect();
     info.ram_total = memory;
     info.ram_available = memory;
     info.region.clone_from(&advert.region);
-    info.compute_score = find::score(find::fastest(advert));
     info.available_runtimes = advert
         .runtimes
         .iter()
         .map(|runtime| runtime.as_str().to_owned())
         .collect();
-    info.pricing = Some(wire::NodePricing {
-        price_per_hour: price,
-        free_tier_available: advert.price_micros_per_hour == 0,
-        ..Default::default()
-    });
+    info.pricing = Some(pricing(advert.price_micros_per_hour));
     info
 }
 

@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use embermesh_job::lifecycle::JobState;
 use tonic::{Request, Response, Status};
 
 use super::{
     Adapter, error,
     jobs::{invalid_error, parse},
+    server::{answered, is_of_the_job, of, taken, weights},
 };
 // What is generated for this form of the wire.
 use super::super::{PROFILE, wire};
@@ -27,17 +29,18 @@ use crate::{
             Beat, Leave, ReservationFilter, ReservationState, ReservationView, Reservations,
             Reserve, Reserved,
         },
+        servers::{Served, ServerPort},
     },
 };
 
 /// What is left of a reservation when its owner should think of more time.
 const NEARLY_OVER: Duration = Duration::from_secs(300);
-/// Why nobody reports as a node.
-const NO_NODE: &str = "nodes of this system are not taken here: an embermesh node reports of its jobs and of its reservations itself";
+/// Why nobody speaks of a reservation as its node.
+const NO_NODE: &str = "nodes of the mesh are what is reserved here, and these report of their reservations themselves: a server node of the system has none";
 
 #[tonic::async_trait]
-impl<P: IndexPort + Reservations> wire::job_reservation_service_server::JobReservationService
-    for Adapter<P>
+impl<P: IndexPort + Reservations + ServerPort>
+    wire::job_reservation_service_server::JobReservationService for Adapter<P>
 {
     async fn reserve_node(
         &self,
@@ -238,9 +241,33 @@ impl<P: IndexPort + Reservations> wire::job_reservation_service_server::JobReser
 
     async fn report_job_complete_from_node(
         &self,
-        _: Request<wire::ReportJobCompleteFromNodeRequest>,
+        request: Request<wire::ReportJobCompleteFromNodeRequest>,
     ) -> Result<Response<wire::ReportJobCompleteFromNodeResponse>, Status> {
-        Err(Status::unimplemented(NO_NODE))
+        let who = caller(&*self.0, &request, &request.get_ref().node_id).await?;
+        let said = request.into_inner();
+        if !said.reservation_id.is_empty() {
+            return Err(Status::not_found(format!("reservation_id: {NO_NODE}")));
+        }
+        let how = Served {
+            state: if said.success {
+                JobState::Succeeded
+            } else {
+                JobState::Failed
+            },
+            metrics: said.final_metrics.into_iter().collect(),
+            message: String::new(),
+            weights: weights(String::new(), said.model_hash, 0),
+        };
+        let ended = self.0.served(&who, of(said.node_id, said.job_id), how);
+        let failure = ended.await.err();
+        let error = failure.map(|failure| answered(failure, is_of_the_job));
+        let error = error.transpose()?;
+        // Nobody's reputation is kept, and no reservation counts its jobs.
+        Ok(Response::new(wire::ReportJobCompleteFromNodeResponse {
+            status: taken(error.is_none()),
+            error,
+            ..Default::default()
+        }))
     }
 
     async fn report_reservation_end_from_engine(
