@@ -254,7 +254,6 @@ mod tests {
             store.keep_name(&late, 2).await.unwrap();
             store.end_name(&late, Some("9")).await.unwrap();
             store.readers.close().await;
-            store.writer.into_inner().close().await.unwrap();
         }
         let store = Store::open(&path).await.unwrap();
         store.forget_servers(NOW).await.unwrap();
