@@ -8,14 +8,24 @@ use std::path::{Path, PathBuf};
 
 use embermesh_compute::DeviceChoice;
 use embermesh_compute::pipe::{Ceilings, WorkOrder};
-use embermesh_job::crypto::Digest;
+use embermesh_job::crypto::{Digest, Epoch, JobId, Keypair, UnixMillis};
 use embermesh_job::model::{Layer, Model, Op};
+use embermesh_job::proof::Attempt;
 use embermesh_job::spec::{
     Dataset, Evaluate, Input, JobSpec, Limits, Optimizer, Requirements, Split, Train, Work,
 };
 
 /// The digits in the repository.
 pub(crate) const DIGITS: &[u8] = include_bytes!("../../../data/digits.csv");
+
+/// The attempt that every order is.
+pub(crate) fn attempt() -> Attempt {
+    Attempt {
+        job: JobId::v7(UnixMillis(1), [1; 10]),
+        node: Keypair::from_seed(&[2; 32]).peer_id(),
+        epoch: Epoch::FIRST,
+    }
+}
 
 /// A folder with inputs, and a work folder per order.
 pub(crate) struct Bench {
@@ -91,6 +101,7 @@ impl Bench {
         };
         WorkOrder {
             spec: String::from_utf8(spec.canonical()).unwrap(),
+            attempt: Some(attempt()),
             device: DeviceChoice::Cpu,
             inputs: self.inputs.clone(),
             resume: None,

@@ -108,6 +108,21 @@ impl Proven {
         Ok(proven)
     }
 
+    /// The proof in a file, which may have it as bytes or as text.
+    ///
+    /// # Errors
+    /// [`NoProof`].
+    pub fn from_file(file: &[u8]) -> Result<Self, NoProof> {
+        let text = str::from_utf8(file)
+            .map(str::trim_ascii)
+            .unwrap_or_default();
+        // Its first bytes are whole groups of characters, so the text begins with them.
+        if text.starts_with(&Self::text(ANY_MARK)[..ANY_MARK.len()]) {
+            return Self::from_bytes(&Self::bytes_of(text)?);
+        }
+        Self::from_bytes(file)
+    }
+
     /// Bytes of a file as text.
     #[must_use]
     pub fn text(bytes: &[u8]) -> String {
