@@ -88,17 +88,20 @@ impl Bench {
 
     /// An order with a work folder of its own.
     pub(crate) fn order(&mut self, work: Work) -> WorkOrder {
-        self.orders += 1;
-        let workdir = self.folder.path().join(format!("work-{}", self.orders));
-        std::fs::create_dir(&workdir).unwrap();
-        let limits = Limits::default();
-        let spec = JobSpec {
+        self.order_of(&JobSpec {
             name: "test".to_owned(),
             work,
             requires: Requirements::default(),
-            limits,
+            limits: Limits::default(),
             attempts: 1,
-        };
+        })
+    }
+
+    /// The same of a whole spec.
+    pub(crate) fn order_of(&mut self, spec: &JobSpec) -> WorkOrder {
+        self.orders += 1;
+        let workdir = self.folder.path().join(format!("work-{}", self.orders));
+        std::fs::create_dir(&workdir).unwrap();
         WorkOrder {
             spec: String::from_utf8(spec.canonical()).unwrap(),
             attempt: Some(attempt()),
@@ -107,8 +110,8 @@ impl Bench {
             resume: None,
             workdir,
             ceilings: Ceilings {
-                memory_bytes: limits.memory.0,
-                output_bytes: limits.output.0,
+                memory_bytes: spec.limits.memory.0,
+                output_bytes: spec.limits.output.0,
             },
             threads: 2,
         }

@@ -9,6 +9,7 @@
 //! | `caller` | who makes a call |
 //! | `service` | the services, each a file that is compiled for both forms of the wire |
 //! | `documented`, `shipped` | the two forms, and what differs between them |
+//! | `proof` | the proof of a computation, as this system's messages have it |
 //! | `node` | what a node serves; `records`: batches of a client as samples |
 //! | `closed` | services for nodes of the system, which say why they are not there |
 //! | `mount` | all of them, in one form of the wire |
@@ -34,6 +35,7 @@ mod find;
 mod models;
 mod mount;
 mod node;
+mod proof;
 mod records;
 mod shipped;
 mod tensor;

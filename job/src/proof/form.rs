@@ -6,6 +6,8 @@
 //! are told apart. As text, for messages that carry texts, it is base64url without
 //! padding.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use minicbor::{Decode, Encode};
 
@@ -113,14 +115,21 @@ impl Proven {
     /// # Errors
     /// [`NoProof`].
     pub fn from_file(file: &[u8]) -> Result<Self, NoProof> {
-        let text = str::from_utf8(file)
-            .map(str::trim_ascii)
-            .unwrap_or_default();
-        // Its first bytes are whole groups of characters, so the text begins with them.
-        if text.starts_with(&Self::text(ANY_MARK)[..ANY_MARK.len()]) {
-            return Self::from_bytes(&Self::bytes_of(text)?);
+        Self::from_bytes(&Self::as_bytes(file)?)
+    }
+
+    /// The bytes of a file that has them as bytes or as text.
+    ///
+    /// # Errors
+    /// [`NoProof::TooLarge`] and [`NoProof::Text`].
+    pub fn as_bytes(file: &[u8]) -> Result<Cow<'_, [u8]>, NoProof> {
+        let text = str::from_utf8(file).unwrap_or_default().trim_ascii();
+        // Whole groups of three bytes have characters of their own.
+        let groups = ANY_MARK.len() / 3 * 3;
+        if text.starts_with(&Self::text(&ANY_MARK[..groups])) {
+            return Ok(Self::bytes_of(text)?.into());
         }
-        Self::from_bytes(file)
+        Ok(file.into())
     }
 
     /// Bytes of a file as text.
