@@ -21,6 +21,7 @@ mod languages;
 mod main_job;
 mod offline;
 mod onnx;
+mod proofs;
 mod refusals;
 mod scripts;
 mod stay;
