@@ -346,5 +346,7 @@ fn the_proof_of_the_computation_holds_offline() {
     let verified = verify_file(&read("proof.bin"), |_| None).unwrap();
     assert_eq!(verified.spec, spec);
     assert_eq!((verified.steps, verified.opened), (6, 4));
-    verified.check_results(&read("results.safetensors")).unwrap();
+    verified
+        .check_results(&read("results.safetensors"))
+        .unwrap();
 }

@@ -229,7 +229,10 @@ fn each_way_to_cheat_is_found_and_named() {
 fn what_was_read_from_a_file_is_verified_with_that_file() {
     let mut bench = Bench::new();
     let numbers = |values: &[f32]| -> Vec<u8> {
-        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
     };
     let weights = |values: &[f32]| {
         let bytes = numbers(values);

@@ -116,8 +116,17 @@ async fn a_proof_is_verified_by_a_stranger_and_each_lie_is_named() {
     std::fs::write(&signed, receipt(&spec, mine, &bytes)).unwrap();
     let signed = signed.to_str().unwrap().to_owned();
     let words = [
-        "-o", "json", "proof", "verify", &honest, "--job", &job, "--job-file", &job_file,
-        "--receipt", &signed,
+        "-o",
+        "json",
+        "proof",
+        "verify",
+        &honest,
+        "--job",
+        &job,
+        "--job-file",
+        &job_file,
+        "--receipt",
+        &signed,
     ];
     let verified = run(at, &words).await;
     assert!(verified.status.success(), "{}", stderr(&verified));
@@ -181,7 +190,11 @@ async fn a_computation_runs_on_the_mesh_and_its_proof_holds_offline() {
     let out = mesh.path().join("out");
     let example = example();
     let words = [
-        "submit", example.to_str().unwrap(), "--follow", "--out", out.to_str().unwrap(),
+        "submit",
+        example.to_str().unwrap(),
+        "--follow",
+        "--out",
+        out.to_str().unwrap(),
     ];
     let ran = mesh.run(&words).await;
     assert!(ran.status.success(), "{}", stderr(&ran));
@@ -192,7 +205,14 @@ async fn a_computation_runs_on_the_mesh_and_its_proof_holds_offline() {
         path("receipt.bin"),
     );
     let words = [
-        "proof", "verify", &proof, "--results", &results, "--receipt", &receipt, "--job-file",
+        "proof",
+        "verify",
+        &proof,
+        "--results",
+        &results,
+        "--receipt",
+        &receipt,
+        "--job-file",
         example.to_str().unwrap(),
     ];
     let shown = mesh.local(&words).await;

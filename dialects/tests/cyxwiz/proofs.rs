@@ -79,11 +79,20 @@ async fn an_inference_of_operations_is_a_computation_and_may_ask_for_a_proof() {
     let twice = SQUARE.replacen('{', r#"{"prove": {"opened": 1}, "#, 1);
     let named = SQUARE.replace(r#""values""#, r#""file": {}, "values""#);
     for (request, words) in [
-        (with(computation(&gradient), &[("prove", "2")]), "gradient \"d\""),
+        (
+            with(computation(&gradient), &[("prove", "2")]),
+            "gradient \"d\"",
+        ),
         (with(computation(SQUARE), &[("prove", "0")]), "prove.opened"),
-        (with(computation(SQUARE), &[("prove", "all")]), "whole number"),
+        (
+            with(computation(SQUARE), &[("prove", "all")]),
+            "whole number",
+        ),
         (with(computation(&twice), &[("prove", "1")]), "says it too"),
-        (with(training(FORMS[3]), &[("prove", "1")]), "only a computation"),
+        (
+            with(training(FORMS[3]), &[("prove", "1")]),
+            "only a computation",
+        ),
         (computation(&bare), "no `values`"),
         (computation(&named), "initial_data"),
         (spare, "no use for data"),
@@ -141,15 +150,30 @@ async fn what_a_job_came_to_has_its_proof_or_its_receipt() {
         assert_eq!(answer.into_inner().result, None);
     }
     let results = ("results.safetensors", 99);
-    let came = result(&mut client, &memory, "proven", &[results, ("proof.bin", 20)]).await;
+    let came = result(
+        &mut client,
+        &memory,
+        "proven",
+        &[results, ("proof.bin", 20)],
+    )
+    .await;
     let bytes = Proven::bytes_of(&came.proof_of_compute).unwrap();
     assert_eq!(bytes, b"proven/proof.bin pro");
     assert_eq!(came.signatures, ["ab01"]);
     assert_eq!((came.status, came.total_compute_time), (4, 3));
     assert_eq!(came.model_size, 99);
-    assert_eq!(came.model_weights_hash, Digest::of(results.0.as_bytes()).to_string());
+    assert_eq!(
+        came.model_weights_hash,
+        Digest::of(results.0.as_bytes()).to_string()
+    );
     // One that no message carries is named.
-    let came = result(&mut client, &memory, "large", &[results, ("proof.bin", 3 << 20)]).await;
+    let came = result(
+        &mut client,
+        &memory,
+        "large",
+        &[results, ("proof.bin", 3 << 20)],
+    )
+    .await;
     let place = format!("blake3:{}?size={}", Digest::of(b"proof.bin"), 3 << 20);
     assert_eq!(came.proof_of_compute, place);
     // Without a proof there is what the node signed.

@@ -8,12 +8,12 @@
 
 use std::{future::pending, sync::Arc};
 
+use embermesh_job::proof::Proven;
 use futures::{
     StreamExt as _,
     future::ready,
     stream::{self, BoxStream},
 };
-use embermesh_job::proof::Proven;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
