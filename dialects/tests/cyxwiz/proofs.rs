@@ -130,6 +130,8 @@ async fn result(
     let answered = answer.into_inner().result.unwrap();
     let last = stream.message().await.unwrap().unwrap();
     assert_eq!(last.result.as_ref(), Some(&answered));
+    // Nothing comes after that, whatever is said.
+    memory.change(name, |job| job.progress = 1.0);
     assert_eq!(stream.message().await.unwrap(), None);
     answered
 }

@@ -60,9 +60,10 @@ impl<P: IndexPort> wire::job_service_server::JobService for Adapter<P> {
     ) -> Result<Response<wire::GetJobStatusResponse>, Status> {
         let who = caller(&*self.0, &request, "").await?;
         let job = self.0.job(&who, &request.get_ref().job_id).await?;
-        let result = match job.state.is_final() {
-            true => Some(result(&*self.0, &who, &job).await?),
-            false => None,
+        let result = if job.state.is_final() {
+            Some(result(&*self.0, &who, &job).await?)
+        } else {
+            None
         };
         Ok(Response::new(wire::GetJobStatusResponse {
             status: Some(job_status(&job)),
