@@ -205,6 +205,7 @@ async fn overhead(client: &Client, data: &Path, folder: &Path, rounds: usize) {
         std::fs::create_dir_all(&workdir).expect("a folder");
         let order = WorkOrder {
             spec: String::from_utf8(spec.canonical()).expect("JSON"),
+            attempt: None,
             device: DeviceChoice::Cpu,
             inputs: spec
                 .inputs()

@@ -119,6 +119,9 @@ pub(crate) enum Command {
     /// Check receipts
     #[command(subcommand)]
     Receipt(cmd::receipt::Receipt),
+    /// Check proofs of computations
+    #[command(subcommand)]
+    Proof(cmd::proof::Proof),
     /// Show the settings
     #[command(subcommand)]
     Config(cmd::config::Config),

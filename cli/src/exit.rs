@@ -3,6 +3,7 @@
 use std::{io, process::ExitCode};
 
 use embermesh_client::{ClientError, receipt::ReceiptError};
+use embermesh_compute::proven::offline::Unproven;
 use embermesh_crypto::{
     digest::InvalidDigest,
     ids::{InvalidId, InvalidPeerId},
@@ -11,6 +12,8 @@ use embermesh_crypto::{
 };
 use embermesh_job::file::InvalidJobFile;
 use embermesh_mesh::{MeshError, blob::FetchError};
+
+use crate::cmd::proof::OtherProof;
 
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +91,12 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
             if cause.is::<Refusal>() || cause.is::<ReceiptError>() {
                 return Some(Exit::Refused);
             }
+            if let Some(error) = cause.downcast_ref::<Unproven>() {
+                return Some(of_proof(error));
+            }
+            if cause.is::<OtherProof>() {
+                return Some(Exit::Refused);
+            }
             if let Some(MeshError::OtherNetwork { .. }) = cause.downcast_ref() {
                 return Some(Exit::Refused);
             }
@@ -125,6 +134,14 @@ fn of_client(error: &ClientError) -> Exit {
         | ClientError::Receipt(_) => Exit::Refused,
         ClientError::Fetch(error) => of_fetch(error),
         _ => Exit::Failed,
+    }
+}
+
+fn of_proof(error: &Unproven) -> Exit {
+    match error {
+        // What is missing is the caller's to give.
+        Unproven::InputAbsent(_) => Exit::Input,
+        _ => Exit::Refused,
     }
 }
 

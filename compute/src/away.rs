@@ -48,6 +48,7 @@ impl LocalData {
     ) -> Result<Self, WorkFailed> {
         let order = WorkOrder {
             spec: String::new(),
+            attempt: None,
             device: DeviceChoice::Cpu,
             inputs: files,
             resume: None,

@@ -1,12 +1,15 @@
-//! Direct computation: operations over tensors that the spec brings, done once.
+//! Direct computation: operations over tensors that the spec brings, done once, and
+//! proven where that is asked for (`prove`).
 
-use std::collections::BTreeMap;
+mod prove;
+
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use burn::tensor::Tensor;
 use embermesh_job::crypto::Digest;
 use embermesh_job::event::{EventKind, MAX_METRIC_NAME, MAX_METRICS};
-use embermesh_job::program::{Kind, MAX_EXACT};
-use embermesh_job::spec::{Compute, Tensor as Given};
+use embermesh_job::program::{Kind, MAX_EXACT, Program};
+use embermesh_job::spec::{Compute, Input, Tensor as Given};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -18,7 +21,7 @@ use crate::program;
 use crate::weights::{self, Named};
 
 /// The name of the result, within the job and as a file.
-const ARTIFACT: &str = "results.safetensors";
+pub(crate) const ARTIFACT: &str = "results.safetensors";
 
 /// Does the computation of an order.
 pub(crate) fn run(compute: &Compute, job: &mut Job<'_>) -> Result<WorkSummary, WorkFailed> {
@@ -34,29 +37,22 @@ pub(crate) fn run(compute: &Compute, job: &mut Job<'_>) -> Result<WorkSummary, W
         total_steps: steps,
         samples: 0,
     });
-    let mut files = BTreeMap::<Digest, Vec<u8>>::new();
-    let mut constants = Vec::with_capacity(compute.tensors.len());
-    for (tensor, constant) in compute.tensors.iter().zip(&program.constants) {
-        let shape = &program.type_of(constant.value).shape;
-        let values = match (tensor.file, &tensor.values) {
-            (Some(input), _) => {
-                if let std::collections::btree_map::Entry::Vacant(slot) = files.entry(input.digest)
-                {
-                    slot.insert(load::input(input, job.order)?);
-                }
-                let bytes = files.get(&input.digest).map(Vec::as_slice);
-                read(tensor, shape, bytes.unwrap_or_default())?
-            }
-            (None, values) => {
-                let values = values.iter().flatten();
-                values.map(|&value| value as f32).collect()
-            }
-        };
-        constants.push(program::on(&device, values));
-    }
-    drop(files);
-    let results = program::run(program, &constants, Vec::new(), &device)
-        .map_err(|error| WorkFailed::Data(error.into()))?;
+    let given = given(compute, program, |input| load::input(input, job.order))?;
+    let (results, executed) = match compute.prove {
+        None => {
+            let constants = given.into_iter().map(|values| program::on(&device, values));
+            let constants: Vec<_> = constants.collect();
+            let results = program::run(program, &constants, Vec::new(), &device);
+            (
+                results.map_err(|error| WorkFailed::Data(error.into()))?,
+                None,
+            )
+        }
+        Some(asked) => {
+            let mut executed = prove::run(asked, program, given, job)?;
+            (std::mem::take(&mut executed.results), Some(executed))
+        }
+    };
 
     let mut shown = BTreeMap::new();
     let mut named = Vec::with_capacity(results.len());
@@ -72,6 +68,9 @@ pub(crate) fn run(compute: &Compute, job: &mut Job<'_>) -> Result<WorkSummary, W
     }
     let bytes = weights::encode(&named, record(job.digest))?;
     job.artifact(ARTIFACT, &bytes)?;
+    if let Some(executed) = executed {
+        executed.keep(job)?;
+    }
     if !shown.is_empty() {
         job.log.plain(EventKind::Metrics { values: shown });
     }
@@ -82,6 +81,38 @@ pub(crate) fn run(compute: &Compute, job: &mut Job<'_>) -> Result<WorkSummary, W
         accuracy: None,
         next_seq: job.log.next(),
     })
+}
+
+/// The numbers of each tensor that a computation begins with, in its order; `bytes` gives
+/// the file of an input.
+///
+/// # Errors
+/// What `bytes` gives, and [`WorkFailed::Tensor`] for a tensor that is not in its file as
+/// the spec says.
+pub(crate) fn given(
+    compute: &Compute,
+    program: &Program,
+    mut bytes: impl FnMut(Input) -> Result<Vec<u8>, WorkFailed>,
+) -> Result<Vec<Vec<f32>>, WorkFailed> {
+    let mut files = BTreeMap::<Digest, Vec<u8>>::new();
+    let mut given = Vec::with_capacity(compute.tensors.len());
+    for (tensor, constant) in compute.tensors.iter().zip(&program.constants) {
+        let shape = &program.type_of(constant.value).shape;
+        given.push(match (tensor.file, &tensor.values) {
+            (Some(input), _) => {
+                if let Entry::Vacant(slot) = files.entry(input.digest) {
+                    slot.insert(bytes(input)?);
+                }
+                let bytes = files.get(&input.digest).map(Vec::as_slice);
+                read(tensor, shape, bytes.unwrap_or_default())?
+            }
+            (None, values) => {
+                let values = values.iter().flatten();
+                values.map(|&value| value as f32).collect()
+            }
+        });
+    }
+    Ok(given)
 }
 
 /// What the file of results says of itself.

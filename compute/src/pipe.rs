@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use embermesh_job::ask::{Ask, Part};
 use embermesh_job::crypto::Digest;
 use embermesh_job::event::EventKind;
+use embermesh_job::proof::Attempt;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceChoice;
@@ -171,6 +172,9 @@ impl SandboxReport {
 pub struct WorkOrder {
     /// The canonical JSON of the spec, the bytes whose digest was signed for.
     pub spec: String,
+    /// Which attempt this is, for proofs; nothing where there is no job.
+    #[serde(default)]
+    pub attempt: Option<Attempt>,
     /// The device; the one that the worker holds.
     pub device: DeviceChoice,
     /// The file of each input.

@@ -1,7 +1,10 @@
 //! Executions that can be proven step by step, and opened steps executed again.
 //!
-//! What a proof is and how it is verified is `job::proof`'s; here is what needs a device.
-//! Everything runs on the processor, which every verifier has.
+//! What a proof is and how it is verified is `job::proof`'s; here is what needs a device,
+//! and [`offline`] does all of it for a file. Everything runs on the processor, which every
+//! verifier has.
+
+pub mod offline;
 
 use burn::tensor::{Device, Tensor};
 use embermesh_job::{

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use embermesh_compute::pipe::WorkerEventKind;
+use embermesh_compute::proven::offline::verify_file;
 use embermesh_job::event::EventKind;
 use embermesh_job::file::{Format, JobFile};
 use embermesh_job::spec::{JobSpec, Predict, Work};
@@ -333,4 +334,19 @@ fn the_preparations_give_a_file_a_split_and_a_record() {
         expected.sort_unstable();
         assert_eq!(made, expected, "{name}");
     }
+}
+
+#[test]
+fn the_proof_of_the_computation_holds_offline() {
+    let mut bench = Bench::new();
+    let spec = example(&mut bench, "proven.toml");
+    let order = bench.order_of(&spec);
+    run(&order).unwrap();
+    let read = |name: &str| std::fs::read(order.workdir.join(name)).unwrap();
+    let verified = verify_file(&read("proof.bin"), |_| None).unwrap();
+    assert_eq!(verified.spec, spec);
+    assert_eq!((verified.steps, verified.opened), (6, 4));
+    verified
+        .check_results(&read("results.safetensors"))
+        .unwrap();
 }

@@ -1,26 +1,48 @@
-//! What is executed can be proven, and a step that was changed is found.
+//! What is executed can be proven; a proof is verified with nothing but its file and the
+//! job's inputs; and each way to cheat is found and named.
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
-use embermesh_compute::proven::{Disproven, execute, recheck};
-use embermesh_job::{
-    crypto::Digest,
-    proof::{Subject, Trace, claim::Numbers, verify},
-    spec::{Compute, Input},
-};
+mod support;
 
-const COMPUTE: &str = r#"{
-    "tensors": [
-        {"name": "x", "shape": [2, 3], "values": [1, 2, 3, 4, 5, 6]},
-        {"name": "w", "shape": [3, 2], "values": [0.5, -1, 0.25, 2, -0.75, 1]}
-    ],
-    "operations": [
-        {"name": "product", "op": "matmul", "from": ["x", "w"]},
-        {"name": "rectified", "op": "relu", "from": ["product"]},
-        {"name": "roots", "op": "sqrt", "from": ["rectified"]},
-        {"name": "twice", "op": "add", "from": ["roots", "rectified"]},
-        {"name": "likely", "op": "softmax", "axis": 1, "from": ["twice"]}
-    ]
-}"#;
+use std::collections::BTreeMap;
+
+use embermesh_compute::{
+    WorkFailed,
+    pipe::WorkOrder,
+    proven::{
+        Disproven, execute,
+        offline::{Unproven, verify_file},
+        recheck,
+    },
+    run_in_process,
+};
+use embermesh_job::{
+    crypto::{Digest, Epoch, JobId, UnixMillis},
+    file::{Format, JobFile},
+    program::Program,
+    proof::{Attempt, NoProof, Proof, Proven, Refused, Subject, Trace, claim::Numbers, verify},
+    spec::{JobSpec, Work},
+};
+use safetensors::{Dtype, tensor::TensorView};
+use support::{Bench, attempt};
+
+const JOB: &str = r#"
+name = "proven"
+[work.compute]
+tensors = [
+    { name = "x", shape = [2, 3], values = [1, 2, 3, 4, 5, 6] },
+    { name = "w", shape = [3, 2], values = [0.5, -1, 0.25, 2, -0.75, 1] },
+]
+operations = [
+    { name = "product", op = "matmul", from = ["x", "w"] },
+    { name = "rectified", op = "relu", from = ["product"] },
+    { name = "roots", op = "sqrt", from = ["rectified"] },
+    { name = "twice", op = "add", from = ["roots", "rectified"] },
+    { name = "likely", op = "softmax", axis = 1, from = ["twice"] },
+]
+results = ["likely", "roots"]
+prove = { opened = 5 }
+"#;
 
 fn given() -> Vec<Vec<f32>> {
     vec![
@@ -29,21 +51,54 @@ fn given() -> Vec<Vec<f32>> {
     ]
 }
 
+fn spec(text: &str) -> JobSpec {
+    let file = JobFile::parse(text, Format::Toml).unwrap();
+    file.resolve(&BTreeMap::new()).unwrap()
+}
+
+fn program(spec: &JobSpec) -> Program {
+    let Work::Compute(compute) = &spec.work else {
+        panic!("it is a computation")
+    };
+    compute.plan().unwrap().program
+}
+
+/// The proof of a worker who says that these were the numbers of every tensor.
+fn proof(spec: &JobSpec, values: &[Vec<f32>], attempt: Attempt) -> Proof {
+    let program = program(spec);
+    let trace = Trace::new(spec.digest(), &program, values, attempt).unwrap();
+    trace.prove(&[trace.commitment()], 0, 5).unwrap()
+}
+
+/// The file of one.
+fn file(spec: &JobSpec, proof: Proof) -> Vec<u8> {
+    let spec = String::from_utf8(spec.canonical()).unwrap();
+    let proofs = vec![proof];
+    Proven { spec, proofs }.to_bytes().unwrap()
+}
+
+fn refused(file: &[u8]) -> Unproven {
+    verify_file(file, |_| None).unwrap_err()
+}
+
+/// Runs an order and gives its proof and its results.
+fn made(order: &WorkOrder) -> (Vec<u8>, Vec<u8>) {
+    run_in_process(order, &mut |_| ()).unwrap();
+    let read = |name: &str| std::fs::read(order.workdir.join(name)).unwrap();
+    (read("proof.bin"), read("results.safetensors"))
+}
+
 #[test]
 fn an_execution_is_proven_and_a_changed_step_is_found() {
-    let compute: Compute<Input> = serde_json::from_str(COMPUTE).unwrap();
-    let program = compute.plan().unwrap().program;
-    let spec = Digest::of(COMPUTE.as_bytes());
+    let spec = spec(JOB);
+    let program = program(&spec);
     let digests = given()
         .into_iter()
         .map(|values| Numbers::of(&values).digest());
-    let subject = Subject::new(spec, &program, digests.collect()).unwrap();
-    let steps = u32::try_from(program.steps.len()).unwrap();
-
+    let subject = Subject::new(spec.digest(), &program, digests.collect()).unwrap();
     let honest = execute(&program, given()).unwrap();
-    let trace = Trace::new(spec, &program, &honest).unwrap();
-    let proof = trace.prove(&[trace.commitment()], 0, steps).unwrap();
-    let checked = verify(&proof, &subject, steps).unwrap();
+    let honest_proof = proof(&spec, &honest, attempt());
+    let checked = verify(&honest_proof, &subject, 5).unwrap();
     assert_eq!(checked.again.len(), program.steps.len());
     recheck(&program, &checked).unwrap();
     // The same again, to the last bit.
@@ -54,12 +109,167 @@ fn an_execution_is_proven_and_a_changed_step_is_found() {
         let mut cheat = honest.clone();
         let place = program.steps[changed].gives[0].place();
         cheat[place][1] += 0.01;
-        let trace = Trace::new(spec, &program, &cheat).unwrap();
-        let proof = trace.prove(&[trace.commitment()], 0, steps).unwrap();
-        let checked = verify(&proof, &subject, steps).unwrap();
+        let cheat = proof(&spec, &cheat, attempt());
+        let checked = verify(&cheat, &subject, 5).unwrap();
         match recheck(&program, &checked).unwrap_err() {
             Disproven::Wrong(step) => assert_eq!(step, changed),
             other => panic!("{other}"),
         }
+        let told = refused(&file(&spec, cheat)).to_string();
+        assert!(told.contains(&format!("step {changed} does not")), "{told}");
     }
+}
+
+#[test]
+fn a_worker_proves_what_it_executed_and_its_results_are_those() {
+    let mut bench = Bench::new();
+    let spec = spec(JOB);
+    let (proof, results) = made(&bench.order_of(&spec));
+    let verified = verify_file(&proof, |_| panic!("it has no inputs")).unwrap();
+    assert_eq!(verified.spec, spec);
+    assert_eq!(verified.members, [attempt()]);
+    assert_eq!((verified.steps, verified.opened), (5, 5));
+    let names: Vec<_> = verified.results.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["likely", "roots"]);
+    verified.check_results(&results).unwrap();
+    // Nothing in it is by chance: another try at the same attempt is the same proof.
+    assert_eq!(made(&bench.order_of(&spec)).0, proof);
+    // As text, as foreign systems carry it, and with the newline of an editor.
+    let text = format!("{}\n", Proven::text(&proof));
+    assert_eq!(verify_file(text.as_bytes(), |_| None).unwrap().spec, spec);
+
+    // Other results, fewer, and no results.
+    let mut other = results.clone();
+    let last = other.len() - 1;
+    other[last] ^= 1;
+    let refused = verified.check_results(&other).unwrap_err();
+    assert!(matches!(refused, Unproven::OtherResult(_)), "{refused}");
+    let plain = self::spec(&JOB.replace("results = [\"likely\", \"roots\"]", ""));
+    let (_, fewer) = made(&bench.order_of(&plain));
+    let refused = verified.check_results(&fewer).unwrap_err().to_string();
+    assert!(refused.contains("roots"), "{refused}");
+    assert!(verified.check_results(b"none").is_err());
+}
+
+#[test]
+fn each_way_to_cheat_is_found_and_named() {
+    let spec = spec(JOB);
+    let program = program(&spec);
+    let honest = execute(&program, given()).unwrap();
+    let good = proof(&spec, &honest, attempt());
+    let refused_of = |change: &dyn Fn(&mut Proof)| {
+        let mut proof = good.clone();
+        change(&mut proof);
+        match refused(&file(&spec, proof)) {
+            Unproven::Refused { refused, .. } => refused,
+            other => panic!("{other}"),
+        }
+    };
+    // A changed commitment.
+    let other = Digest::of(b"other");
+    let root = refused_of(&|proof| proof.gang[0].root = other);
+    assert_eq!(root, Refused::NotInTree(0));
+    let input = refused_of(&|proof| proof.gang[0].input = other);
+    assert_eq!(input, Refused::Input);
+    // Passed off as the proof of another job, and an opened step of another job's.
+    let another = Attempt {
+        job: JobId::v7(UnixMillis(2), [9; 10]),
+        epoch: Epoch(2),
+        ..attempt()
+    };
+    let stolen = refused_of(&|proof| proof.gang[0].attempt = another);
+    assert_eq!(stolen, Refused::NotInTree(0));
+    let theirs = proof(&spec, &honest, another);
+    let mixed = refused_of(&|proof| proof.openings[3] = theirs.openings[3].clone());
+    assert_eq!(mixed, Refused::NotInTree(3));
+    // Fewer steps than the job asks for.
+    let few = refused_of(&|proof| proof.opened = 1);
+    assert_eq!(few, Refused::TooFewOpened { has: 1, wants: 5 });
+    // Begun with other numbers than the spec has.
+    let mut lie = given();
+    lie[0][0] = 1.5;
+    let lie = execute(&program, lie).unwrap();
+    let lie = refused(&file(&spec, proof(&spec, &lie, attempt())));
+    let is_input = matches!(
+        lie,
+        Unproven::Refused {
+            refused: Refused::Input,
+            ..
+        }
+    );
+    assert!(is_input, "{lie}");
+    // Under the spec of another job.
+    let renamed = self::spec(&JOB.replace("name = \"proven\"", "name = \"other\""));
+    let other = refused(&file(&renamed, good.clone())).to_string();
+    assert!(other.contains("of another spec"), "{other}");
+    let bare = self::spec(&JOB.replace("prove = { opened = 5 }", ""));
+    let unasked = refused(&file(&bare, good.clone()));
+    assert!(matches!(unasked, Unproven::NotAsked), "{unasked}");
+    // The proof of one of two, as if he had been alone.
+    let members = Proven {
+        spec: String::from_utf8(spec.canonical()).unwrap(),
+        proofs: vec![Proof {
+            gang: vec![good.gang[0]; 2],
+            ..good.clone()
+        }],
+    };
+    let members = refused(&members.to_bytes().unwrap());
+    let counts = matches!(members, Unproven::Members { has: 1, wants: 2 });
+    assert!(counts, "{members}");
+
+    // What is no proof, and what is only a part of one.
+    let whole = file(&spec, good.clone());
+    let cut = refused(&whole[..whole.len() / 2]);
+    assert!(matches!(cut, Unproven::NoProof(NoProof::Cut)), "{cut}");
+    let other = refused(b"a receipt");
+    assert!(matches!(other, Unproven::NoProof(NoProof::NotOne)));
+}
+
+#[test]
+fn what_was_read_from_a_file_is_verified_with_that_file() {
+    let mut bench = Bench::new();
+    let numbers = |values: &[f32]| -> Vec<u8> {
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
+    };
+    let weights = |values: &[f32]| {
+        let bytes = numbers(values);
+        let view = TensorView::new(Dtype::F32, vec![3, 2], &bytes).unwrap();
+        safetensors::serialize([("w", view)], None).unwrap()
+    };
+    let file = weights(&[0.5, -1.0, 0.25, 2.0, -0.75, 1.0]);
+    let input = bench.input(&file);
+    let inline = "values = [0.5, -1, 0.25, 2, -0.75, 1]";
+    let named = format!(
+        "file = {{ digest = \"{}\", size = {} }}",
+        input.digest, input.size
+    );
+    let spec = spec(&JOB.replace(inline, &named));
+    let (proof, _) = made(&bench.order_of(&spec));
+    let with = |bytes: Option<&[u8]>| {
+        verify_file(&proof, |wanted| {
+            assert_eq!(wanted, input.digest);
+            bytes.map(<[u8]>::to_vec)
+        })
+    };
+    assert!(with(Some(&file)).is_ok());
+    let absent = with(None).unwrap_err();
+    assert!(matches!(absent, Unproven::InputAbsent(digest) if digest == input.digest));
+    let other = with(Some(&weights(&[0.0; 6]))).unwrap_err().to_string();
+    assert!(other.contains("other tensors"), "{other}");
+    assert!(with(Some(b"no tensors")).is_err());
+}
+
+#[test]
+fn without_an_attempt_there_is_no_proof() {
+    let mut bench = Bench::new();
+    let order = WorkOrder {
+        attempt: None,
+        ..bench.order_of(&spec(JOB))
+    };
+    let failed = run_in_process(&order, &mut |_| ()).unwrap_err();
+    assert!(matches!(failed, WorkFailed::Internal(_)), "{failed}");
+    assert!(!order.workdir.join("proof.bin").exists());
 }

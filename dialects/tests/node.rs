@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use embermesh_crypto::{Digest, JobId, UnixMillis, statement::DeviceKind};
+use embermesh_crypto::{Digest, Epoch, JobId, UnixMillis, statement::DeviceKind};
 use embermesh_dialects::{
     ErrorCode, Failure, Mount, Profile,
     port::node::{
@@ -22,12 +22,13 @@ use embermesh_dialects::{
 };
 use embermesh_job::{
     ask::{Ask, Part},
-    event::Artifact,
+    event::{Artifact, Event, EventKind, Outcome, RunUpdate},
     lifecycle::JobState,
+    proof::Proven,
     spec::{JobSpec, Work},
 };
 use embermesh_proto::cyxwiz::{protocol as documented, shipped};
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use tonic::{
     Code,
     service::Routes,
@@ -49,6 +50,8 @@ struct Fake {
     words: Mutex<Vec<Steer>>,
     /// Whether something may be computed.
     computes: Mutex<bool>,
+    /// What a task says to whoever follows it; nobody is let in without.
+    says: Mutex<Vec<EventKind>>,
 }
 
 fn unknown() -> Failure {
@@ -117,7 +120,25 @@ impl Execution for Fake {
     }
 
     async fn follow(&self, _: &Call) -> Result<Followed, Failure> {
-        Err(unknown())
+        let says = std::mem::take(&mut *self.says.lock().unwrap());
+        if says.is_empty() {
+            return Err(unknown());
+        }
+        let events = (1..).zip(says).map(|(seq, kind)| {
+            let at = UnixMillis(1_000 * seq);
+            let epoch = Epoch::FIRST;
+            Ok(RunUpdate::Event(Event {
+                seq,
+                epoch,
+                at,
+                kind,
+            }))
+        });
+        Ok(Followed {
+            job: job(),
+            updates: stream::iter(events).boxed(),
+            feed: None,
+        })
     }
 
     async fn steer(&self, _: &Call, word: Steer) -> Result<TaskView, Failure> {
@@ -444,6 +465,49 @@ computes_in_each_form!(
 
 in_each_form!(documented_form, documented, Profile::Documented, 5);
 in_each_form!(shipped_form, shipped, Profile::Shipped, 6);
+
+#[tokio::test]
+async fn the_end_of_a_job_has_its_proof_or_its_receipt() {
+    use documented::{
+        TrainingCommand, job_execution_service_client::JobExecutionServiceClient,
+        training_update::Update,
+    };
+    let port = Arc::new(Fake::default());
+    let channel = serve(&port, Profile::Documented).await;
+    let mut node = JobExecutionServiceClient::new(channel);
+    let proof = |size| {
+        EventKind::Artifact(Artifact {
+            name: "proof.bin".to_owned(),
+            size,
+            ..weights()
+        })
+    };
+    let text = Proven::text(WEIGHTS);
+    let place = format!("blake3:{}?size={}", Digest::of(WEIGHTS), 3 << 20);
+    for (made, proof) in [
+        (vec![proof(10)], text.as_str()),
+        (vec![proof(3 << 20)], place.as_str()),
+        (vec![EventKind::Artifact(weights())], "ab01"),
+    ] {
+        let end = EventKind::Finished {
+            outcome: Outcome::Succeeded,
+            receipt: vec![0xab, 0x01],
+            message: String::new(),
+        };
+        *port.says.lock().unwrap() = [made, vec![end]].concat();
+        let commands = stream::pending::<TrainingCommand>();
+        let updates = node.stream_training_metrics(commands).await.unwrap();
+        let mut updates = updates.into_inner();
+        let complete = loop {
+            let update = updates.message().await.unwrap().unwrap();
+            if let Some(Update::Complete(complete)) = update.update {
+                break complete;
+            }
+        };
+        assert!(complete.success);
+        assert_eq!(complete.proof_of_compute, proof);
+    }
+}
 
 /// The job of the config above.
 fn remote() -> JobSpec {

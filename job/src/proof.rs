@@ -13,11 +13,14 @@
 //! - [`challenge`]: which steps are opened.
 //! - [`trace`]: from an execution to a proof.
 //! - [`verify()`]: from a proof to the steps that have to be executed again.
-//! - [`form`]: the one form of a proof, as bytes and as text.
+//! - [`form`]: the proofs of one computation as a file or a text: all that a verifier
+//!   needs beside the job's inputs.
+//! - [`bound`]: how large a proof can be.
 //!
 //! Steps are those of programs without gradients, whose steps stand by themselves.
 //! Nothing here executes anything: [`Checked::again`] is what is left to execute.
 
+pub mod bound;
 pub mod challenge;
 pub mod claim;
 pub mod form;
@@ -27,8 +30,10 @@ mod tests;
 pub mod trace;
 pub mod verify;
 
+pub use bound::most_bytes;
 pub use challenge::caught;
-pub use claim::{Commitment, Opening, Proof, Subject};
+pub use claim::{Attempt, Commitment, Opening, Proof, Subject};
+pub use form::{NoProof, Proven};
 pub use trace::Trace;
 pub use verify::{Again, Checked, Refused, verify};
 

@@ -37,7 +37,8 @@ use self::invalid::{field, within};
 pub use self::precision::Precision;
 pub use self::{
     compute::{
-        Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, Planned, Tensor, output_bytes,
+        Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, PROOF, Planned, Prove,
+        Tensor, output_bytes,
     },
     dataset::{
         ClientData, Column, Dataset, Dialect, Element, Images, Inline, InlineTargets,
@@ -220,7 +221,7 @@ impl JobSpec {
             Work::Predict(predict) => predict.validate(&self.limits),
             Work::Generate(generate) => generate.validate(&self.requires, &self.limits),
             Work::Script(script) => script.validate(self.attempts, &self.requires, &self.limits),
-            Work::Compute(compute) => compute.validate(&self.limits),
+            Work::Compute(compute) => compute.validate(&self.requires, &self.limits),
             Work::Embed(embed) => embed.validate(&self.limits),
             Work::Perplexity(judge) => judge.validate(&self.requires, &self.limits),
             Work::Serve(serve) => serve.validate(&self.requires, &self.limits),

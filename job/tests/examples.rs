@@ -17,7 +17,12 @@ fn every_example_parses() {
         let file = JobFile::parse(&text, format)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // Rows of the spec itself need no file; others stay, or are fetched by a node.
-        let without = ["xor-inline.toml", "compute.toml", "digits-stays.toml"];
+        let without = [
+            "xor-inline.toml",
+            "compute.toml",
+            "proven.toml",
+            "digits-stays.toml",
+        ];
         let fetched = ["iris-web.toml", "iris-s3.toml", "iris-shared.toml"];
         let bare = without
             .iter()

@@ -14,6 +14,7 @@ pub(crate) mod models;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod onnx;
+pub(crate) mod proof;
 pub(crate) mod quote;
 pub(crate) mod receipt;
 pub(crate) mod stay;
@@ -52,6 +53,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Blob(blob) => blob.run(&global),
         Command::Token(token) => token.run(&global),
         Command::Receipt(receipt) => receipt.run(&global),
+        Command::Proof(proof) => proof.run(&global),
         Command::Config(config) => config.run(&global),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "embermesh", &mut io::stdout());

@@ -91,7 +91,8 @@ impl Receipt {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// The bytes of a receipt.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     /// No receipt is larger, in bytes.
     const MOST: u64 = 64 * 1024;
     let size = std::fs::metadata(path)

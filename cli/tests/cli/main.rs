@@ -24,6 +24,7 @@ mod listeners;
 mod main_job;
 mod offline;
 mod onnx;
+mod proofs;
 mod refusals;
 mod scripts;
 mod stay;

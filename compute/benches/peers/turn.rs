@@ -107,6 +107,7 @@ impl Bench {
         std::fs::create_dir_all(&workdir).unwrap();
         let order = WorkOrder {
             spec: String::from_utf8(spec.canonical()).unwrap(),
+            attempt: None,
             device: DeviceChoice::Cpu,
             inputs: self.inputs.clone(),
             resume: None,

@@ -158,6 +158,7 @@ print('sees ' + ', '.join(bad) if bad else 'Python ' + platform.python_version()
         };
         let order = WorkOrder {
             spec: String::new(),
+            attempt: None,
             device: DeviceChoice::Cpu,
             inputs: BTreeMap::from([(input.digest, program)]),
             resume: None,

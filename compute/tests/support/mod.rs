@@ -8,14 +8,24 @@ use std::path::{Path, PathBuf};
 
 use embermesh_compute::DeviceChoice;
 use embermesh_compute::pipe::{Ceilings, WorkOrder};
-use embermesh_job::crypto::Digest;
+use embermesh_job::crypto::{Digest, Epoch, JobId, Keypair, UnixMillis};
 use embermesh_job::model::{Layer, Model, Op};
+use embermesh_job::proof::Attempt;
 use embermesh_job::spec::{
     Dataset, Evaluate, Input, JobSpec, Limits, Optimizer, Requirements, Split, Train, Work,
 };
 
 /// The digits in the repository.
 pub(crate) const DIGITS: &[u8] = include_bytes!("../../../data/digits.csv");
+
+/// The attempt that every order is.
+pub(crate) fn attempt() -> Attempt {
+    Attempt {
+        job: JobId::v7(UnixMillis(1), [1; 10]),
+        node: Keypair::from_seed(&[2; 32]).peer_id(),
+        epoch: Epoch::FIRST,
+    }
+}
 
 /// A folder with inputs, and a work folder per order.
 pub(crate) struct Bench {
@@ -78,26 +88,30 @@ impl Bench {
 
     /// An order with a work folder of its own.
     pub(crate) fn order(&mut self, work: Work) -> WorkOrder {
-        self.orders += 1;
-        let workdir = self.folder.path().join(format!("work-{}", self.orders));
-        std::fs::create_dir(&workdir).unwrap();
-        let limits = Limits::default();
-        let spec = JobSpec {
+        self.order_of(&JobSpec {
             name: "test".to_owned(),
             work,
             requires: Requirements::default(),
-            limits,
+            limits: Limits::default(),
             attempts: 1,
-        };
+        })
+    }
+
+    /// The same of a whole spec.
+    pub(crate) fn order_of(&mut self, spec: &JobSpec) -> WorkOrder {
+        self.orders += 1;
+        let workdir = self.folder.path().join(format!("work-{}", self.orders));
+        std::fs::create_dir(&workdir).unwrap();
         WorkOrder {
             spec: String::from_utf8(spec.canonical()).unwrap(),
+            attempt: Some(attempt()),
             device: DeviceChoice::Cpu,
             inputs: self.inputs.clone(),
             resume: None,
             workdir,
             ceilings: Ceilings {
-                memory_bytes: limits.memory.0,
-                output_bytes: limits.output.0,
+                memory_bytes: spec.limits.memory.0,
+                output_bytes: spec.limits.output.0,
             },
             threads: 2,
         }

@@ -10,6 +10,7 @@
 //! | `caller` | who makes a call |
 //! | `service` | the services, each a file that is compiled for both forms of the wire |
 //! | `documented`, `shipped` | the two forms, and what differs between them |
+//! | `proof` | the proof of a computation, as this system's messages have it |
 //! | `node` | what a node serves; `records`: batches of a client as samples |
 //! | `daemon` | a node for its owner, in the one form that there is |
 //! | `server` | calls a server node of the system |
@@ -39,6 +40,7 @@ mod find;
 mod models;
 mod mount;
 mod node;
+mod proof;
 mod records;
 pub mod server;
 mod shipped;

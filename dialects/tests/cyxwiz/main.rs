@@ -8,6 +8,7 @@ mod jobs;
 mod models;
 mod nodes;
 mod port;
+mod proofs;
 mod refusals;
 mod reservations;
 mod rooms;

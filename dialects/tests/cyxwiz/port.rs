@@ -298,11 +298,14 @@ impl Jobs for Memory {
     async fn artifact(
         &self,
         _: &Principal,
-        _: &str,
-        _: &str,
-        _: Range<u64>,
+        id: &str,
+        name: &str,
+        range: Range<u64>,
     ) -> Result<Bytes, Failure> {
-        unreachable!("the system has no such call")
+        // Every artifact is its job's and its own name, again and again.
+        let bytes = format!("{id}/{name} ").into_bytes().into_iter().cycle();
+        let length = usize::try_from(range.end - range.start).unwrap();
+        Ok(bytes.take(length).collect())
     }
 }
 

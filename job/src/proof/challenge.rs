@@ -26,6 +26,7 @@ pub fn challenge(gang: &[Commitment]) -> Digest {
         hasher.update(&commitment.steps.to_le_bytes());
         hasher.update(commitment.spec.as_bytes());
         hasher.update(commitment.input.as_bytes());
+        hasher.update(&commitment.attempt.bytes());
     }
     hasher.finalize()
 }

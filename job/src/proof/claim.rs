@@ -1,7 +1,8 @@
 //! What is claimed of an execution, and what whoever verifies it knows himself.
 
-use embermesh_crypto::Digest;
+use embermesh_crypto::{Digest, Epoch, JobId, PeerId};
 use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use super::merkle;
 use crate::program::{Op, Program, Value};
@@ -10,6 +11,30 @@ use crate::program::{Op, Program, Value};
 const TENSOR: &[u8] = b"embermesh proof tensor v1\0";
 /// The domain of the digest of all that a program is given.
 const INPUT: &[u8] = b"embermesh proof input v1\0";
+
+/// One try at a job on one node. A commitment names the one that it was made in, so that
+/// a proof cannot be shown for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Attempt {
+    /// The job.
+    #[n(0)]
+    pub job: JobId,
+    /// The node that executed it.
+    #[n(1)]
+    pub node: PeerId,
+    /// Which of the tries.
+    #[n(2)]
+    pub epoch: Epoch,
+}
+
+impl Attempt {
+    /// Its bytes in what is hashed; all attempts have as many.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let epoch = self.epoch.0.to_le_bytes();
+        [&self.job.as_bytes()[..], self.node.as_bytes(), &epoch].concat()
+    }
+}
 
 /// A commitment to a whole execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -27,6 +52,9 @@ pub struct Commitment {
     /// The digest of the tensors that it began with.
     #[n(3)]
     pub input: Digest,
+    /// In which attempt.
+    #[n(4)]
+    pub attempt: Attempt,
 }
 
 /// What one step is claimed to have done.
@@ -45,10 +73,11 @@ pub struct StepLeaf {
 }
 
 impl StepLeaf {
-    /// Its hash in the tree.
+    /// Its hash in the tree of an attempt. No two attempts have a hash in common, so
+    /// whoever would pass one's tree off as the other's has to have all that is in it.
     #[must_use]
-    pub fn hash(&self) -> Digest {
-        let mut bytes = Vec::new();
+    pub fn hash(&self, attempt: &Attempt) -> Digest {
+        let mut bytes = attempt.bytes();
         bytes.extend(self.step.to_le_bytes());
         for digests in [&self.reads, &self.gives] {
             // Counts first, so that no two steps have the same bytes.

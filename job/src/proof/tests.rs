@@ -1,7 +1,7 @@
 //! A proof of an honest execution is believed; one with any bit changed is not.
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
-use embermesh_crypto::Digest;
+use embermesh_crypto::{Digest, Epoch, JobId, Keypair, UnixMillis};
 use proptest::prelude::*;
 use rand_chacha::{
     ChaCha8Rng,
@@ -9,12 +9,29 @@ use rand_chacha::{
 };
 
 use super::{
-    Commitment, Proof, Refused, Subject, Trace, caught, challenge, claim::Numbers, form::NoProof,
-    merkle, verify,
+    Attempt, Commitment, NoProof, Proof, Proven, Refused, Subject, Trace, caught, challenge,
+    claim::Numbers, form, merkle, most_bytes, verify,
 };
 use crate::program::{Bare, Builder, Kind, Op, Program, TensorType};
 
-const SPEC: &[u8] = b"a spec";
+const SPEC: &str = "a spec";
+
+/// The first try at a job on a node.
+fn attempt(job: u8) -> Attempt {
+    Attempt {
+        job: JobId::v7(UnixMillis(1), [job; 10]),
+        node: Keypair::from_seed(&[7; 32]).peer_id(),
+        epoch: Epoch::FIRST,
+    }
+}
+
+/// A proof as a file.
+fn proven(proof: Proof) -> Proven {
+    Proven {
+        spec: SPEC.to_owned(),
+        proofs: vec![proof],
+    }
+}
 
 /// x, then so many times: the last but one plus the last.
 fn program(steps: usize) -> Program {
@@ -51,11 +68,11 @@ fn executed(program: &Program) -> Vec<Vec<f32>> {
 fn subject(program: &Program) -> Subject<'_> {
     let given = [vec![1.0, 2.0], vec![0.5, -1.0]];
     let given = given.iter().map(|values| Numbers::of(values).digest());
-    Subject::new(Digest::of(SPEC), program, given.collect()).unwrap()
+    Subject::new(Digest::of(SPEC.as_bytes()), program, given.collect()).unwrap()
 }
 
 fn trace<'a>(program: &'a Program, values: &[Vec<f32>]) -> Trace<'a> {
-    Trace::new(Digest::of(SPEC), program, values).unwrap()
+    Trace::new(Digest::of(SPEC.as_bytes()), program, values, attempt(1)).unwrap()
 }
 
 /// An honest proof, beside the commitments of two others.
@@ -121,8 +138,11 @@ fn an_honest_proof_says_which_steps_to_execute_again_and_what_came_out() {
     }
     let last = executed(&program).pop().unwrap();
     assert_eq!(checked.outputs, [Numbers::of(&last).digest()]);
-    let text = proof.to_text().unwrap();
-    assert_eq!(Proof::from_text(&text).unwrap(), proof);
+    let proven = proven(proof);
+    let bytes = proven.to_bytes().unwrap();
+    let text = Proven::text(&bytes);
+    assert_eq!(Proven::bytes_of(&text).unwrap(), bytes);
+    assert_eq!(Proven::from_bytes(&bytes).unwrap(), proven);
     assert!(
         text.bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
@@ -209,7 +229,12 @@ fn each_refusal_has_its_name() {
         }),
         Refused::Unasked(step)
     );
-    let other = Subject::new(Digest::of(SPEC), &program, vec![Digest::of(b"x"); 2]).unwrap();
+    let other = Subject::new(
+        Digest::of(SPEC.as_bytes()),
+        &program,
+        vec![Digest::of(b"x"); 2],
+    )
+    .unwrap();
     assert_eq!(verify(&honest, &other, 6).unwrap_err(), Refused::Input);
 }
 
@@ -222,7 +247,11 @@ fn one_who_reads_another_tensor_than_was_made_is_refused() {
     let mut proof = honest.prove(&[honest.commitment()], 0, 4).unwrap();
     let lie = Numbers::of(&[9.0, 9.0]);
     proof.openings[3].leaf.reads[0] = lie.digest();
-    let hashes: Vec<Digest> = proof.openings.iter().map(|it| it.leaf.hash()).collect();
+    let hashes: Vec<Digest> = proof
+        .openings
+        .iter()
+        .map(|it| it.leaf.hash(&attempt(1)))
+        .collect();
     proof.gang[0].root = merkle::root(&hashes);
     for (place, opening) in proof.openings.iter_mut().enumerate() {
         opening.path = merkle::path(&hashes, place);
@@ -238,17 +267,74 @@ fn one_who_reads_another_tensor_than_was_made_is_refused() {
 }
 
 #[test]
-fn only_the_one_form_is_read() {
+fn only_the_one_form_is_read_and_what_is_wrong_is_named() {
     let program = program(5);
-    let bytes = proof(&program, 2).to_bytes().unwrap();
-    for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
-        assert!(Proof::from_bytes(&bytes[..cut]).is_err());
+    let honest = proven(proof(&program, 2));
+    let bytes = honest.to_bytes().unwrap();
+    for cut in [1, form::MARK.len(), bytes.len() / 2, bytes.len() - 1] {
+        let refused = Proven::from_bytes(&bytes[..cut]).unwrap_err();
+        assert_eq!(refused, NoProof::Cut, "{cut}");
     }
     let more = [&bytes[..], &[0]].concat();
-    assert_eq!(Proof::from_bytes(&more).unwrap_err(), NoProof::NotCanonical);
-    assert_eq!(Proof::from_text("a b").unwrap_err(), NoProof::Text);
+    let refused = |bytes: &[u8]| Proven::from_bytes(bytes).unwrap_err();
+    assert_eq!(refused(&more), NoProof::NotCanonical);
+    assert_eq!(refused(b""), NoProof::NotOne);
+    assert_eq!(refused(b"a receipt, perhaps"), NoProof::NotOne);
+    assert_eq!(refused(b"embermesh proof v2\nx"), NoProof::Version);
+    let other = [form::MARK, b"\x01"].concat();
+    assert!(matches!(refused(&other), NoProof::Malformed(_)));
+    assert_eq!(Proven::bytes_of("a b").unwrap_err(), NoProof::Text);
     let large = vec![0; super::MAX_PROOF + 1];
-    assert_eq!(Proof::from_bytes(&large).unwrap_err(), NoProof::TooLarge);
+    assert_eq!(refused(&large), NoProof::TooLarge);
+    let nobody = Proven {
+        proofs: Vec::new(),
+        ..honest
+    };
+    let refused = refused(&nobody.to_bytes().unwrap());
+    assert_eq!(refused, NoProof::Members(0));
+}
+
+#[test]
+fn no_proof_is_larger_than_was_said_before() {
+    for steps in [1, 2, 3, 7, 20, 64] {
+        let program = program(steps);
+        for opened in [1, 3, 64] {
+            let proof = proof(&program, opened);
+            let bytes = minicbor::to_vec(&proof).unwrap().len() as u64;
+            let most = most_bytes(&program, opened, 3);
+            assert!(bytes <= most, "{steps} {opened}: {bytes} of {most}");
+        }
+    }
+}
+
+#[test]
+fn a_proof_of_one_attempt_is_none_of_another() {
+    let program = program(40);
+    let values = executed(&program);
+    let spec = Digest::of(SPEC.as_bytes());
+    let prove = |attempt| {
+        let trace = Trace::new(spec, &program, &values, attempt).unwrap();
+        let proof = trace.prove(&[trace.commitment()], 0, 5).unwrap();
+        assert!(verify(&proof, &subject(&program), 5).is_ok());
+        proof
+    };
+    let mine = prove(attempt(1));
+    let next = Attempt {
+        epoch: Epoch(2),
+        ..attempt(1)
+    };
+    let elsewhere = Attempt {
+        node: Keypair::from_seed(&[8; 32]).peer_id(),
+        ..attempt(1)
+    };
+    for other in [attempt(2), next, elsewhere] {
+        let mut stolen = prove(other);
+        assert_ne!(stolen.gang[0].root, mine.gang[0].root);
+        assert_ne!(stolen.openings, mine.openings);
+        stolen.gang[0].attempt = attempt(1);
+        let refused = verify(&stolen, &subject(&program), 5).unwrap_err();
+        assert!(matches!(refused, Refused::NotInTree(_)), "{refused}");
+    }
 }
 
 #[test]
@@ -258,6 +344,7 @@ fn a_draw_is_even_and_of_distinct_steps() {
         steps: 10,
         spec: Digest::of(b"s"),
         input: Digest::of(b"i"),
+        attempt: attempt(1),
     };
     let mut times = [0_u32; 10];
     for seed in 0..2000 {
@@ -337,13 +424,16 @@ proptest! {
     fn no_bit_of_a_proof_can_be_changed(steps in 1_usize..20, opened in 1_u32..20, at: u64) {
         let program = program(steps);
         let honest = proof(&program, opened);
-        let mut bytes = honest.to_bytes().unwrap();
+        let mut bytes = proven(honest.clone()).to_bytes().unwrap();
         let bits = bytes.len() as u64 * 8;
         let bit = at % bits;
         bytes[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
-        let Ok(changed) = Proof::from_bytes(&bytes) else {
+        let Ok(Proven { spec, mut proofs }) = Proven::from_bytes(&bytes) else {
             return Ok(());
         };
+        // Another spec has another digest, which the proof has not.
+        prop_assume!(spec == SPEC);
+        let changed = proofs.remove(0);
         let least = opened.min(u32::try_from(steps).unwrap());
         match verify(&changed, &subject(&program), least) {
             Err(_) => {}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use embermesh_crypto::Digest;
 
 use super::{
-    Commitment, MAX_GANG, Opening, Proof, Subject,
+    Attempt, Commitment, MAX_GANG, Opening, Proof, Subject,
     challenge::draw,
     claim::{NoSteps, Numbers, StepLeaf},
     form::VERSION,
@@ -42,12 +42,17 @@ pub enum NotProven {
 }
 
 impl<'a> Trace<'a> {
-    /// A trace of what was computed: the numbers of each tensor of the program, by its
-    /// place.
+    /// A trace of what was computed in an attempt: the numbers of each tensor of the
+    /// program, by its place.
     ///
     /// # Errors
     /// [`NotProven::Steps`] and [`NotProven::Tensor`].
-    pub fn new(spec: Digest, program: &'a Program, values: &[Vec<f32>]) -> Result<Self, NotProven> {
+    pub fn new(
+        spec: Digest,
+        program: &'a Program,
+        values: &[Vec<f32>],
+        attempt: Attempt,
+    ) -> Result<Self, NotProven> {
         for (place, of) in program.types.iter().enumerate() {
             let has = values.get(place).map_or(0, |values| values.len() as u64);
             if has != of.len() || values.len() != program.types.len() {
@@ -70,12 +75,13 @@ impl<'a> Trace<'a> {
                 gives: of(&step.gives),
             })
             .collect();
-        let hashes: Vec<Digest> = leaves.iter().map(StepLeaf::hash).collect();
+        let hashes: Vec<Digest> = leaves.iter().map(|leaf| leaf.hash(&attempt)).collect();
         let commitment = Commitment {
             root: merkle::root(&hashes),
             steps: u32::try_from(leaves.len()).unwrap_or(u32::MAX),
             spec,
             input: subject.input(),
+            attempt,
         };
         Ok(Self {
             program,

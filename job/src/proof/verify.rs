@@ -223,7 +223,9 @@ fn leaves<'a>(
             return Err(Refused::Unasked(step));
         }
         let place = usize::try_from(step).unwrap_or(usize::MAX);
-        if merkle::climb(leaf.hash(), place, count, path) != Some(commitment.root) {
+        if merkle::climb(leaf.hash(&commitment.attempt), place, count, path)
+            != Some(commitment.root)
+        {
             return Err(Refused::NotInTree(step));
         }
         leaves.insert(step, leaf);

@@ -2,6 +2,7 @@
 //! it comes back.
 
 mod operation;
+mod prove;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -12,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     operation::Operation,
+    prove::Prove,
     tensor::{MAX_TENSORS, Tensor},
 };
 use super::{
-    Input, InvalidSpec, Limits,
+    Input, InvalidSpec, Limits, Requirements,
     invalid::{field, within},
 };
 use crate::{
@@ -31,6 +33,8 @@ pub const MAX_RESULTS: usize = 64;
 const MAX_NAME: usize = 48;
 /// Bytes of a number.
 const NUMBER: u64 = 4;
+/// The name of the proof of an execution, within its job and as a file.
+pub const PROOF: &str = "proof.bin";
 
 /// Operations over tensors, done once, in their order. Each reads tensors of the
 /// spec and results of operations before it, by name.
@@ -44,6 +48,9 @@ pub struct Compute<I = Input> {
     /// The names of what comes back; the last operation's results by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub results: Vec<String>,
+    /// Asks for a proof of the execution, as [`PROOF`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prove: Option<Prove>,
 }
 
 /// A computation, checked: the program and what its results are called.
@@ -56,8 +63,15 @@ pub struct Planned {
 }
 
 impl Compute {
-    pub(super) fn validate(&self, limits: &Limits) -> Result<(), InvalidSpec> {
+    pub(super) fn validate(
+        &self,
+        requires: &Requirements,
+        limits: &Limits,
+    ) -> Result<(), InvalidSpec> {
         let planned = self.plan()?;
+        if let Some(prove) = self.prove {
+            prove.validate(&planned.program, requires, limits)?;
+        }
         let peak = self.peak_bytes(&planned.program);
         if peak > limits.memory.0 {
             return Err(field(
@@ -105,7 +119,9 @@ impl<I> Compute<I> {
     /// An upper estimate of the memory that it takes, in bytes.
     #[must_use]
     pub fn peak_bytes(&self, program: &Program) -> u64 {
-        if self.has_gradients() {
+        if let Some(prove) = self.prove {
+            prove.peak_bytes(program)
+        } else if self.has_gradients() {
             program.cost.peak_bytes_with_gradients()
         } else {
             program.cost.peak_bytes()
@@ -177,6 +193,7 @@ impl<I> Compute<I> {
                 .collect::<Result<_, E>>()?,
             operations: self.operations,
             results: self.results,
+            prove: self.prove,
         })
     }
 }

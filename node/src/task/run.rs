@@ -13,6 +13,7 @@ use embermesh_job::{
     assignment::TaskKey,
     event::{Artifact, Event, EventKind},
     order::Report,
+    proof,
     spec::{Input, Work},
 };
 use embermesh_mesh::blob::Held;
@@ -253,6 +254,11 @@ impl Attempt {
         worker.confine(limits.memory.0);
         let work = WorkOrder {
             spec: self.order.canonical.clone(),
+            attempt: Some(proof::Attempt {
+                job: self.key.job,
+                node: self.site.me(),
+                epoch: self.key.epoch,
+            }),
             device: self.slot.device(),
             inputs: inputs
                 .iter()

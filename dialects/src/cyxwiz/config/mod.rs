@@ -9,9 +9,11 @@
 //! | `remote` | data that stays with the client |
 //! | `recipe` | loss, optimizer and the rest of a training |
 //! | `work` | the four types of jobs |
+//! | `compute` | operations over tensors, in an inference's place |
 //!
 //! What cannot be expressed is refused by the name of its field; nothing is dropped.
 
+mod compute;
 mod format;
 mod hyper;
 mod place;

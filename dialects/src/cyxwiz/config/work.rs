@@ -11,7 +11,7 @@ use embermesh_job::{
 use serde_json::{Value, json};
 
 use super::{
-    Config, Gathered, InvalidConfig, Kind,
+    Config, Gathered, InvalidConfig, Kind, compute,
     format::Format,
     hyper::{Hyper, refuse},
     place, recipe, remote,
@@ -64,6 +64,12 @@ pub(super) fn read(
     weights: Option<Input>,
     gathered: &mut Gathered,
 ) -> Result<Work, InvalidConfig> {
+    if kind == Kind::Inference
+        && let Some(fields) = compute::definition(config)
+    {
+        return compute::read(fields, config, hyper, gathered);
+    }
+    compute::none_else(hyper)?;
     let data = if remote::is_remote(&config.dataset_uri) {
         Source::Client
     } else {

@@ -1,9 +1,9 @@
 //! `JobService`.
 
-use std::future::ready;
+use std::{future::ready, sync::Arc};
 
 use bytes::Bytes;
-use embermesh_job::{lifecycle::JobState, spec::Input};
+use embermesh_job::{lifecycle::JobState, proof::Proven, spec::Input};
 use futures::{StreamExt, stream::BoxStream};
 use tonic::{Request, Response, Status};
 
@@ -14,6 +14,7 @@ use crate::{
         caller::{caller, is_own},
         code,
         config::{Config, InvalidConfig, TYPE, WEIGHTS},
+        proof,
     },
     port::{
         IndexPort, Principal,
@@ -65,10 +66,16 @@ impl<P: IndexPort + ServerPort> wire::job_service_server::JobService for Adapter
             Some(assignment) => Some(assignment),
             None => self.0.entry(&who, &job.id).await?.map(way_in),
         };
+        let result = if job.state.is_final() {
+            Some(result(&*self.0, &who, &job).await?)
+        } else {
+            None
+        };
         Ok(Response::new(wire::GetJobStatusResponse {
             status: Some(job_status(&job)),
             node_assignment: assignment,
             error: None,
+            result,
         }))
     }
 
@@ -109,7 +116,18 @@ impl<P: IndexPort + ServerPort> wire::job_service_server::JobService for Adapter
             is_over: false,
         };
         let updates = updates.scan(said, |said, update| ready(said.next(update)));
-        Ok(Response::new(updates.boxed()))
+        let port = Arc::clone(&self.0);
+        let whole = updates.then(move |(update, ended)| {
+            let (port, who) = (Arc::clone(&port), who.clone());
+            async move {
+                let mut update = update?;
+                if let Some(job) = ended {
+                    update.result = Some(result(&*port, &who, &job).await?);
+                }
+                Ok(update)
+            }
+        });
+        Ok(Response::new(whole.boxed()))
     }
 
     async fn list_jobs(
@@ -173,31 +191,34 @@ struct Said {
 }
 
 impl Said {
-    /// The next word; nothing after the one that it has ended.
+    /// The next word, and with the last the job that has ended; nothing after it.
+    #[allow(clippy::type_complexity, reason = "a word, and whose it is")]
     fn next(
         &mut self,
         update: Result<JobUpdate, Failure>,
-    ) -> Option<Result<wire::JobUpdateStream, Status>> {
+    ) -> Option<(Result<wire::JobUpdateStream, Status>, Option<Box<JobView>>)> {
         if self.is_over {
             return None;
         }
+        let mut ended = None;
         let mut log_message = String::new();
         match update {
             Err(failure) => {
                 self.is_over = true;
-                return Some(Err(failure.into()));
+                return Some((Err(failure.into()), None));
             }
             Ok(JobUpdate::Changed(job)) => {
                 self.is_over = job.state.is_final();
+                self.status = Some(job_status(&job));
                 if self.is_over {
                     log_message = ending(&job);
+                    ended = Some(job);
                 }
-                self.status = Some(job_status(&job));
             }
             Ok(JobUpdate::Logged(piece)) => log_message = piece.text,
             Ok(JobUpdate::Generated(piece)) => log_message = piece.text,
         }
-        Some(Ok(wire::JobUpdateStream {
+        let word = wire::JobUpdateStream {
             job_id: self.id.clone(),
             live_metrics: self
                 .status
@@ -207,8 +228,44 @@ impl Said {
             status: self.status.clone(),
             log_message,
             visualization_data: Bytes::new(),
-        }))
+            result: None,
+        };
+        Some((Ok(word), ended))
     }
+}
+
+/// What a job that has ended came to: where its weights are, or else the first of what
+/// it made; the proof of its execution, or else the receipt of its node.
+async fn result<P: IndexPort>(
+    port: &P,
+    who: &Principal,
+    job: &JobView,
+) -> Result<wire::JobResult, Failure> {
+    let receipt = job.receipt.as_deref().map(proof::hex);
+    let proof_of_compute = match proof::made(&job.artifacts) {
+        Some(made) if proof::is_carried(made) => {
+            let bytes = port.artifact(who, &job.id, &made.name, 0..made.size);
+            Proven::text(&bytes.await?)
+        }
+        Some(made) => proof::place(made),
+        None => receipt.clone().unwrap_or_default(),
+    };
+    let weights = job.artifacts.iter().find(|made| made.name == WEIGHTS);
+    let made = weights.or(job.artifacts.first());
+    let took = job.ended_at.zip(job.started_at);
+    let took = took.map_or(0, |(ended, started)| ended.since(started).as_secs());
+    Ok(wire::JobResult {
+        job_id: job.id.clone(),
+        status: code::status(PROFILE, job.state),
+        model_weights_uri: made.map(proof::place).unwrap_or_default(),
+        model_weights_hash: made.map(|made| made.digest.to_string()).unwrap_or_default(),
+        model_size: made.map_or(0, |made| code::int64(made.size)),
+        final_metrics: job.metrics.clone().into_iter().collect(),
+        total_compute_time: code::int64(took),
+        energy_consumed: 0.0,
+        proof_of_compute,
+        signatures: receipt.into_iter().collect(),
+    })
 }
 
 /// How a job ended, and where its results are.

@@ -135,3 +135,82 @@ fn what_would_not_fit_into_memory_is_refused_before_it_is_there() {
     let many: String = "{ op = \"neg\", from = [\"x\"] },".repeat(1025);
     assert!(bomb(&many, "").contains("operations"));
 }
+
+/// A computation that asks for a proof, with `more` behind it.
+fn proven(opened: &str, operations: &str, more: &str) -> String {
+    format!(
+        "name = \"proven\"\n[work.compute]\ntensors = [{{ name = \"x\", shape = [2, 2], values = [1, 2, 3, 4] }}]\noperations = [{operations}]\nprove = {{ opened = {opened} }}\n{more}"
+    )
+}
+
+const PRODUCT: &str = "{ op = \"matmul\", name = \"p\", from = [\"x\", \"x\"] }, { op = \"sum\", name = \"s\", from = [\"p\"] }";
+
+#[test]
+fn a_proof_is_asked_for_in_the_spec_and_changes_no_other_spec() {
+    let read = |text: &str| {
+        let file = JobFile::parse(text, Format::Toml).unwrap();
+        file.resolve(&Default::default()).unwrap()
+    };
+    let plain = read(GOOD);
+    assert!(
+        !String::from_utf8(plain.canonical())
+            .unwrap()
+            .contains("prove")
+    );
+    let spec = read(&proven("2", PRODUCT, ""));
+    let text = String::from_utf8(spec.canonical()).unwrap();
+    assert!(text.contains(r#""prove":{"opened":2}"#), "{text}");
+    let again = crate::spec::JobSpec::from_canonical(&spec.canonical()).unwrap();
+    assert_eq!(again, spec);
+    // The processor may be named.
+    read(&proven("2", PRODUCT, "[requires]\ndevice = \"cpu\""));
+}
+
+#[test]
+fn what_cannot_be_proven_is_refused_with_its_name() {
+    let gradient = GOOD.replace("results = [", "prove = { opened = 4 }\nresults = [");
+    let text = refused(&gradient);
+    for word in ["`prove`", "gradient \"d\"", "single steps"] {
+        assert!(text.contains(word), "{text}");
+    }
+    for (opened, more, words) in [
+        ("0", "", &["`prove.opened`", "from 1 to"][..]),
+        ("1025", "", &["`prove.opened`", "from 1 to"]),
+        (
+            "1",
+            "[requires]\ndevice = \"cuda\"",
+            &["`requires.device`", "processor"],
+        ),
+        (
+            "1",
+            "[limits]\noutput = \"1 KiB\"",
+            &["`limits.output`", "proof"],
+        ),
+    ] {
+        let text = refused(&proven(opened, PRODUCT, more));
+        for word in words {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+    // Larger than a proof may be, and than memory allows.
+    let wide = "{ op = \"expand\", name = \"a\", from = [\"one\"], shape = [4096, 4096] }, { op = \"neg\", name = \"b\", from = [\"a\"] }";
+    let wide = proven("2", wide, "[limits]\nmemory = \"64 GiB\"").replace(
+        "name = \"x\", shape = [2, 2], values = [1, 2, 3, 4]",
+        "name = \"one\", shape = [1, 1], values = [1]",
+    );
+    let text = refused(&wide);
+    assert!(text.contains("open fewer steps"), "{text}");
+    let tight = "{ op = \"expand\", name = \"a\", from = [\"one\"], shape = [1024, 1024] }, { op = \"neg\", name = \"b\", from = [\"a\"] }";
+    let tight = |limit: &str, ask: &str| {
+        proven("1", tight, &format!("[limits]\nmemory = \"{limit}\""))
+            .replace(
+                "name = \"x\", shape = [2, 2], values = [1, 2, 3, 4]",
+                "name = \"one\", shape = [1, 1], values = [1]",
+            )
+            .replace("prove = { opened = 1 }", ask)
+    };
+    // It fits into so much, and its proof does not.
+    assert!(JobFile::parse(&tight("32 MiB", ""), Format::Toml).is_ok());
+    let text = refused(&tight("32 MiB", "prove = { opened = 1 }"));
+    assert!(text.contains("`limits.memory`"), "{text}");
+}

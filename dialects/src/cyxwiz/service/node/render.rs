@@ -5,8 +5,12 @@ use std::collections::HashMap;
 use embermesh_crypto::UnixMillis;
 use embermesh_job::event::{Artifact, Event, EventKind, Notice, Outcome, RunUpdate};
 
-use super::{super::super::wire, session::place};
-use crate::cyxwiz::{code, config::WEIGHTS};
+use super::super::super::wire;
+use crate::cyxwiz::{
+    code,
+    config::WEIGHTS,
+    proof::{self, hex, place},
+};
 use wire::training_update::Update;
 
 /// What has been said so far, as far as the rest is told by it.
@@ -31,6 +35,11 @@ impl Said {
             metrics: HashMap::new(),
             made: Vec::new(),
         }
+    }
+
+    /// The proof that the job has made, if it is one that its end carries.
+    pub(super) fn proof(&self) -> Option<&Artifact> {
+        proof::made(&self.made).filter(|made| proof::is_carried(made))
     }
 
     /// The updates that are said of one.
@@ -156,7 +165,7 @@ impl Said {
             total_epochs_completed: self.pass.0.into(),
             weights_location: made.map(place).unwrap_or_default(),
             final_weights_size: made.map_or(0, |made| code::int64(made.size)),
-            proof_of_compute: hex(receipt),
+            proof_of_compute: proof::made(&self.made).map_or_else(|| hex(receipt), place),
         });
         match outcome {
             Outcome::Succeeded => vec![complete],
@@ -228,8 +237,4 @@ pub(super) fn log(level: wire::log_message::Level, message: String) -> Update {
 
 fn info(message: String) -> Update {
     log(wire::log_message::Level::Info, message)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

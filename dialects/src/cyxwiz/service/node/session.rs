@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     ErrorCode, Failure, caller,
-    cyxwiz::{code, config::WEIGHTS},
+    cyxwiz::{code, config::WEIGHTS, proof::place},
     port::node::{
         Call,
         execution::{Execution, MAX_READ, Steer, TaskView},
@@ -309,11 +309,6 @@ pub(super) fn weights(task: &TaskView) -> Result<Artifact, Failure> {
         let message = format!("the job has made nothing yet: it is {}", task.state);
         Failure::new(ErrorCode::Precondition, message)
     })
-}
-
-/// Where an artifact is, as a `dataset_uri` or `weights` can name it.
-pub(super) fn place(made: &Artifact) -> String {
-    format!("blake3:{}?size={}", made.digest, made.size)
 }
 
 fn checkpoint(task: &TaskView) -> String {

@@ -8,6 +8,7 @@
 
 use std::{future::pending, sync::Arc};
 
+use embermesh_job::proof::Proven;
 use futures::{
     StreamExt as _,
     future::ready,
@@ -122,7 +123,7 @@ async fn drive<P: Execution>(
     };
     let failure = tokio::select! {
         biased;
-        () = tell(followed.updates, &updates) => return,
+        () = tell(&*port, &call, followed.updates, &updates) => return,
         () = speak(&*port, &call, spoken, &updates) => return,
         // The client gives its time on the node back.
         () = heard.run(commands) => {
@@ -143,7 +144,9 @@ async fn drive<P: Execution>(
 }
 
 /// Tells what the task says, to its end.
-async fn tell(
+async fn tell<P: Execution>(
+    port: &P,
+    call: &Call,
     mut said: BoxStream<'static, Result<embermesh_job::event::RunUpdate, Failure>>,
     updates: &Updates,
 ) {
@@ -151,7 +154,15 @@ async fn tell(
     while let Some(update) = said.next().await {
         match update {
             Ok(update) => {
-                for update in so_far.updates(update) {
+                for mut update in so_far.updates(update) {
+                    if let Some(Update::Complete(complete)) = &mut update.update
+                        && let Some(made) = so_far.proof()
+                    {
+                        match port.read(call, made, 0..made.size).await {
+                            Ok(bytes) => complete.proof_of_compute = Proven::text(&bytes),
+                            Err(failure) => updates.warn(failure.message).await,
+                        }
+                    }
                     updates.pass(Ok(update)).await;
                 }
             }
