@@ -14,6 +14,8 @@
 //! - `store`: the durable memory, with the outbox of reports.
 //! - `service`: gRPC, thin. `foreign`: the same for clients of other systems.
 //!   `uplink`: the lines to the indexes.
+//! - `door`: whose turn it is, where no index says so; `permit`: tokens under the
+//!   node's own key.
 //! - `joined`: work that goes on when whoever asked for it goes away.
 //! - [`Node::start`]: all of it together, joined to the mesh; [`RunningNode`]: the ways
 //!   to end it.
@@ -21,6 +23,7 @@
 mod advert;
 mod arriving;
 pub mod config;
+mod door;
 mod fences;
 pub mod folder;
 mod foreign;
@@ -28,6 +31,7 @@ mod gate;
 mod joined;
 mod node;
 pub mod origins;
+mod permit;
 mod probe;
 mod receipt;
 mod remove;
@@ -44,7 +48,7 @@ mod trust;
 mod uplink;
 mod worker;
 
-pub use config::{AllowedRuntimes, InvalidConfig, NodeConfig};
+pub use config::{AllowedRuntimes, GuestsConfig, InvalidConfig, NodeConfig};
 pub use node::{Node, NodeError};
 pub use running::RunningNode;
 pub use store::StoreError;

@@ -19,6 +19,7 @@ use crate::{
     advert::Advertiser,
     arriving::Arriving,
     config::{InvalidConfig, MAX_INDEXES, NodeConfig},
+    door::Door,
     fences,
     folder::DataFolder,
     foreign::{self, Foreign},
@@ -33,7 +34,7 @@ use crate::{
     slots::{Slots, Workers},
     store::{Store, StoreError},
     task::Tasks,
-    trust::Trust,
+    trust::{Policy, Trust},
     uplink::{self, Uplink},
     worker::{Spawner, WorkerCommand},
 };
@@ -136,6 +137,7 @@ impl Node {
             store: store.clone(),
             blobs: blobs.clone(),
             slots,
+            door: Door::new(config.guests.rules(config.queue)),
             work,
             tls,
             threads: config.threads,
@@ -154,8 +156,14 @@ impl Node {
         let any = targets.iter().any(|target| target.peer.is_none());
         let pinned: Vec<PeerId> = targets.iter().filter_map(|target| target.peer).collect();
         let known = move |index: &PeerId| any || pinned.contains(index);
-        let allow = config.allow.iter().copied();
-        let trust = Trust::load(store, site.me(), allow, config.open, known).await?;
+        let window = Duration::from_millis(config.guests.window.0);
+        site.door.restore(&store, window).await?;
+        let policy = Policy {
+            owners: config.owners.iter().copied().collect(),
+            allow: config.allow.iter().copied().collect(),
+            open: config.open,
+        };
+        let trust = Trust::load(store, site.me(), policy, known).await?;
         let gate = Gate::new(site.me(), trust);
         let tasks = Tasks::new(Arc::clone(&site));
         tasks.report_interrupted().await?;

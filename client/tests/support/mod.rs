@@ -519,6 +519,13 @@ impl index_server::Index for Shown {
 
 #[tonic::async_trait]
 impl node_server::Node for Script {
+    async fn permit(
+        &self,
+        _: Request<v1::PermitRequest>,
+    ) -> Result<Response<v1::PermitResponse>, Status> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
     type RunStream = Boxed<v1::RunUpdate>;
 
     async fn run(&self, _: Request<v1::RunRequest>) -> Result<Response<Self::RunStream>, Status> {
