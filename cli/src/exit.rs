@@ -88,8 +88,8 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
             if cause.is::<Refusal>() || cause.is::<ReceiptError>() {
                 return Some(Exit::Refused);
             }
-            if let Some(MeshError::OtherNetwork { .. }) = cause.downcast_ref() {
-                return Some(Exit::Refused);
+            if let Some(error) = cause.downcast_ref::<MeshError>() {
+                return of_mesh(error);
             }
             if let Some(error) = cause.downcast_ref::<FetchError>() {
                 return Some(of_fetch(error));
@@ -122,9 +122,21 @@ fn of_client(error: &ClientError) -> Exit {
         ClientError::AnotherIndex { .. }
         | ClientError::Refused { .. }
         | ClientError::Exhausted { .. }
+        | ClientError::NotPlaced { .. }
         | ClientError::Receipt(_) => Exit::Refused,
         ClientError::Fetch(error) => of_fetch(error),
         _ => Exit::Failed,
+    }
+}
+
+fn of_mesh(error: &MeshError) -> Option<Exit> {
+    match error {
+        MeshError::OtherNetwork { .. } => Some(Exit::Refused),
+        MeshError::InvalidAddress { .. } | MeshError::BootstrapWithoutPeer(_) => Some(Exit::Input),
+        MeshError::Unreachable { .. } | MeshError::NoAddress(_) | MeshError::Timeout { .. } => {
+            Some(Exit::Unreachable)
+        }
+        _ => None,
     }
 }
 

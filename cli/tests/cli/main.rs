@@ -19,6 +19,7 @@ mod index_sigkill;
 mod interrupts;
 mod languages;
 mod main_job;
+mod no_index;
 mod offline;
 mod onnx;
 mod refusals;

@@ -26,7 +26,8 @@ use embermesh_crypto::{
     time::UnixMillis,
 };
 use embermesh_job::{
-    address::BlobRef, assignment::NodeAssignment, lifecycle::JobState, spec::JobSpec,
+    address::BlobRef, assignment::NodeAssignment, event::Outcome, lifecycle::JobState,
+    spec::JobSpec,
 };
 use embermesh_mesh::{
     Mesh,
@@ -216,20 +217,45 @@ impl Direct {
         self.control(record, Control::Finish).await
     }
 
+    /// Gives a running training other hyperparameters; what is `None` stays.
+    ///
+    /// # Errors
+    /// When no node has it, the node cannot be reached, or it refuses them.
+    pub async fn adjust(
+        &self,
+        record: &Record,
+        learning_rate: Option<f64>,
+        weight_decay: Option<f64>,
+    ) -> Result<JobState, ClientError> {
+        let held = self.fresh(record).await?;
+        let link = self.ways().node(&held.node).await?;
+        link.adjust(&held, learning_rate, weight_decay).await
+    }
+
     async fn control(&self, record: &Record, what: Control) -> Result<JobState, ClientError> {
+        let held = self.fresh(record).await?;
+        let link = self.ways().node(&held.node).await?;
+        let state = link.control(&held, what).await?;
+        if state == JobState::Cancelled {
+            self.records().keep(&Record {
+                ended: Some(Outcome::Cancelled),
+                ..record.clone()
+            })?;
+        }
+        Ok(state)
+    }
+
+    /// The permit of the newest attempt, renewed where it is old.
+    async fn fresh(&self, record: &Record) -> Result<NodeAssignment, ClientError> {
         let held = record.assignment().ok_or(ClientError::NoNode {
             job: record.job,
             state: JobState::Queued.as_str(),
         })?;
-        let link = self.ways().node(&held.node).await?;
-        match link.control(&held, what).await {
-            Err(error) if is_renewable(&error) => {
-                let spec = self.records().spec(record.job)?;
-                let fresh = self.renew(&held, spec.into()).await?;
-                link.control(&fresh, what).await
-            }
-            done => done,
+        if UnixMillis::now() < held.expires_at {
+            return Ok(held);
         }
+        let spec = self.records().spec(record.job)?;
+        self.renew(&held, spec.into()).await
     }
 
     /// A fresh permit for an attempt that has begun.

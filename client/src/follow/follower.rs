@@ -239,9 +239,9 @@ impl Follower {
         self.spent = Some(lost.epoch);
         match wished {
             Ok(()) => true,
-            Err(message) => {
+            Err((outcome, message)) => {
                 self.say(Update::Ended(Box::new(Ended {
-                    outcome: Outcome::Failed,
+                    outcome,
                     message,
                     receipt: Vec::new(),
                     artifacts: self.artifacts.clone(),

@@ -4,7 +4,7 @@
 use std::{future, time::Duration};
 
 use embermesh_crypto::ids::{Epoch, PeerId};
-use embermesh_job::event::Event;
+use embermesh_job::event::{Event, Outcome};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -90,12 +90,23 @@ impl OwnSide {
     /// Wishes for another attempt. One that had `begun` counts.
     ///
     /// # Errors
-    /// When the job has had all its attempts: why it has failed.
-    pub(super) fn again(&self, avoid: Option<PeerId>, begun: bool, why: &str) -> Result<(), String> {
-        let (had, most) = (self.task.record().begun, self.task.attempts_allowed());
+    /// When the job has ended before, or has had all its attempts: how it ended, and why.
+    pub(super) fn again(
+        &self,
+        avoid: Option<PeerId>,
+        begun: bool,
+        why: &str,
+    ) -> Result<(), (Outcome, String)> {
+        let record = self.task.record();
+        if let Some(outcome) = record.ended {
+            let message = format!("it ended before, and its node tells no more of it: {why}");
+            return Err((outcome, message));
+        }
+        let (had, most) = (record.begun, self.task.attempts_allowed());
         if begun && had >= most {
             self.task.failed();
-            return Err(format!("no attempt is left of {most}; {why}"));
+            let message = format!("no attempt is left of {most}; {why}");
+            return Err((Outcome::Failed, message));
         }
         self.wishes.send_modify(|wish| {
             wish.number += 1;
