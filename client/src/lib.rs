@@ -42,8 +42,8 @@ pub mod view;
 mod ways;
 
 pub use ask::{Answer, Found, ask_at, models_at};
-pub use direct::{Direct, Errand};
 pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
+pub use direct::{Direct, Errand};
 pub use error::ClientError;
 pub use feed::{Samples, Staying};
 pub use fetch::Download;

@@ -10,7 +10,9 @@ use embermesh_crypto::{
 use embermesh_job::{
     address::{BlobRef, Checkpoint},
     ask::Ask,
-    assignment::NodeAssignment, event::RunUpdate, lifecycle::JobState,
+    assignment::NodeAssignment,
+    event::RunUpdate,
+    lifecycle::JobState,
     wire::ResidentModel,
 };
 use embermesh_mesh::{
@@ -23,8 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming, transport::Channel};
 
 use crate::{
-    ClientError,
-    ask,
+    ClientError, ask,
     bounds::{CALL_TIMEOUT, MAX_MODELS, NODE_SILENCE},
     status,
     view::{convert, present},

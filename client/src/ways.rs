@@ -47,13 +47,7 @@ impl Ways {
     pub(crate) async fn node(&self, address: &PeerAddress) -> Result<NodeLink, ClientError> {
         let options = &self.options;
         let target = Target::from(address);
-        NodeLink::connect(
-            &self.identity,
-            &target,
-            options.mesh.as_ref(),
-            options.road,
-        )
-        .await
+        NodeLink::connect(&self.identity, &target, options.mesh.as_ref(), options.road).await
     }
 
     /// Downloads a blob to a file, verified as it arrives. What had come of an
@@ -68,8 +62,8 @@ impl Ways {
         progress: Option<&watch::Sender<Progress>>,
         cancel: &CancellationToken,
     ) -> Result<Fetched, ClientError> {
-        let fetcher = Fetcher::new(self.identity.clone(), self.options.mesh.clone())
-            .by(self.options.road);
+        let fetcher =
+            Fetcher::new(self.identity.clone(), self.options.mesh.clone()).by(self.options.road);
         let want = Want {
             digest: download.digest,
             size: download.size,

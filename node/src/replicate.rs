@@ -14,11 +14,7 @@ use std::{
     time::Duration,
 };
 
-use embermesh_crypto::{
-    digest::Digest,
-    ids::PeerId,
-    time::UnixMillis,
-};
+use embermesh_crypto::{digest::Digest, ids::PeerId, time::UnixMillis};
 use embermesh_job::{
     address::{BlobRef, Checkpoint, PeerAddress},
     assignment::TaskKey,

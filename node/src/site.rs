@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    arriving::Arriving, door::Door, joined::joined, origins::Origins, resident::Residents, slots::Slots,
-    store::Store,
+    arriving::Arriving, door::Door, joined::joined, origins::Origins, resident::Residents,
+    slots::Slots, store::Store,
 };
 
 /// What tasks work with.

@@ -12,7 +12,7 @@ use embermesh_crypto::PeerId;
 use embermesh_job::{
     file::{Format, JobFile, take_budget},
     spec::{JobSpec, MAX_SPEC_LEN, Work},
-    units::{Millis, MicroUnits},
+    units::{MicroUnits, Millis},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -370,7 +370,10 @@ pub(crate) async fn stream(
     if output.is_table() {
         shown.aside(&format!("job {} ({})", job.id, job.name));
     } else {
-        output.item("", &json!({ "update": "submitted", "job": job.id, "name": job.name, "spec": job.spec }))?;
+        output.item(
+            "",
+            &json!({ "update": "submitted", "job": job.id, "name": job.name, "spec": job.spec }),
+        )?;
     }
     let ended = crate::cmd::jobs::until_end(job.id, follow, &mut shown, cancel).await?;
     let receipt = ended::verify(party.ways(), job.id, job.spec, &ended)?;

@@ -122,9 +122,7 @@ async fn fetch(
     };
     let (sender, progress) = watch::channel(Progress::default());
     download_bar(&artifact.name, quiet, progress);
-    let fetched = ways
-        .fetch(&download, &path, Some(&sender), cancel)
-        .await?;
+    let fetched = ways.fetch(&download, &path, Some(&sender), cancel).await?;
     Ok(Kept { path, fetched })
 }
 

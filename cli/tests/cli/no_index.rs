@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::{
-    Numbers, Process, Stream, command, digits_job, endless_job, ended, eventually, is_event,
+    Numbers, Process, Stream, command, digits_job, ended, endless_job, eventually, is_event,
     refused, run, send, start, stderr,
 };
 
@@ -229,8 +229,16 @@ async fn a_stranger_is_refused_by_a_node_that_is_not_open_and_told_why() {
     nodes.join("closed", &[]).await;
     let job = digits_job(nodes.path(), "stranger", 1);
     let peer = nodes.peer();
-    let words = ["submit", job.to_str().unwrap(), "--no-index", "--peer", &peer];
-    let output = nodes.run(&[&words[..], &["--wait", "1s", "-q"]].concat()).await;
+    let words = [
+        "submit",
+        job.to_str().unwrap(),
+        "--no-index",
+        "--peer",
+        &peer,
+    ];
+    let output = nodes
+        .run(&[&words[..], &["--wait", "1s", "-q"]].concat())
+        .await;
     let short = &nodes.nodes[0].peer();
     let node = &short[short.len() - 6..];
     refused(&output, 4, &["not_allowed", "`allow`", node]);
@@ -305,7 +313,9 @@ async fn what_is_missing_is_named_with_the_cure() {
     let job = job.to_str().unwrap();
     let output = nodes.run(&["submit", job, "--no-index"]).await;
     refused(&output, 2, &["no peer of the mesh is known", "--peer"]);
-    let output = nodes.run(&["nodes", "ls", "--no-index", "--peer", "x"]).await;
+    let output = nodes
+        .run(&["nodes", "ls", "--no-index", "--peer", "x"])
+        .await;
     refused(&output, 2, &["`x` is not a multiaddr"]);
     let unknown = "0197a3c2-0000-7000-8000-000000000000";
     let output = nodes.run(&["jobs", "cancel", unknown, "--no-index"]).await;

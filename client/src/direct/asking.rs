@@ -13,12 +13,7 @@ use embermesh_job::{address::PeerAddress, assignment::NodeAssignment, spec::JobS
 use tokio::time::timeout;
 
 use super::{Direct, PassedOver, candidates::candidates};
-use crate::{
-    ClientError,
-    bounds::ASK_TIMEOUT,
-    node::Permit,
-    view::wire,
-};
+use crate::{ClientError, bounds::ASK_TIMEOUT, node::Permit, view::wire};
 
 /// What a round has come to.
 pub(super) struct Asked {

@@ -1,9 +1,6 @@
 //! From where another node can go on, and who can give it what it needs.
 
-use embermesh_crypto::{
-    digest::Digest,
-    ids::PeerId,
-};
+use embermesh_crypto::{digest::Digest, ids::PeerId};
 use embermesh_job::{
     address::{BlobRef, Checkpoint, PeerAddress},
     copies::rank,

@@ -40,9 +40,7 @@ impl Gifts {
     fn starts(&self, epoch: Epoch) -> Option<Bytes> {
         // With an index, every attempt after the first is started by its order.
         let ours = self.each || epoch == Epoch::FIRST;
-        self.spec
-            .clone()
-            .filter(|_| ours && epoch > self.started)
+        self.spec.clone().filter(|_| ours && epoch > self.started)
     }
 }
 

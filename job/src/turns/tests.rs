@@ -66,7 +66,10 @@ fn a_free_slot_is_promised_once_and_for_a_moment() {
     assert_eq!(ahead(turns.ask(guest(2, 2), 1, START)), (0, "busy"));
     // Asked again, it is the same promise, which another does not start with.
     assert_eq!(turns.ask(guest(1, 1), 1, after(1)), Ok(Turn::Go));
-    assert_eq!(ahead(turns.may_start(guest(2, 2), 1, after(1))), (0, "busy"));
+    assert_eq!(
+        ahead(turns.may_start(guest(2, 2), 1, after(1))),
+        (0, "busy")
+    );
     assert_eq!(turns.may_start(guest(1, 1), 1, after(1)), Ok(Turn::Go));
     // Whoever does not come has lost it.
     let late = after(2 + u64::try_from(PROMISE_KEPT.as_millis()).unwrap());
@@ -90,7 +93,10 @@ fn the_owner_goes_first_then_the_allowed_then_whoever_came_first() {
     let now = after(10);
     assert_eq!(ahead(turns.ask(guest(2, 2), 1, now)), (3, "behind"));
     assert_eq!(ahead(turns.ask(guest(1, 1), 1, now)), (2, "behind"));
-    assert_eq!(ahead(turns.ask(ask(3, Rank::Allowed, 3), 1, now)), (1, "behind"));
+    assert_eq!(
+        ahead(turns.ask(ask(3, Rank::Allowed, 3), 1, now)),
+        (1, "behind")
+    );
     assert_eq!(turns.ask(ask(4, Rank::Owner, 4), 1, now), Ok(Turn::Go));
     assert_eq!(turns.waiting(now), 3);
     // One who is away too long has no place any more.
@@ -145,7 +151,10 @@ fn a_guest_has_quotas_and_nobody_else_has() {
         memory: Bytes(2 << 30),
         ..guest(1, 1)
     };
-    assert_eq!(turns.ask(large, 9, START).unwrap_err().code(), "too_much_memory");
+    assert_eq!(
+        turns.ask(large, 9, START).unwrap_err().code(),
+        "too_much_memory"
+    );
     for rank in [Rank::Owner, Rank::Allowed] {
         for asked in [long, large] {
             let asked = Ask {
@@ -201,7 +210,10 @@ fn the_queue_has_a_bound_for_each_and_for_all_and_the_owner_finds_room() {
     );
     // One who waits already is not one more.
     assert_eq!(ahead(turns.ask(guest(1, 1), 0, START)).1, "busy");
-    assert_eq!(ahead(turns.ask(ask(8, Rank::Owner, 8), 0, START)), (0, "busy"));
+    assert_eq!(
+        ahead(turns.ask(ask(8, Rank::Owner, 8), 0, START)),
+        (0, "busy")
+    );
 }
 
 #[test]

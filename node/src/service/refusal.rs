@@ -77,7 +77,12 @@ pub(super) fn no_slot(no_slot: &NoSlot) -> Status {
 /// The owner's rules do not take an ask.
 pub(super) fn not_taken(not: &NotTaken) -> Status {
     if not.passes() {
-        return with(NO_SLOT, Code::ResourceExhausted, not.code(), not.to_string());
+        return with(
+            NO_SLOT,
+            Code::ResourceExhausted,
+            not.code(),
+            not.to_string(),
+        );
     }
     refused(Code::PermissionDenied, not.code(), not.to_string())
 }

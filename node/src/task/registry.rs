@@ -211,7 +211,10 @@ impl Tasks {
         let room = site
             .slots
             .room(ask.takes, &spec.requires, &spec.limits, spec.runtime());
-        match site.door.may_start(ask, room.unwrap_or(0).saturating_add(1)) {
+        match site
+            .door
+            .may_start(ask, room.unwrap_or(0).saturating_add(1))
+        {
             Ok(Turn::Go) => None,
             Ok(Turn::Wait { ahead, why }) => Some(NotStarted::Waits { ahead, why }),
             Err(not) => Some(not.into()),

@@ -56,9 +56,7 @@ async fn trust(dir: &std::path::Path, open: bool) -> Trust {
         allow: [peer(2)].into(),
         open,
     };
-    Trust::load(store, peer(1), policy, |_| true)
-        .await
-        .unwrap()
+    Trust::load(store, peer(1), policy, |_| true).await.unwrap()
 }
 
 #[tokio::test]

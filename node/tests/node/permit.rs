@@ -80,7 +80,7 @@ async fn a_permit_is_the_nodes_and_binds_all_that_a_token_binds() {
     assert_eq!(word(&status), "wrong_job");
     let elsewhere = caller(&other, 2).await;
     let status = elsewhere.run_with(&text, &spec).await.unwrap_err();
-    assert_eq!(word(&status), "unknown_issuer");
+    assert_eq!(word(&status), "wrong_node");
     let mut forged = claims(&key(9), node.peer_id(), job(1), &spec);
     forged.client = client.keypair.peer_id();
     let forged = token::issue(&forged, &key(9)).unwrap();

@@ -108,7 +108,9 @@ fn the_free_come_first_the_taken_last_and_the_rest_with_the_reason() {
 #[test]
 fn no_more_are_asked_and_told_of_than_the_bounds() {
     let many = |memory| {
-        let adverts: Vec<Advert> = (0..=u8::MAX).map(|number| advert(number, memory, 1)).collect();
+        let adverts: Vec<Advert> = (0..=u8::MAX)
+            .map(|number| advert(number, memory, 1))
+            .collect();
         candidates(&spec(), peer(8), adverts.iter(), &BTreeMap::new(), &[], 1)
     };
     assert_eq!(many(4 << 30).ask.len(), MAX_ASKED);
