@@ -7,7 +7,7 @@
 //! task with it. What was used is counted by client over a window of time. Nothing here
 //! is durable: the node tells of what it remembers when it starts ([`Turns::restore`]).
 //!
-//! [`wait`]: why an ask waits, and why it is not taken, each with its numbers.
+//! `wait`: why an ask waits, and why it is not taken, each with its numbers.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -318,8 +318,8 @@ impl Turns {
         }
         // What runs is counted with all that it may take.
         let of_client = |key: &&Key| key.0 == ask.client;
-        let running = self.running.iter().filter(|(key, _)| of_client(&key));
-        let promised = self.promised.iter().filter(|(key, _)| of_client(&key));
+        let running = self.running.iter().filter(|(key, _)| of_client(key));
+        let promised = self.promised.iter().filter(|(key, _)| of_client(key));
         let walls = running
             .map(|(_, running)| running.ask.wall.0)
             .chain(promised.map(|(_, entry)| entry.ask.wall.0));

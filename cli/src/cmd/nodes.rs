@@ -38,9 +38,10 @@ impl Nodes {
         let settings = global.resolve(mesh.onto(client.settings()))?;
         let output = global.output(&settings);
         runtime::run(async move {
-            let mut nodes = match mesh.no_index {
-                true => Box::pin(direct::join(&settings)).await?.nodes(),
-                false => connect(&settings).await?.nodes().await?,
+            let mut nodes = if mesh.no_index {
+                Box::pin(direct::join(&settings)).await?.nodes()
+            } else {
+                connect(&settings).await?.nodes().await?
             };
             nodes.retain(|node| node.live || !live);
             nodes.sort_by_key(|node| (!node.live, node.address.peer));

@@ -209,18 +209,13 @@ async fn the_death_of_a_node_moves_the_job_and_leaves_no_gap() {
     assert!(shown["account"]["resumed_from"].is_string(), "{shown}");
 }
 
-/// What is written as hexadecimal digits, or in base64.
+/// What is written as pairs of hexadecimal digits.
 fn bytes(text: &str) -> Vec<u8> {
-    use base64::Engine as _;
-    let digits = text.as_bytes().chunks(2);
-    let hex: Option<Vec<u8>> = digits
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    hex.unwrap_or_else(|| {
-        base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .unwrap()
-    })
+    let pairs = text.as_bytes().chunks(2);
+    let pairs = pairs.map(|pair| std::str::from_utf8(pair).unwrap());
+    pairs
+        .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,6 +109,7 @@ async fn a_permit_is_the_nodes_and_binds_all_that_a_token_binds() {
     assert_eq!(wrong.0, Code::InvalidArgument);
     assert_eq!(refusal(&thief, 1, 2, &spec).await.1, "wrong_client");
     assert_eq!(refusal(&client, 1, 1, &another).await.1, "wrong_job");
+    client.idle().await;
     let second = token(&client, 1, 2, &spec).await;
     all(&mut client.run_with(&second, &spec).await.unwrap()).await;
     assert_eq!(refusal(&client, 1, 1, &spec).await.1, "stale_epoch");
