@@ -72,11 +72,7 @@ impl Gate {
         if !is_index && !for_itself && !by_owner {
             return Err(Refusal::UnknownIssuer(claims.issuer));
         }
-        let named = if by_owner {
-            Rank::Allowed
-        } else {
-            Rank::Guest
-        };
+        let named = if by_owner { Rank::Allowed } else { Rank::Guest };
         let rank = self.trust.rank(&claims.client).unwrap_or(named).min(named);
         Ok(Passed {
             assignment,
