@@ -87,7 +87,7 @@ impl Nodes {
                 .await
                 .unwrap();
             mesh.advertise(draft(&server, mflops)).await.unwrap();
-            mflops /= 1000;
+            mflops /= 100;
             nodes.meshes.push(mesh);
             nodes.servers.push(Some(server));
         }
