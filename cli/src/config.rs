@@ -16,7 +16,7 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{exit::WrongInput, gateway::GatewaySection, output::Format};
+use crate::{direct::MeshSection, exit::WrongInput, gateway::GatewaySection, output::Format};
 
 /// The beginning of every environment variable that is read.
 pub(crate) const ENV_PREFIX: &str = "EMBERMESH_";
@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     /// A filter for the log, as `tracing` reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<String>,
+    /// How clients are part of the mesh without an index.
+    pub(crate) mesh: MeshSection,
     /// `embermesh index run`.
     pub(crate) index_server: IndexConfig,
     /// The foreign systems that `embermesh index run` serves.

@@ -97,8 +97,8 @@ pub(crate) fn exit_of(error: &anyhow::Error) -> Exit {
             if cause.is::<OtherProof>() {
                 return Some(Exit::Refused);
             }
-            if let Some(MeshError::OtherNetwork { .. }) = cause.downcast_ref() {
-                return Some(Exit::Refused);
+            if let Some(error) = cause.downcast_ref::<MeshError>() {
+                return of_mesh(error);
             }
             if let Some(error) = cause.downcast_ref::<FetchError>() {
                 return Some(of_fetch(error));
@@ -131,6 +131,7 @@ fn of_client(error: &ClientError) -> Exit {
         ClientError::AnotherIndex { .. }
         | ClientError::Refused { .. }
         | ClientError::Exhausted { .. }
+        | ClientError::NotPlaced { .. }
         | ClientError::Receipt(_) => Exit::Refused,
         ClientError::Fetch(error) => of_fetch(error),
         _ => Exit::Failed,
@@ -142,6 +143,17 @@ fn of_proof(error: &Unproven) -> Exit {
         // What is missing is the caller's to give.
         Unproven::InputAbsent(_) => Exit::Input,
         _ => Exit::Refused,
+    }
+}
+
+fn of_mesh(error: &MeshError) -> Option<Exit> {
+    match error {
+        MeshError::OtherNetwork { .. } => Some(Exit::Refused),
+        MeshError::InvalidAddress { .. } | MeshError::BootstrapWithoutPeer(_) => Some(Exit::Input),
+        MeshError::Unreachable { .. } | MeshError::NoAddress(_) | MeshError::Timeout { .. } => {
+            Some(Exit::Unreachable)
+        }
+        _ => None,
     }
 }
 

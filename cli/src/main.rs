@@ -6,13 +6,14 @@
 //! - [`output`], [`show`]: results on stdout; progress on stderr.
 //! - [`runtime`]: the executor, signals, logs, and the death of the parent.
 //! - [`identity`]: whose key is used.
-//! - [`mesh`]: a client's own part of the mesh.
+//! - [`mesh`]: a client's own part of the mesh. [`direct`]: a client without an index.
 //! - [`demo`]: the main job, on this machine.
 
 mod args;
 mod cmd;
 mod config;
 mod demo;
+mod direct;
 mod exit;
 mod gateway;
 mod identity;

@@ -51,6 +51,35 @@ pub const ANSWER_TIME: Duration = Duration::from_secs(300);
 pub const ANSWER_SLACK: Duration = Duration::from_secs(5);
 /// Permissions to ask that a client keeps.
 pub const MAX_PERMITS: usize = 256;
+/// How long one node may take to answer who asks it for a permit.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(8);
+/// The least wait before nodes are asked again that have not taken a job.
+pub const ASK_PAUSE: Duration = Duration::from_millis(800);
+/// The longest wait before they are, where nothing is heard of them: less than a node
+/// keeps a place for.
+pub const ASK_AGAIN: Duration = Duration::from_secs(4);
+/// Nodes that are asked for a permit in one round.
+pub const MAX_ASKED: usize = 8;
+/// Nodes of which it is told why they do not take a job.
+pub const MAX_PASSED_OVER: usize = 64;
+/// How often the DHT is asked for nodes while a job waits.
+pub const FIND_EVERY: Duration = Duration::from_secs(30);
+/// How long the DHT may take.
+pub const FIND_TIMEOUT: Duration = Duration::from_secs(3);
+/// Nodes that the DHT names and that are connected with at once.
+pub const MAX_FOUND: usize = 8;
+/// How long a node may be gone before its job is placed again.
+pub const NODE_GONE: Duration = Duration::from_secs(4);
+/// Nodes that may keep a copy of a blob and are asked for it.
+pub const MAX_HOLDERS: usize = 4;
+/// Checkpoints of a job that its owner remembers: the newest may have no copy yet.
+pub const CHECKPOINTS_KEPT: usize = 4;
+/// Jobs without an index that are remembered.
+pub const MAX_RECORDS: usize = 512;
+/// Peers that are remembered.
+pub const MAX_SEEN: usize = 64;
+/// Addresses that are remembered of one peer.
+pub const MAX_ADDRESSES: usize = 8;
 /// A permission to ask is not used any more when less than this is left of its life.
 pub const PERMIT_SLACK: Duration = Duration::from_secs(30);
 /// Watches of jobs on one connection to an index, which takes

@@ -18,14 +18,14 @@ use embermesh_job::{
 };
 use embermesh_mesh::{
     Mesh,
-    blob::{Fetched, Fetcher, Progress, Want},
+    blob::{Fetched, Progress},
     road::{Identity, RoadChoice, Target},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ClientError, IndexTarget, JobView, NodeView, Sources,
+    ClientError, IndexTarget, JobView, NodeView, Sources, Ways,
     fetch::Download,
     follow::{Follow, Start},
     index::{IndexLink, Watched},
@@ -84,11 +84,10 @@ pub struct Submitted {
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
-    options: Options,
+    ways: Ways,
 }
 
 struct Inner {
-    identity: Identity,
     index_peer: PeerId,
     index: IndexLink,
     permits: Permits,
@@ -109,25 +108,33 @@ impl Client {
         let index_peer = index.greet().await?;
         Ok(Self {
             inner: Arc::new(Inner {
-                identity,
                 index_peer,
                 index,
                 permits: Permits::default(),
             }),
-            options,
+            ways: Ways::new(identity, options),
         })
     }
 
     /// The same client with other ways to the nodes.
     #[must_use]
     pub fn by(self, options: Options) -> Self {
-        Self { options, ..self }
+        Self {
+            ways: self.ways.by(options),
+            ..self
+        }
     }
 
     /// Who this client is.
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
-        self.inner.identity.peer_id()
+        self.ways.peer_id()
+    }
+
+    /// How this client reaches nodes.
+    #[must_use]
+    pub const fn ways(&self) -> &Ways {
+        &self.ways
     }
 
     /// Who the index is.
@@ -380,16 +387,9 @@ impl Client {
         progress: Option<&watch::Sender<Progress>>,
         cancel: &CancellationToken,
     ) -> Result<Fetched, ClientError> {
-        let fetcher = Fetcher::new(self.inner.identity.clone(), self.options.mesh.clone())
-            .by(self.options.road);
-        let want = Want {
-            digest: download.digest,
-            size: download.size,
-            holders: download.holders.clone(),
-        };
-        Ok(fetcher
-            .download(&want, destination, progress, cancel)
-            .await?)
+        self.ways
+            .fetch(download, destination, progress, cancel)
+            .await
     }
 
     /// What a node says of itself now.
@@ -401,15 +401,7 @@ impl Client {
     }
 
     pub(crate) async fn node(&self, address: &PeerAddress) -> Result<NodeLink, ClientError> {
-        let options = &self.options;
-        let target = Target::from(address);
-        NodeLink::connect(
-            &self.inner.identity,
-            &target,
-            options.mesh.as_ref(),
-            options.road,
-        )
-        .await
+        self.ways.node(address).await
     }
 }
 

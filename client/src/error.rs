@@ -171,6 +171,20 @@ pub enum ClientError {
         /// Its state.
         state: &'static str,
     },
+    /// No node has taken the job.
+    #[error(
+        "job {job} has waited {} s and no node has taken it{}",
+        waited.as_secs(),
+        told(passed_over)
+    )]
+    NotPlaced {
+        /// The job.
+        job: JobId,
+        /// How long.
+        waited: Duration,
+        /// Why not: each node, a stable word, and the same for people.
+        passed_over: Vec<(PeerId, String, String)>,
+    },
     /// The key cannot be used for a connection.
     #[error(transparent)]
     Identity(RoadError),
@@ -186,6 +200,17 @@ pub enum ClientError {
     /// The operating system gave no randomness.
     #[error("the operating system gave no randomness: {0}")]
     Randomness(getrandom::Error),
+}
+
+/// Each node that was passed over, on a line of its own.
+fn told(passed_over: &[(PeerId, String, String)]) -> String {
+    if passed_over.is_empty() {
+        return ": no node is known; give the address of a peer with --peer, or put it into `mesh.peers` of the configuration".to_owned();
+    }
+    passed_over
+        .iter()
+        .map(|(node, code, message)| format!("\n  node {} ({code}): {message}", node.short()))
+        .collect()
 }
 
 impl ClientError {

@@ -5,13 +5,18 @@
 //! be lost at any time: the node's stream is joined again from the last number, and
 //! while the index is away the node's stream does not notice.
 //!
+//! Without an index the job's owner is the second source himself: he places the job
+//! again where its node is lost (`own_side`). `authority` is either of the two.
+//!
 //! `index_watch` follows the index and keeps the newest word of it; `attempt` is one
 //! connection to a node; `follower` decides what to do when either says something.
 
 mod attempt;
+mod authority;
 mod follower;
 mod index_side;
 mod index_watch;
+mod own_side;
 mod renewal;
 
 use std::{
@@ -36,7 +41,15 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{Client, ClientError, JobView, Sources, bounds::UPDATE_QUEUE};
+use self::{
+    attempt::Gifts, authority::Authority, follower::Subject, index_side::IndexSide,
+    own_side::OwnSide,
+};
+use crate::{
+    Client, ClientError, JobView, Sources,
+    bounds::UPDATE_QUEUE,
+    direct::{Errand, placing::Task},
+};
 
 /// Where a follower begins, and what it can give to a node.
 #[derive(Debug, Clone, Default)]
@@ -142,9 +155,51 @@ pub struct Follow {
 
 impl Follow {
     pub(crate) fn start(client: Client, job: JobId, start: Start) -> Self {
+        let gifts = Gifts {
+            spec: start.spec,
+            each: false,
+            started: Epoch(0),
+            resume: None,
+            sources: start.sources,
+            holders: start.holders,
+        };
+        let side = IndexSide::start(&client, job);
+        let subject = Subject {
+            job,
+            ways: client.ways().clone(),
+            authority: Authority::Index(client, side),
+            gifts,
+            after: start.after,
+        };
+        Self::of(subject, start.assignment)
+    }
+
+    /// Follows a job that its owner places himself.
+    pub(crate) fn of_task(task: Task, errand: Errand) -> Self {
+        let record = task.record();
+        let gifts = Gifts {
+            spec: Some(task.canonical().clone()),
+            each: true,
+            // What was begun before is joined.
+            started: record.epoch,
+            resume: None,
+            sources: errand.sources,
+            holders: errand.holders,
+        };
+        let subject = Subject {
+            job: record.job,
+            ways: task.direct().ways().clone(),
+            authority: Authority::Own(OwnSide::start(task, errand.wait)),
+            gifts,
+            after: errand.after,
+        };
+        Self::of(subject, record.assignment())
+    }
+
+    fn of(subject: Subject, held: Option<NodeAssignment>) -> Self {
         let (out, updates) = mpsc::channel(UPDATE_QUEUE);
-        let (held, assignment) = watch::channel(start.assignment.clone());
-        let follower = follower::Follower::new(client, job, start, out, held);
+        let (held, assignment) = watch::channel(held);
+        let follower = follower::Follower::new(subject, out, held);
         let task = tokio::spawn(Box::pin(follower.run())).abort_handle();
         Self {
             updates,

@@ -1,7 +1,8 @@
 //! Submit, follow, fetch: the Rust library of the mesh.
 //!
 //! - [`target`]: an index's address, as people write it.
-//! - [`client`]: [`Client`], the handle that everything starts from.
+//! - [`client`]: [`Client`], the handle that everything starts from; [`direct`]:
+//!   [`Direct`], the same without an index. `ways`: how both reach nodes.
 //! - `index`, `node`: one connection each, with the calls on it. Wire types stay
 //!   in these two and in `view`.
 //! - [`view`]: jobs and nodes as an index shows them.
@@ -20,6 +21,7 @@
 pub mod ask;
 pub mod bounds;
 pub mod client;
+pub mod direct;
 pub mod error;
 pub mod feed;
 pub mod fetch;
@@ -38,9 +40,11 @@ pub mod target;
 mod upload;
 pub mod view;
 mod watches;
+mod ways;
 
 pub use ask::{Answer, Found, ask_at, models_at};
 pub use client::{Client, IdempotencyKey, Options, Submitted, put_blobs_at};
+pub use direct::{Direct, Errand};
 pub use error::ClientError;
 pub use feed::{Samples, Staying};
 pub use fetch::Download;
@@ -50,3 +54,4 @@ pub use node::NodeStatus;
 pub use source::{Source, Sources};
 pub use target::IndexTarget;
 pub use view::{JobView, NodeView};
+pub use ways::Ways;

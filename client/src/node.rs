@@ -3,23 +3,29 @@
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use embermesh_crypto::digest::Digest;
+use embermesh_crypto::{
+    digest::Digest,
+    ids::{Epoch, JobId},
+};
 use embermesh_job::{
-    address::BlobRef, ask::Ask, assignment::NodeAssignment, event::RunUpdate, lifecycle::JobState,
+    address::{BlobRef, Checkpoint},
+    ask::Ask,
+    assignment::NodeAssignment,
+    event::RunUpdate,
+    lifecycle::JobState,
     wire::ResidentModel,
 };
 use embermesh_mesh::{
     Mesh,
     road::{self, Identity, RoadChoice, RoadKind, Target, bounds::MAX_MESSAGE_BYTES},
 };
-use embermesh_proto::v1::{self, node_client::NodeClient};
+use embermesh_proto::v1::{self, node_client::NodeClient, permit_response::Answer};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming, transport::Channel};
 
 use crate::{
-    ClientError,
-    ask::Answer,
+    ClientError, ask,
     bounds::{CALL_TIMEOUT, MAX_MODELS, NODE_SILENCE},
     status,
     view::{convert, present},
@@ -49,6 +55,21 @@ pub(crate) enum Control {
     Pause,
     Resume,
     Finish,
+}
+
+/// What a node answers who asks it for a permit.
+#[derive(Debug)]
+pub(crate) enum Permit {
+    /// It gives one.
+    Given(NodeAssignment),
+    /// The job waits there, for as long as it is asked again.
+    Queued {
+        ahead: u32,
+        code: String,
+        message: String,
+    },
+    /// It does not.
+    Refused { code: String, message: String },
 }
 
 /// A connection to one node.
@@ -102,17 +123,60 @@ impl NodeLink {
         }
     }
 
+    /// Asks for a permit to run a job.
+    pub(crate) async fn permit(
+        &self,
+        job: JobId,
+        epoch: Epoch,
+        spec: Bytes,
+    ) -> Result<Permit, ClientError> {
+        let request = v1::PermitRequest {
+            spec,
+            job_id: job.to_string(),
+            epoch: epoch.0,
+        };
+        let mut stub = self.stub.clone();
+        let answer = match timeout(CALL_TIMEOUT, stub.permit(request)).await {
+            Err(_) => {
+                return Err(ClientError::Timeout {
+                    what: self.name.clone(),
+                    after: CALL_TIMEOUT,
+                });
+            }
+            Ok(Err(status)) => {
+                let word = status::refusal(&status).or_else(|| status::no_slot(&status));
+                return match word {
+                    Some(code) => Ok(Permit::Refused {
+                        code: code.to_owned(),
+                        message: status.message().to_owned(),
+                    }),
+                    None => Err(status::error(&self.name, &status)),
+                };
+            }
+            Ok(Ok(response)) => response.into_inner().answer,
+        };
+        Ok(match present(&self.name, "the answer", answer)? {
+            Answer::Assignment(permit) => Permit::Given(convert(&self.name, permit)?),
+            Answer::Queued(queued) => Permit::Queued {
+                ahead: queued.ahead,
+                code: queued.code,
+                message: queued.message,
+            },
+        })
+    }
+
     /// Starts the task that the token names.
     pub(crate) async fn run(
         &self,
         assignment: &NodeAssignment,
         spec: Bytes,
+        resume: Option<Checkpoint>,
         inputs: &[BlobRef],
     ) -> Result<UpdateStream, ClientError> {
         let request = v1::RunRequest {
             token: assignment.token.clone(),
             spec,
-            resume: None,
+            resume: resume.map(Into::into),
             inputs: inputs.iter().cloned().map(Into::into).collect(),
         };
         let mut stub = self.stub.clone();
@@ -216,7 +280,7 @@ impl NodeLink {
         ask: &Ask,
         within: Duration,
         permit: Option<&str>,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<ask::Answer, ClientError> {
         let request = v1::InferRequest {
             model: model.to_owned(),
             within_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
@@ -225,7 +289,7 @@ impl NodeLink {
         };
         let mut stub = self.stub.clone();
         let stream = self.call(CALL_TIMEOUT, stub.infer(request)).await?;
-        Ok(Answer::new(stream, self.clone(), within))
+        Ok(ask::Answer::new(stream, self.clone(), within))
     }
 
     /// Which of the blobs the node has.

@@ -9,9 +9,17 @@ use crate::{ClientError, bounds::CALL_TIMEOUT};
 /// The metadata key under which a node sends the stable word of a refusal.
 const REFUSAL_KEY: &str = "embermesh-refusal";
 
+/// The metadata key under which a node says why it has no place.
+const NO_SLOT_KEY: &str = "embermesh-no-slot";
+
 /// The stable word of a refusal, if the other side gave one.
 pub(crate) fn refusal(status: &Status) -> Option<&str> {
     status.metadata().get(REFUSAL_KEY)?.to_str().ok()
+}
+
+/// The stable word for why there is no place, if the other side gave one.
+pub(crate) fn no_slot(status: &Status) -> Option<&str> {
+    status.metadata().get(NO_SLOT_KEY)?.to_str().ok()
 }
 
 /// Whether the connection was lost, rather than an answer given.

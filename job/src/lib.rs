@@ -11,9 +11,11 @@
 //! - [`ask`]: what a resident model is asked, and what it answers.
 //! - [`lifecycle`]: how a job's state changes; attempts, leases, epochs.
 //! - [`place`]: which node a job goes to, and why not to the others.
+//! - [`copies`]: who keeps copies of a blob.
 //! - [`plan`]: tasks in a graph with leases, and what becomes of their results.
 //! - [`proof`]: proofs that a program was executed, step by step.
 //! - [`ledger`]: accounts, holds and transfers in millionths of a unit.
+//! - [`turns`]: whose turn it is on a node that no index schedules.
 //! - [`price`]: what time on a node costs. [`bill`]: what a job costs its owner.
 //! - [`reservation`]: nodes taken for a time.
 //! - [`address`], [`assignment`], [`order`]: where peers are, and the permission
@@ -24,6 +26,7 @@ pub mod address;
 pub mod ask;
 pub mod assignment;
 pub mod bill;
+pub mod copies;
 pub mod event;
 pub mod file;
 pub mod ledger;
@@ -37,6 +40,7 @@ pub mod program;
 pub mod proof;
 pub mod reservation;
 pub mod spec;
+pub mod turns;
 pub mod units;
 #[cfg(feature = "wire")]
 pub mod wire;

@@ -35,6 +35,7 @@ impl Advertiser {
     pub(crate) async fn say(&self) -> Result<(), MeshError> {
         let occupancy = *self.site.slots.occupancy().borrow();
         let devices = self.site.slots.devices_now();
+        let queued = *self.site.door.waiting().borrow();
         self.site
             .mesh
             .advertise(AdvertDraft {
@@ -46,7 +47,7 @@ impl Advertiser {
                 devices: devices.into_iter().map(|device| device.advert).collect(),
                 slots: occupancy.slots,
                 free_slots: occupancy.free,
-                queued: 0,
+                queued,
                 draining: occupancy.draining,
                 runtimes: self.site.slots.runtimes(),
                 models: self.site.residents.adverts(),
@@ -61,11 +62,13 @@ impl Advertiser {
         self.provide_classes();
         let mut occupancy = self.site.slots.occupancy();
         let mut residents = self.site.residents.changes();
+        let mut waiting = self.site.door.waiting();
         loop {
             let changed = async {
                 tokio::select! {
                     changed = occupancy.changed() => changed,
                     changed = residents.changed() => changed,
+                    changed = waiting.changed() => changed,
                 }
             };
             let changed = cancel.run_until_cancelled(changed).await;

@@ -18,7 +18,10 @@ use embermesh_dialects::{
     Dialect,
     network::{InvalidNetwork, Network},
 };
-use embermesh_job::units::{Bytes, MicroUnits, Millis};
+use embermesh_job::{
+    turns::{Quota, Rules},
+    units::{Bytes, MicroUnits, Millis},
+};
 use embermesh_mesh::{Limits, MeshConfig, road::Target};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -46,6 +49,12 @@ const MIN_MEMORY: u64 = 16 << 20;
 /// The least time that ended attempts are remembered, in milliseconds: longer than
 /// a token lives, so that none can be used twice.
 const MIN_KEEP_ENDED_MS: u64 = 20 * 60 * 1000;
+
+/// The most jobs that wait at a node.
+const MAX_QUEUE: u64 = 4096;
+
+/// The longest span over which use is counted, in milliseconds.
+const MAX_WINDOW_MS: u64 = 30 * 86_400_000;
 
 /// The longest that a task waits for its client's data, in milliseconds: it holds a
 /// device meanwhile.
@@ -78,10 +87,17 @@ pub struct NodeConfig {
     /// Indexes to register with: `host:port`, with `/p2p/<peer id>` behind it to
     /// take no other. What they issue is trusted.
     pub indexes: Vec<String>,
+    /// Keys of this node's owner: their jobs go first, and they may issue assignments
+    /// to anybody.
+    pub owners: Vec<PeerId>,
     /// Client keys that may issue assignments to themselves.
     pub allow: Vec<PeerId>,
     /// Lets every client issue assignments to itself.
     pub open: bool,
+    /// What clients may have whom only `open` lets in.
+    pub guests: GuestsConfig,
+    /// How many jobs may wait here that no index has given.
+    pub queue: u32,
     /// Devices to offer: "cpu", "wgpu:0", "cuda:0".
     pub devices: Vec<DeviceChoice>,
     /// How many tasks run on one device at once.
@@ -132,6 +148,51 @@ pub struct NodeConfig {
     pub dialects_from: Vec<String>,
 }
 
+/// What each client may have of an open node whom its owner does not know. 0 is no
+/// limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuestsConfig {
+    /// Tasks at once.
+    pub tasks: u32,
+    /// Memory of one task.
+    pub memory: Bytes,
+    /// Time on the node within the window, all tasks together.
+    pub time: Millis,
+    /// Over how long time is counted, for everybody.
+    pub window: Millis,
+    /// Jobs that wait at once, of any one client.
+    pub queue: u32,
+}
+
+impl Default for GuestsConfig {
+    fn default() -> Self {
+        Self {
+            tasks: 4,
+            memory: Bytes(0),
+            time: Millis(12 * 3_600_000),
+            window: Millis(24 * 3_600_000),
+            queue: 8,
+        }
+    }
+}
+
+impl GuestsConfig {
+    /// The rules of a node at which so many may wait.
+    pub(crate) fn rules(&self, queue: u32) -> Rules {
+        Rules {
+            guests: Quota {
+                tasks: self.tasks,
+                memory: self.memory,
+                time: self.time,
+            },
+            window: self.window,
+            queue: queue as usize,
+            queue_each: self.queue as usize,
+        }
+    }
+}
+
 /// Which programs of clients the owner lets run. None without the owner's word: a
 /// sandbox is good, and no program is better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -168,8 +229,11 @@ impl Default for NodeConfig {
             mdns: false,
             upnp: false,
             indexes: Vec::new(),
+            owners: Vec::new(),
             allow: Vec::new(),
             open: false,
+            guests: GuestsConfig::default(),
+            queue: 64,
             devices: compiled_in(),
             slots: 1,
             memory: Bytes(0),
@@ -265,6 +329,9 @@ impl NodeConfig {
         let connections = self.limits.connections.into();
         within("data_wait", self.data_wait.0, 1000, MAX_DATA_WAIT_MS)?;
         self.origins.validate()?;
+        within("queue", self.queue.into(), 1, MAX_QUEUE)?;
+        within("guests.queue", self.guests.queue.into(), 1, MAX_QUEUE)?;
+        within("guests.window", self.guests.window.0, 1000, MAX_WINDOW_MS)?;
         within("limits.connections", connections, 1, u32::MAX.into())?;
         if self.dialects.contains(&Dialect::Zisk) {
             return Err(InvalidConfig::Dialect(Dialect::Zisk));

@@ -6,6 +6,7 @@ use embermesh_crypto::{
     time::UnixMillis,
     token::{self, Assignment, Bearer, Expectation, IssuerTrust as _, Method, Refusal, TaskRef},
 };
+use embermesh_job::turns::Rank;
 
 use crate::trust::Trust;
 
@@ -21,6 +22,8 @@ pub(crate) struct Gate {
 pub(crate) struct Passed {
     pub(crate) assignment: Assignment,
     pub(crate) reports_to: Option<PeerId>,
+    /// How near the client is to the owner, where it is no index's.
+    pub(crate) rank: Option<Rank>,
 }
 
 impl Gate {
@@ -35,7 +38,7 @@ impl Gate {
     /// Verifies a token for one call.
     ///
     /// A key that is not an index's issues for itself only: the owner has allowed
-    /// that client, not whomever it may name.
+    /// that client, not whomever it may name. The owner's own key names whom it likes.
     pub(crate) fn pass(
         &self,
         token: &str,
@@ -64,12 +67,17 @@ impl Gate {
             .ok_or(Refusal::UnknownIssuer(claims.issuer))?
             .identity;
         let is_index = self.trust.is_index(&authority);
-        if !is_index && claims.issuer != claims.client && claims.issuer != self.me {
+        let for_itself = claims.issuer == claims.client || claims.issuer == self.me;
+        let by_owner = self.trust.owns(&claims.issuer);
+        if !is_index && !for_itself && !by_owner {
             return Err(Refusal::UnknownIssuer(claims.issuer));
         }
+        let named = if by_owner { Rank::Allowed } else { Rank::Guest };
+        let rank = self.trust.rank(&claims.client).unwrap_or(named).min(named);
         Ok(Passed {
             assignment,
             reports_to: is_index.then_some(authority),
+            rank: (!is_index).then_some(rank),
         })
     }
 

@@ -15,6 +15,8 @@
 //! - `service`: gRPC, thin. `foreign`: the same for clients of other systems.
 //!   `uplink`: the lines to the indexes.
 //! - [`Logs`]: the newest lines of the process's log.
+//! - `door`: whose turn it is, where no index says so; `permit`: tokens under the
+//!   node's own key.
 //! - `joined`: work that goes on when whoever asked for it goes away.
 //! - [`Node::start`]: all of it together, joined to the mesh; [`RunningNode`]: the ways
 //!   to end it.
@@ -22,6 +24,7 @@
 mod advert;
 mod arriving;
 pub mod config;
+mod door;
 mod fences;
 pub mod folder;
 mod foreign;
@@ -30,6 +33,7 @@ mod joined;
 mod logs;
 mod node;
 pub mod origins;
+mod permit;
 mod probe;
 mod receipt;
 mod remove;
@@ -46,7 +50,7 @@ mod trust;
 mod uplink;
 mod worker;
 
-pub use config::{AllowedRuntimes, InvalidConfig, NodeConfig};
+pub use config::{AllowedRuntimes, GuestsConfig, InvalidConfig, NodeConfig};
 pub use logs::Logs;
 pub use node::{Node, NodeError};
 pub use running::{RunningNode, Shutdown, Shutdowns};

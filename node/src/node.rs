@@ -20,6 +20,7 @@ use crate::{
     advert::Advertiser,
     arriving::Arriving,
     config::{InvalidConfig, MAX_INDEXES, NodeConfig},
+    door::Door,
     fences,
     folder::DataFolder,
     foreign::{self, Foreign, Owned},
@@ -35,7 +36,7 @@ use crate::{
     slots::{Slots, Workers},
     store::{Store, StoreError},
     task::Tasks,
-    trust::Trust,
+    trust::{Policy, Trust},
     uplink::{self, Links, Uplink},
     worker::{Spawner, WorkerCommand},
 };
@@ -154,6 +155,7 @@ impl Node {
             store: store.clone(),
             blobs: blobs.clone(),
             slots,
+            door: Door::new(config.guests.rules(config.queue)),
             work,
             tls,
             threads: config.threads,
@@ -172,9 +174,15 @@ impl Node {
         let any = targets.iter().any(|target| target.peer.is_none());
         let pinned: Vec<PeerId> = targets.iter().filter_map(|target| target.peer).collect();
         let known = move |index: &PeerId| any || pinned.contains(index);
-        let allow = config.allow.iter().copied();
+        let window = Duration::from_millis(config.guests.window.0);
+        site.door.restore(&store, window).await?;
         let keys = store.owner_keys().await?;
-        let trust = Trust::load(store, site.me(), allow, config.open, known).await?;
+        let policy = Policy {
+            owners: config.owners.iter().copied().collect(),
+            allow: config.allow.iter().copied().collect(),
+            open: config.open,
+        };
+        let trust = Trust::load(store, site.me(), policy, known).await?;
         let gate = Gate::new(site.me(), trust);
         let tasks = Tasks::new(Arc::clone(&site));
         tasks.report_interrupted().await?;

@@ -6,7 +6,6 @@
 //! other. Nothing here needs an index; it only hears who the holders are.
 
 use std::{
-    cmp::Reverse,
     collections::VecDeque,
     sync::{
         Arc,
@@ -15,15 +14,11 @@ use std::{
     time::Duration,
 };
 
-use embermesh_crypto::{
-    digest::Digest,
-    ids::PeerId,
-    statement::{Advert, Role},
-    time::UnixMillis,
-};
+use embermesh_crypto::{digest::Digest, ids::PeerId, time::UnixMillis};
 use embermesh_job::{
     address::{BlobRef, Checkpoint, PeerAddress},
     assignment::TaskKey,
+    copies::rank,
     order::Report,
 };
 use embermesh_mesh::{
@@ -239,21 +234,6 @@ impl Actor {
             Err(error) => tracing::error!(%error, "a report was not kept"),
         }
     }
-}
-
-/// The nodes that could keep a blob, the first choice first (rendezvous hashing:
-/// the highest hash of blob and peer wins).
-fn rank<'a>(blob: &Digest, adverts: impl Iterator<Item = &'a Advert>, me: PeerId) -> Vec<PeerId> {
-    let mut peers: Vec<PeerId> = adverts
-        .filter(|advert| advert.role == Role::Node && !advert.draining && advert.peer != me)
-        .map(|advert| advert.peer)
-        .collect();
-    peers.sort_by_cached_key(|peer| {
-        let mut hasher = Digest::hasher();
-        hasher.update(blob.as_bytes()).update(peer.as_bytes());
-        Reverse(*hasher.finalize().as_bytes())
-    });
-    peers
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    arriving::Arriving, joined::joined, origins::Origins, resident::Residents, slots::Slots,
-    store::Store,
+    arriving::Arriving, door::Door, joined::joined, origins::Origins, resident::Residents,
+    slots::Slots, store::Store,
 };
 
 /// What tasks work with.
@@ -26,6 +26,8 @@ pub(crate) struct Site {
     pub(crate) blobs: BlobStore,
     pub(crate) fetcher: Fetcher,
     pub(crate) slots: Slots,
+    /// Whose turn it is, where no index says so.
+    pub(crate) door: Door,
     /// The folder in which each attempt has a folder while it runs.
     pub(crate) work: PathBuf,
     /// `host:port` of this node's TLS road.

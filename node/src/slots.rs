@@ -43,6 +43,15 @@ struct Device {
     warm: Warm,
 }
 
+impl Device {
+    /// Whether it works and is of the kind that is asked for.
+    fn fits(&self, requires: &Requirements) -> bool {
+        let wants = requires.device;
+        let report = self.report.as_ref();
+        report.is_ok_and(|report| wants.is_none_or(|kind| kind == report.kind))
+    }
+}
+
 /// A device as it is shown.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceState {
@@ -162,54 +171,14 @@ impl Slots {
         limits: &Limits,
         runtime: Option<Runtime>,
     ) -> Result<Slot, NoSlot> {
-        if self.inner.occupancy.borrow().draining {
-            return Err(NoSlot::Draining);
-        }
-        if let Some(wants) = runtime {
-            match self.inner.runtimes.of(wants) {
-                Standing::Works => {}
-                Standing::Off => return Err(NoSlot::RuntimeOff { wants }),
-                Standing::Fault(fault) => {
-                    let fault = fault.clone();
-                    return Err(NoSlot::RuntimeFault { wants, fault });
-                }
-            }
-        }
-        let needs = Bytes(limits.memory.0.max(requires.min_memory.0));
-        if needs.0 > self.inner.memory {
-            return Err(NoSlot::TooLittleMemory {
-                has: Bytes(self.inner.memory),
-                needs,
-            });
-        }
-        let resident = takes == Takes::Residence;
         let mut taken = self.taken();
-        let left = Bytes(self.left(&taken));
-        let (most, already) = (self.inner.residents, taken.residents);
-        let wants = requires.device;
-        let fits = |device: &&mut Device| {
-            device
-                .report
-                .as_ref()
-                .is_ok_and(|report| wants.is_none_or(|kind| kind == report.kind))
-        };
-        let mut fitting: Vec<&mut Device> = taken.devices.iter_mut().filter(fits).collect();
-        if fitting.is_empty() {
-            return Err(NoSlot::NoDevice { wants });
-        }
-        if resident && most <= already {
-            return Err(NoSlot::NoResidence { most });
-        }
-        if !resident {
-            fitting.retain(|device| device.taken < self.inner.per_device);
-        }
+        self.must_fit(&taken, takes, requires, limits, runtime)?;
+        let resident = takes == Takes::Residence;
+        let fitting = taken.devices.iter_mut().filter(|device| {
+            device.fits(requires) && (resident || device.taken < self.inner.per_device)
+        });
         let speed = |device: &&mut Device| device.report.as_ref().map_or(0, |report| report.mflops);
-        let Some(device) = fitting.into_iter().max_by_key(speed) else {
-            return Err(NoSlot::Busy);
-        };
-        if needs > left {
-            return Err(NoSlot::MemoryTaken { left, needs });
-        }
+        let device = fitting.max_by_key(speed).ok_or(NoSlot::Busy)?;
         let (choice, warm) = (device.choice, device.warm.clone());
         if !resident {
             device.taken += 1;
@@ -234,6 +203,79 @@ impl Slots {
         }
         self.publish(&taken);
         Ok(slot)
+    }
+
+    /// How many tasks of a kind would fit now, at least one, as far as slots and places
+    /// go.
+    pub(crate) fn room(
+        &self,
+        takes: Takes,
+        requires: &Requirements,
+        limits: &Limits,
+        runtime: Option<Runtime>,
+    ) -> Result<u32, NoSlot> {
+        let taken = self.taken();
+        self.must_fit(&taken, takes, requires, limits, runtime)?;
+        Ok(match takes {
+            Takes::Residence => self.inner.residents.saturating_sub(taken.residents),
+            Takes::Slot => self.free_slots(&taken, requires),
+        })
+    }
+
+    /// Slots that are free on the devices that fit.
+    fn free_slots(&self, taken: &Taken, requires: &Requirements) -> u32 {
+        let fitting = taken.devices.iter().filter(|device| device.fits(requires));
+        fitting
+            .map(|device| self.inner.per_device.saturating_sub(device.taken))
+            .sum()
+    }
+
+    /// Whether a task could start now.
+    fn must_fit(
+        &self,
+        taken: &Taken,
+        takes: Takes,
+        requires: &Requirements,
+        limits: &Limits,
+        runtime: Option<Runtime>,
+    ) -> Result<(), NoSlot> {
+        if self.inner.occupancy.borrow().draining {
+            return Err(NoSlot::Draining);
+        }
+        if let Some(wants) = runtime {
+            match self.inner.runtimes.of(wants) {
+                Standing::Works => {}
+                Standing::Off => return Err(NoSlot::RuntimeOff { wants }),
+                Standing::Fault(fault) => {
+                    let fault = fault.clone();
+                    return Err(NoSlot::RuntimeFault { wants, fault });
+                }
+            }
+        }
+        let needs = Bytes(limits.memory.0.max(requires.min_memory.0));
+        if needs.0 > self.inner.memory {
+            return Err(NoSlot::TooLittleMemory {
+                has: Bytes(self.inner.memory),
+                needs,
+            });
+        }
+        if !taken.devices.iter().any(|device| device.fits(requires)) {
+            let wants = requires.device;
+            return Err(NoSlot::NoDevice { wants });
+        }
+        let most = self.inner.residents;
+        match takes {
+            Takes::Residence if most <= taken.residents => {
+                return Err(NoSlot::NoResidence { most });
+            }
+            Takes::Slot if self.free_slots(taken, requires) == 0 => return Err(NoSlot::Busy),
+            _ => {}
+        }
+        let left = Bytes(self.left(taken));
+        if needs > left {
+            return Err(NoSlot::MemoryTaken { left, needs });
+        }
+        Ok(())
     }
 
     /// Which programs of clients run here.

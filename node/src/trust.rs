@@ -17,6 +17,7 @@ use embermesh_crypto::{
     time::UnixMillis,
     token::{Authority, IssuerTrust, SKEW_S},
 };
+use embermesh_job::turns::Rank;
 use thiserror::Error;
 
 use crate::store::{Store, StoreError};
@@ -44,6 +45,17 @@ pub(crate) enum NotTrusted {
     Store(#[from] StoreError),
 }
 
+/// Whom the owner lets use the node without an index.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policy {
+    /// The owner's own keys.
+    pub(crate) owners: BTreeSet<PeerId>,
+    /// Clients by their keys.
+    pub(crate) allow: BTreeSet<PeerId>,
+    /// Every client.
+    pub(crate) open: bool,
+}
+
 /// What an index has said.
 #[derive(Default)]
 struct IndexTrust {
@@ -59,8 +71,7 @@ pub(crate) struct Trust {
 
 struct Inner {
     me: PeerId,
-    allow: BTreeSet<PeerId>,
-    open: bool,
+    policy: Policy,
     indexes: RwLock<BTreeMap<PeerId, IndexTrust>>,
     store: Store,
 }
@@ -70,8 +81,7 @@ impl Trust {
     pub(crate) async fn load(
         store: Store,
         me: PeerId,
-        allow: impl IntoIterator<Item = PeerId>,
-        open: bool,
+        policy: Policy,
         known: impl Fn(&PeerId) -> bool,
     ) -> Result<Self, StoreError> {
         let mut indexes = BTreeMap::<PeerId, IndexTrust>::new();
@@ -89,8 +99,7 @@ impl Trust {
         Ok(Self {
             inner: Arc::new(Inner {
                 me,
-                allow: allow.into_iter().collect(),
-                open,
+                policy,
                 indexes: RwLock::new(indexes),
                 store,
             }),
@@ -188,7 +197,24 @@ impl Trust {
 
     /// Whether the owner lets this client do what a token would let it do.
     pub(crate) fn allows(&self, client: &PeerId) -> bool {
-        self.inner.open || *client == self.inner.me || self.inner.allow.contains(client)
+        self.rank(client).is_some()
+    }
+
+    /// How near a client is to the owner; `None` for one who needs an index.
+    pub(crate) fn rank(&self, client: &PeerId) -> Option<Rank> {
+        let policy = &self.inner.policy;
+        if *client == self.inner.me || self.owns(client) {
+            Some(Rank::Owner)
+        } else if policy.allow.contains(client) {
+            Some(Rank::Allowed)
+        } else {
+            policy.open.then_some(Rank::Guest)
+        }
+    }
+
+    /// Whether this is the owner's key.
+    pub(crate) fn owns(&self, key: &PeerId) -> bool {
+        self.inner.policy.owners.contains(key)
     }
 
     fn change(&self, index: PeerId, apply: impl FnOnce(&mut IndexTrust)) -> Result<(), NotTrusted> {

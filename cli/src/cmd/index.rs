@@ -116,7 +116,7 @@ impl Flags {
 }
 
 /// A list, if anything was given.
-pub(super) fn some(list: &[String]) -> Option<Vec<String>> {
+pub(crate) fn some(list: &[String]) -> Option<Vec<String>> {
     (!list.is_empty()).then(|| list.to_vec())
 }
 

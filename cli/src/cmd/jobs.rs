@@ -3,20 +3,27 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use embermesh_client::{Client, Ended, Follow, Sources, Start, Update};
-use embermesh_crypto::{JobId, time::UnixMillis};
+use embermesh_client::{
+    Client, Direct, Ended, Errand, Follow, Sources, Start, Update, direct::records::Record,
+};
+use embermesh_crypto::{JobId, digest::Digest, time::UnixMillis};
 use embermesh_job::lifecycle::JobState;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{ClientFlags, Global},
-    cmd::{connect, stay},
+    cmd::{
+        connect,
+        party::{Named, Party},
+        stay,
+    },
     config::Settings,
-    exit::{Exit, Interrupted},
+    direct::{self, MeshFlags},
+    exit::{Exit, Interrupted, WrongInput},
     output::Output,
     runtime,
-    show::{ended, job as shown_job, progress::Progressing},
+    show::{ended, job as shown_job, progress::Progressing, record as shown_record},
 };
 
 /// Look at jobs and steer them.
@@ -24,7 +31,7 @@ use crate::{
 pub(crate) enum Jobs {
     /// List jobs, the newest first
     #[command(
-        after_help = "Examples:\n  embermesh jobs ls\n  embermesh jobs ls --state running --state queued -o json"
+        after_help = "Examples:\n  embermesh jobs ls\n  embermesh jobs ls --no-index\n  embermesh jobs ls --state running --state queued -o json"
     )]
     Ls {
         /// Only jobs in this state; may be repeated
@@ -33,6 +40,8 @@ pub(crate) enum Jobs {
         /// How many at most
         #[arg(long, value_name = "NUMBER", default_value_t = 50)]
         most: usize,
+        #[command(flatten)]
+        mesh: MeshFlags,
         #[command(flatten)]
         client: ClientFlags,
     },
@@ -88,7 +97,27 @@ pub(crate) struct One {
     /// The job's id
     job: JobId,
     #[command(flatten)]
+    mesh: MeshFlags,
+    #[command(flatten)]
     client: ClientFlags,
+}
+
+impl One {
+    /// What is remembered of the job, where it was submitted without an index.
+    ///
+    /// # Errors
+    /// When no index is wanted and nothing is remembered.
+    fn record(&self) -> anyhow::Result<Option<Record>> {
+        let record = direct::records()?.find(self.job)?;
+        if record.is_none() && self.mesh.no_index {
+            return Err(WrongInput(format!(
+                "job {} was not submitted from here without an index: `embermesh jobs ls --no-index` shows those that were",
+                self.job
+            ))
+            .into());
+        }
+        Ok(record)
+    }
 }
 
 /// A state that can be asked for.
@@ -128,21 +157,25 @@ impl Jobs {
     /// Does it.
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
         let flags = match &self {
-            Self::Ls { client, .. } => client.settings(),
+            Self::Ls { mesh, client, .. } => mesh.onto(client.settings()),
             Self::Watch { one, .. }
             | Self::Adjust { one, .. }
             | Self::Stop(one)
             | Self::Get(one)
             | Self::Cancel(one)
             | Self::Pause(one)
-            | Self::Resume(one) => one.client.settings(),
+            | Self::Resume(one) => one.mesh.onto(one.client.settings()),
         };
         let settings = global.resolve(flags)?;
         let output = global.output(&settings);
         let quiet = global.quiet;
         let connected = || connect(&settings);
+        if let Some(record) = self.record()? {
+            return runtime::run(Box::pin(self.direct(settings, output, quiet, record)));
+        }
         runtime::run(async {
             let (job, state) = match self {
+                Self::Ls { mesh, most, .. } if mesh.no_index => return list_own(output, most),
                 Self::Ls { state, most, .. } => {
                     return list(&connected().await?, output, &state, most).await;
                 }
@@ -179,6 +212,109 @@ impl Jobs {
             say_state(output, job, state)
         })
     }
+}
+
+impl Jobs {
+    /// What is remembered of the job that is spoken of.
+    fn record(&self) -> anyhow::Result<Option<Record>> {
+        match self {
+            Self::Ls { .. } => Ok(None),
+            Self::Watch { one, .. }
+            | Self::Adjust { one, .. }
+            | Self::Stop(one)
+            | Self::Get(one)
+            | Self::Cancel(one)
+            | Self::Pause(one)
+            | Self::Resume(one) => one.record(),
+        }
+    }
+
+    /// Does it for a job that no index knows.
+    async fn direct(
+        self,
+        settings: Settings,
+        output: Output,
+        quiet: bool,
+        record: Record,
+    ) -> anyhow::Result<Exit> {
+        let joined = || direct::join(&settings);
+        let state = match self {
+            Self::Ls { .. } | Self::Get(_) => {
+                output.one(&shown_record::page(&record), &shown_record::value(&record))?;
+                return Ok(Exit::Ok);
+            }
+            Self::Watch {
+                after, out, feed, ..
+            } => {
+                let whole = (after, out, feed);
+                return watch_own(&settings, output, quiet, record, whole).await;
+            }
+            Self::Cancel(_) => joined().await?.cancel(&record).await?,
+            Self::Pause(_) => joined().await?.set_paused(&record, true).await?,
+            Self::Resume(_) => joined().await?.set_paused(&record, false).await?,
+            Self::Stop(_) => joined().await?.finish(&record).await?,
+            Self::Adjust {
+                learning_rate,
+                weight_decay,
+                ..
+            } => {
+                let direct = joined().await?;
+                direct.adjust(&record, learning_rate, weight_decay).await?
+            }
+        };
+        say_state(output, record.job, state)
+    }
+}
+
+/// The jobs of this user that no index knows.
+fn list_own(output: Output, most: usize) -> anyhow::Result<Exit> {
+    let mut records = direct::records()?.all()?;
+    records.truncate(most);
+    let now = UnixMillis::now();
+    output.list(
+        &shown_record::HEADERS,
+        records
+            .iter()
+            .map(|record| shown_record::row(record, now))
+            .collect(),
+        records.iter().map(shown_record::value).collect(),
+    )?;
+    Ok(Exit::Ok)
+}
+
+/// Follows a job that no index knows.
+async fn watch_own(
+    settings: &Settings,
+    output: Output,
+    quiet: bool,
+    record: Record,
+    (after, out, feed): (u64, Option<PathBuf>, Option<PathBuf>),
+) -> anyhow::Result<Exit> {
+    let feed = feed.map(|file| stay::feed(&file)).transpose()?;
+    let cancel = runtime::stop_token()?;
+    let left = format!(": job {} is as it was", record.job);
+    let joining = Box::pin(direct::join(settings));
+    let direct: Direct = runtime::unless_stopped(&cancel, &left, joining).await?;
+    let spec = direct.records().spec(record.job)?;
+    let mut sources = Sources::default();
+    if let Some((data, said)) = feed {
+        stay::belongs(&spec, &said)?;
+        sources.stay(data);
+    }
+    let job = Named {
+        id: record.job,
+        name: record.name.clone(),
+        spec: Digest::of(&spec),
+    };
+    let errand = Errand {
+        after,
+        sources,
+        ..Errand::default()
+    };
+    let follow = direct.watch(record, errand)?;
+    let shown = Progressing::new(output, quiet);
+    let party = Party::Direct(direct);
+    finish(&party, &job, follow, shown, output, out, &cancel).await
 }
 
 async fn list(
@@ -227,7 +363,7 @@ async fn watch(
     });
     let left = format!(": job {job} is as it was");
     let (client, view, assignment) = runtime::unless_stopped(&cancel, &left, asking).await?;
-    let mut shown = Progressing::new(output, quiet);
+    let shown = Progressing::new(output, quiet);
     let mut sources = Sources::default();
     if let Some((data, said)) = feed {
         stay::belongs(&view.spec, &said)?;
@@ -240,12 +376,27 @@ async fn watch(
         ..Start::default()
     };
     let follow = client.follow(job, start);
-    let ended = until_end(job, follow, &mut shown, &cancel).await?;
-    if ended::verify(&client, job, view.spec_digest, &ended)?.is_some() {
+    let job = Named::from(&view);
+    let party = Party::Index(client);
+    finish(&party, &job, follow, shown, output, out, &cancel).await
+}
+
+/// Follows a job to its end, and checks and fetches what it made.
+async fn finish(
+    party: &Party,
+    job: &Named,
+    follow: Follow,
+    mut shown: Progressing,
+    output: Output,
+    out: Option<PathBuf>,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Exit> {
+    let ended = until_end(job.id, follow, &mut shown, cancel).await?;
+    if ended::verify(party.ways(), job.id, job.spec, &ended)?.is_some() {
         shown.aside("the receipt holds");
     }
     if let Some(folder) = out {
-        for kept in ended::keep(&client, &ended, &folder, !output.is_table(), &cancel).await? {
+        for kept in ended::keep(party, &ended, &folder, !output.is_table(), cancel).await? {
             let value =
                 json!({ "update": "fetched", "path": kept.path, "digest": kept.fetched.digest });
             output.item(&kept.path.display().to_string(), &value)?;

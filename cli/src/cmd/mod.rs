@@ -14,6 +14,7 @@ pub(crate) mod models;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod onnx;
+pub(crate) mod party;
 pub(crate) mod proof;
 pub(crate) mod quote;
 pub(crate) mod receipt;

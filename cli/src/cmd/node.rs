@@ -69,6 +69,12 @@ pub(crate) struct Flags {
     /// Client key that may use this node without an index
     #[arg(long, value_name = "PEER")]
     allow: Vec<String>,
+    /// Client key of this node's owner, whose jobs go first
+    #[arg(long, value_name = "PEER")]
+    owner: Vec<String>,
+    /// Let every client use this node without an index, within [node.guests]
+    #[arg(long)]
+    open: bool,
     /// Programs of clients that may run here: wasm, python
     #[arg(long, value_name = "RUNTIME", value_parser = ["wasm", "python"])]
     runtime: Vec<String>,
@@ -99,6 +105,8 @@ impl Flags {
         put(&mut node, "devices", some(&self.device));
         put(&mut node, "slots", self.slots);
         put(&mut node, "allow", some(&self.allow));
+        put(&mut node, "owners", some(&self.owner));
+        put(&mut node, "open", self.open.then_some(true));
         put(&mut node, "region", self.region.clone());
         if !self.runtime.is_empty() {
             let allowed = self.runtime.iter().map(|name| (name.clone(), true.into()));

@@ -3,22 +3,30 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Args;
-use embermesh_client::{Client, Follow, IdempotencyKey, Sources, Submitted, Update};
+use embermesh_client::{Errand, Follow, IdempotencyKey, Sources, Update};
 use embermesh_crypto::PeerId;
 use embermesh_job::{
     file::{Format, JobFile, take_budget},
     spec::{JobSpec, MAX_SPEC_LEN, Work},
-    units::MicroUnits,
+    units::{MicroUnits, Millis},
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::{ClientFlags, Global},
-    cmd::{account::units, connect, measure, onnx, stay},
+    cmd::{
+        account::units,
+        connect, measure, onnx,
+        party::{Named, Party},
+        stay,
+    },
+    config::Settings,
+    direct::{self, MeshFlags},
     exit::{Exit, Interrupted, WrongInput},
     output::Output,
     runtime,
@@ -32,7 +40,7 @@ pub(crate) const UNANSWERED: &str =
 /// Flags of `submit`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  embermesh submit job.toml\n  embermesh submit job.toml --follow --out ./out\n  embermesh submit job.toml --budget 2.5\n  embermesh submit job.json --follow -o jsonl | jq .event\n\nWithout a budget only nodes that ask nothing take the job; `embermesh quote` says what\nit may cost. Paths in a job file are relative to the file. Without --follow the command ends\nonce a node has the inputs and has started the job."
+    after_help = "Examples:\n  embermesh submit job.toml\n  embermesh submit job.toml --follow --out ./out\n  embermesh submit job.toml --no-index --peer /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW... --follow\n  embermesh submit job.toml --no-index --wait 10m --follow --out ./out\n  embermesh submit job.toml --budget 2.5\n  embermesh submit job.json --follow -o jsonl | jq .event\n\nWithout a budget only nodes that ask nothing take the job; `embermesh quote` says what\nit may cost. Paths in a job file are relative to the file. Without --follow the command ends\nonce a node has the inputs and has started the job.\n\nWith --no-index the nodes are asked themselves. A job that no node takes waits, and says for\neach node why; where its node is lost it goes on with another, as long as this command or\n`embermesh jobs watch` follows it."
 )]
 pub(crate) struct Flags {
     /// The job file, TOML or JSON by its name
@@ -46,10 +54,23 @@ pub(crate) struct Flags {
     /// Say whether the job file is right, and what the job costs, and submit nothing
     #[arg(long, conflicts_with_all = ["follow", "out"])]
     check: bool,
+    /// How long the job may wait for a node, such as 10m, without an index [default: as
+    /// long as it takes]
+    #[arg(long, value_name = "DURATION", requires = "no_index", value_parser = span)]
+    wait: Option<Duration>,
     #[command(flatten)]
     budget: Budget,
     #[command(flatten)]
+    mesh: MeshFlags,
+    #[command(flatten)]
     client: ClientFlags,
+}
+
+/// A span of time, as people write it.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    let span = text.parse::<Millis>();
+    span.map(|span| Duration::from_millis(span.0))
+        .map_err(|error| error.to_string())
 }
 
 /// What a job may cost.
@@ -91,7 +112,8 @@ pub(crate) struct Parsed {
 impl Flags {
     /// Does it.
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let settings = global.resolve(self.client.settings())?;
+        let flags = self.mesh.onto(self.client.settings());
+        let settings = global.resolve(flags)?;
         let output = global.output(&settings);
         let Read {
             spec,
@@ -109,6 +131,16 @@ impl Flags {
             .into());
         }
         let quiet = global.quiet;
+        if self.mesh.no_index {
+            if budget.is_some() {
+                return Err(WrongInput(
+                    "a job has a budget where an index counts money: take `budget` out, or submit it to an index".to_owned(),
+                )
+                .into());
+            }
+            let shown = Progressing::new(output, quiet || (!self.follow && !output.is_table()));
+            return runtime::run(self.direct(settings, spec, sources, shown, output));
+        }
         runtime::run(async move {
             let cancel = runtime::stop_token()?;
             let key = IdempotencyKey::fresh()?;
@@ -122,12 +154,46 @@ impl Flags {
             let (client, submitted, follow) =
                 runtime::unless_stopped(&cancel, UNANSWERED, submitting).await?;
             let shown = Progressing::new(output, quiet || (!self.follow && !output.is_table()));
+            let job = Named::from(&submitted.job);
             if self.follow {
                 let out = self.out.as_deref();
-                return stream(&client, &submitted, follow, shown, output, out, &cancel).await;
+                let party = Party::Index(client);
+                return stream(&party, &job, follow, shown, output, out, &cancel).await;
             }
-            hand_over(&submitted, follow, &shown, output, &cancel).await
+            hand_over(&job, follow, &shown, output, &cancel).await
         })
+    }
+
+    /// Does it without an index.
+    async fn direct(
+        self,
+        settings: Settings,
+        spec: JobSpec,
+        sources: Sources,
+        shown: Progressing,
+        output: Output,
+    ) -> anyhow::Result<Exit> {
+        let cancel = runtime::stop_token()?;
+        let left = ": nothing was submitted";
+        let joining = Box::pin(direct::join(&settings));
+        let direct = runtime::unless_stopped(&cancel, left, joining).await?;
+        let errand = Errand {
+            sources,
+            wait: self.wait,
+            ..Errand::default()
+        };
+        let (id, follow) = direct.run(&spec, errand)?;
+        let job = Named {
+            id,
+            name: spec.name.clone(),
+            spec: spec.digest(),
+        };
+        if self.follow {
+            let party = Party::Direct(direct);
+            let out = self.out.as_deref();
+            return Box::pin(stream(&party, &job, follow, shown, output, out, &cancel)).await;
+        }
+        hand_over(&job, follow, &shown, output, &cancel).await
     }
 }
 
@@ -243,25 +309,25 @@ fn check(output: Output, spec: &JobSpec, sources: &Sources) -> anyhow::Result<Ex
 
 /// Waits until a node has started the job, and leaves it there.
 async fn hand_over(
-    submitted: &Submitted,
+    job: &Named,
     mut follow: Follow,
     shown: &Progressing,
     output: Output,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let job = submitted.job.id;
+    let Named { id, name, spec } = job;
     let mut node = None;
     loop {
         let update = tokio::select! {
             () = cancel.cancelled() => {
                 return Err(Interrupted(format!(
-                    ": job {job} is queued, but its inputs are only here: submit it again, or `embermesh jobs cancel {job}`"
+                    ": job {id} is queued, but its inputs are only here: submit it again, or `embermesh jobs cancel {id}`"
                 )).into());
             }
             update = follow.next() => update,
         };
         let Some(update) = update.transpose()? else {
-            return Err(WrongInput(format!("job {job} cannot be followed")).into());
+            return Err(WrongInput(format!("job {id} cannot be followed")).into());
         };
         match &update {
             // The work has something to say: the inputs are there.
@@ -277,38 +343,40 @@ async fn hand_over(
             }
         }
         let fields = [
-            ("job", job.to_string()),
-            ("name", submitted.job.name.clone()),
+            ("job", id.to_string()),
+            ("name", name.clone()),
             (
                 "node",
                 node.map_or_else(|| "-".to_owned(), |node: PeerId| node.to_string()),
             ),
         ];
-        let value = json!({ "job": job, "name": submitted.job.name, "node": node, "spec": submitted.job.spec_digest });
+        let value = json!({ "job": id, "name": name, "node": node, "spec": spec });
         output.one(&fields, &value)?;
-        shown.aside(&format!("follow it with `embermesh jobs watch {job}`"));
+        shown.aside(&format!("follow it with `embermesh jobs watch {id}`"));
         return Ok(Exit::Ok);
     }
 }
 
 /// Shows a job until it ends, then verifies its receipt and fetches its artifacts.
 pub(crate) async fn stream(
-    client: &Client,
-    submitted: &Submitted,
+    party: &Party,
+    job: &Named,
     follow: Follow,
     mut shown: Progressing,
     output: Output,
     out: Option<&Path>,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Exit> {
-    let job = &submitted.job;
     if output.is_table() {
         shown.aside(&format!("job {} ({})", job.id, job.name));
     } else {
-        output.item("", &json!({ "update": "submitted", "job": job.id, "name": job.name, "spec": job.spec_digest }))?;
+        output.item(
+            "",
+            &json!({ "update": "submitted", "job": job.id, "name": job.name, "spec": job.spec }),
+        )?;
     }
     let ended = crate::cmd::jobs::until_end(job.id, follow, &mut shown, cancel).await?;
-    let receipt = ended::verify(client, job.id, job.spec_digest, &ended)?;
+    let receipt = ended::verify(party.ways(), job.id, job.spec, &ended)?;
     if let Some(receipt) = &receipt {
         shown.aside(&format!(
             "the receipt holds: signed by node {}",
@@ -316,7 +384,7 @@ pub(crate) async fn stream(
         ));
     }
     if let Some(folder) = out {
-        for kept in ended::keep(client, &ended, folder, !output.is_table(), cancel).await? {
+        for kept in ended::keep(party, &ended, folder, !output.is_table(), cancel).await? {
             let text = format!("{} {} (verified)", kept.path.display(), kept.fetched.digest);
             let value = json!({ "update": "fetched", "path": kept.path, "digest": kept.fetched.digest, "size": kept.fetched.size });
             output.item(&text, &value)?;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{cluster::Cluster, murder::Murder, report::Ran};
 use crate::{
-    cmd::demo::Flags,
+    cmd::{demo::Flags, party::Party},
     config::Road,
     exit::{Exit, Interrupted},
     output::Output,
@@ -112,7 +112,8 @@ async fn act(
     };
     let (trained, ended) =
         do_task(train, &client, cluster, Some(&mut murder), output, quiet).await?;
-    let kept = ended::keep(&client, &ended, &out, quiet || !output.is_table(), cancel).await?;
+    let party = Party::Index(client.clone());
+    let kept = ended::keep(&party, &ended, &out, quiet || !output.is_table(), cancel).await?;
     let weights = kept.first().context("the training made no weights")?;
     say.aside(&format!(
         "weights: {} {}, each of them hashed as it arrived",
@@ -233,7 +234,7 @@ async fn do_task(
                 ended.message
             );
         }
-        let receipt = ended::verify(client, job, task.spec.digest(), &ended)?
+        let receipt = ended::verify(client.ways(), job, task.spec.digest(), &ended)?
             .context("the job ended without a receipt")?;
         shown.aside(&format!(
             "receipt: signed by node {}, and it holds",

@@ -4,7 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::Context as _;
-use embermesh_client::{Client, Download, Ended, receipt};
+use embermesh_client::{Download, Ended, Ways, receipt};
 use embermesh_crypto::{
     JobId,
     digest::Digest,
@@ -19,14 +19,14 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::download_bar;
-use crate::{exit::Exit, runtime};
+use crate::{cmd::party::Party, exit::Exit, runtime};
 
 /// The file that a receipt is written to.
 pub(crate) const RECEIPT_FILE: &str = "receipt.bin";
 
 /// Verifies the receipt of a job of this client.
 pub(crate) fn verify(
-    client: &Client,
+    ways: &Ways,
     job: JobId,
     spec: Digest,
     ended: &Ended,
@@ -37,7 +37,7 @@ pub(crate) fn verify(
     let expect = receipt::Expect {
         job: Some(job),
         spec: Some(spec),
-        client: Some(client.peer_id()),
+        client: Some(ways.peer_id()),
         node: ended.node.as_ref().map(|node| node.peer),
         artifact: None,
         ..receipt::Expect::default()
@@ -66,7 +66,7 @@ pub(crate) struct Kept {
 
 /// Writes the receipt and every artifact into a folder, verified as they arrive.
 pub(crate) async fn keep(
-    client: &Client,
+    party: &Party,
     ended: &Ended,
     folder: &Path,
     quiet: bool,
@@ -81,16 +81,16 @@ pub(crate) async fn keep(
     }
     let mut kept = Vec::new();
     let left = ": the artifacts are not here; `embermesh blob get` fetches them by hash";
-    let holders = runtime::unless_stopped(cancel, left, holders(client, ended)).await?;
+    let holders = runtime::unless_stopped(cancel, left, holders(party, ended)).await?;
     for artifact in &ended.artifacts {
-        kept.push(fetch(client, &holders, artifact, folder, quiet, cancel).await?);
+        kept.push(fetch(party.ways(), &holders, artifact, folder, quiet, cancel).await?);
     }
     Ok(kept)
 }
 
 /// Who has the artifacts: the node that was followed to the end, else every node
-/// that the index knows, the one that ended the job first.
-async fn holders(client: &Client, ended: &Ended) -> anyhow::Result<Vec<Target>> {
+/// that is known, the one that ended the job first.
+async fn holders(party: &Party, ended: &Ended) -> anyhow::Result<Vec<Target>> {
     if let Some(node) = &ended.node {
         return Ok(vec![Target::from(node)]);
     }
@@ -98,7 +98,7 @@ async fn holders(client: &Client, ended: &Ended) -> anyhow::Result<Vec<Target>> 
         return Ok(Vec::new());
     }
     let last = ended.job.as_ref().and_then(|job| job.node);
-    let mut nodes = client.nodes().await?;
+    let mut nodes = party.nodes().await?;
     nodes.sort_by_key(|node| (Some(node.address.peer) != last, !node.live));
     Ok(nodes
         .iter()
@@ -107,7 +107,7 @@ async fn holders(client: &Client, ended: &Ended) -> anyhow::Result<Vec<Target>> 
 }
 
 async fn fetch(
-    client: &Client,
+    ways: &Ways,
     holders: &[Target],
     artifact: &Artifact,
     folder: &Path,
@@ -122,9 +122,7 @@ async fn fetch(
     };
     let (sender, progress) = watch::channel(Progress::default());
     download_bar(&artifact.name, quiet, progress);
-    let fetched = client
-        .fetch(&download, &path, Some(&sender), cancel)
-        .await?;
+    let fetched = ways.fetch(&download, &path, Some(&sender), cancel).await?;
     Ok(Kept { path, fetched })
 }
 

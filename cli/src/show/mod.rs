@@ -8,6 +8,7 @@ pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod progress;
 pub(crate) mod ready;
+pub(crate) mod record;
 pub(crate) mod transaction;
 pub(crate) mod update;
 

@@ -3,10 +3,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use embermesh_client::{Ended, Side, Update};
+use embermesh_crypto::PeerId;
 use embermesh_job::event::{Event, EventKind, Notice, Progress};
 use serde_json::{Value, json};
 
 use super::{amount, answer, ended::word};
+
+/// Nodes of which it is told why they do not take a job.
+const MAX_LINES: usize = 10;
 
 /// A line for people; `None` for what is not worth one.
 pub(crate) fn text(update: &Update) -> Option<String> {
@@ -14,7 +18,7 @@ pub(crate) fn text(update: &Update) -> Option<String> {
         Update::Queued {
             reason,
             passed_over,
-        } => queued(reason, passed_over.len()),
+        } => queued(reason, passed_over),
         Update::Uploading { digest, size } => {
             format!(
                 "sending input {} ({}) to the node",
@@ -85,17 +89,25 @@ fn side(side: Side) -> &'static str {
     }
 }
 
-fn queued(reason: &str, passed_over: usize) -> String {
+/// Why a job waits, and each node that does not take it on a line of its own.
+fn queued(reason: &str, passed_over: &[(PeerId, String, String)]) -> String {
     let reason = if reason.is_empty() {
         "no node is free"
     } else {
         reason
     };
-    match passed_over {
+    let mut text = match passed_over.len() {
         0 => format!("waiting: {reason}"),
         1 => format!("waiting: {reason} (1 node passed over)"),
         many => format!("waiting: {reason} ({many} nodes passed over)"),
+    };
+    for (node, code, message) in passed_over.iter().take(MAX_LINES) {
+        text.push_str(&format!("\n  node {} ({code}): {message}", node.short()));
     }
+    if passed_over.len() > MAX_LINES {
+        text.push_str("\n  ...");
+    }
+    text
 }
 
 fn event_text(event: &Event) -> String {

@@ -22,6 +22,7 @@ mod interrupts;
 mod languages;
 mod listeners;
 mod main_job;
+mod no_index;
 mod offline;
 mod onnx;
 mod proofs;

@@ -2,14 +2,18 @@
 
 use bytes::Bytes;
 use embermesh_crypto::ids::Epoch;
-use embermesh_job::{address::BlobRef, assignment::NodeAssignment, event::RunUpdate};
+use embermesh_job::{
+    address::{BlobRef, Checkpoint},
+    assignment::NodeAssignment,
+    event::RunUpdate,
+};
 use embermesh_mesh::road::RoadKind;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Client, ClientError, Sources, Update,
+    ClientError, Sources, Update, Ways,
     feed::feed,
     node::{NodeLink, UpdateStream},
     upload,
@@ -17,12 +21,27 @@ use crate::{
 
 /// What this side can give to a node.
 pub(super) struct Gifts {
-    /// The canonical spec, while the first attempt has not been started.
+    /// The canonical spec, where this side starts attempts.
     pub(super) spec: Option<Bytes>,
+    /// Whether this side starts each attempt, or the first alone.
+    pub(super) each: bool,
+    /// The newest attempt that is known to have been started.
+    pub(super) started: Epoch,
+    /// Where the newest attempt goes on from.
+    pub(super) resume: Option<Checkpoint>,
     /// Inputs that the node may lack.
     pub(super) sources: Sources,
     /// Who holds the others.
     pub(super) holders: Vec<BlobRef>,
+}
+
+impl Gifts {
+    /// The spec of an attempt that this side has to start.
+    fn starts(&self, epoch: Epoch) -> Option<Bytes> {
+        // With an index, every attempt after the first is started by its order.
+        let ours = self.each || epoch == Epoch::FIRST;
+        self.spec.clone().filter(|_| ours && epoch > self.started)
+    }
 }
 
 /// A stream that stands.
@@ -41,13 +60,13 @@ impl Attempt {
     /// inputs that the node lacks go beside the stream: a task that has begun keeps
     /// its lease however long they take.
     pub(super) async fn open(
-        client: &Client,
+        ways: &Ways,
         assignment: &NodeAssignment,
         gifts: &mut Gifts,
         after: u64,
         tell: &mpsc::Sender<Result<Update, ClientError>>,
     ) -> Result<Self, ClientError> {
-        let link = client.node(&assignment.node).await?;
+        let link = ways.node(&assignment.node).await?;
         let stream = join(&link, assignment, gifts, after).await?;
         let road = link.road;
         let (sources, token) = (gifts.sources.clone(), assignment.token.clone());
@@ -114,19 +133,17 @@ async fn join(
     gifts: &mut Gifts,
     after: u64,
 ) -> Result<UpdateStream, ClientError> {
-    // Every attempt after the first is started by order of the index.
-    if let Some(spec) = gifts
-        .spec
-        .clone()
-        .filter(|_| assignment.epoch == Epoch::FIRST)
-    {
-        match link.run(assignment, spec, &gifts.holders).await {
+    if let Some(spec) = gifts.starts(assignment.epoch) {
+        let resume = gifts.resume.clone();
+        match link.run(assignment, spec, resume, &gifts.holders).await {
             Ok(stream) => {
-                gifts.spec = None;
+                gifts.started = assignment.epoch;
                 return Ok(stream);
             }
             // The answer to an earlier try was lost: the task runs.
-            Err(error) if error.refusal() == Some("replayed") => gifts.spec = None,
+            Err(error) if error.refusal() == Some("replayed") => {
+                gifts.started = assignment.epoch;
+            }
             Err(error) => return Err(error),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use embermesh_crypto::ids::{Epoch, JobId, PeerId};
 use embermesh_job::{
     assignment::NodeAssignment,
-    event::{Artifact, Event, EventKind, Notice, RunUpdate},
+    event::{Artifact, Event, EventKind, Notice, Outcome, RunUpdate},
     lifecycle::JobState,
 };
 use embermesh_mesh::road::RoadKind;
@@ -15,14 +15,15 @@ use tokio::{
 };
 
 use super::{
-    Ended, Side, Start, Update,
+    Ended, Side, Update,
     attempt::{Attempt, Gifts},
-    index_side::IndexSide,
+    authority::{Authority, Queued},
     renewal::Renewal,
 };
 use crate::{
-    Client, ClientError, JobView,
-    bounds::{GIVE_UP_AFTER, LAST_WORDS, LONGEST_WAIT, MAX_HEALS},
+    ClientError, JobView, Ways,
+    bounds::{GIVE_UP_AFTER, LAST_WORDS, LONGEST_WAIT, MAX_HEALS, NODE_GONE},
+    direct::is_renewable,
     index::{Waits, waits},
     sequence::{Sequence, Verdict},
     view,
@@ -46,59 +47,69 @@ impl From<ClientError> for Stop {
     }
 }
 
+/// What is followed.
+pub(super) struct Subject {
+    pub(super) job: JobId,
+    pub(super) ways: Ways,
+    pub(super) authority: Authority,
+    pub(super) gifts: Gifts,
+    /// The last event that the caller has; 0 for all.
+    pub(super) after: u64,
+}
+
 pub(super) struct Follower {
-    client: Client,
+    ways: Ways,
     job: JobId,
     gifts: Gifts,
     out: mpsc::Sender<Result<Update, ClientError>>,
     held: watch::Sender<Option<NodeAssignment>>,
-    index: IndexSide,
+    authority: Authority,
     sequence: Sequence,
     heals: u32,
     artifacts: Vec<Artifact>,
     /// The stream that was announced last.
     announced: Option<(PeerId, Epoch, RoadKind)>,
     node_lost: bool,
+    /// Since when the node has not been reached.
+    lost_since: Option<Instant>,
     /// The attempt of which its node has said that it is over.
     spent: Option<Epoch>,
     index_lost: bool,
     last_contact: Instant,
     /// When the index said that the job is over.
     over_since: Option<Instant>,
-    told_queued: Option<JobView>,
+    told_queued: Option<Queued>,
+    /// How the last attempt ended that had an end of its own.
+    last_end: String,
     /// Whether anything was shown since the stream last broke.
     moved: bool,
 }
 
 impl Follower {
     pub(super) fn new(
-        client: Client,
-        job: JobId,
-        start: Start,
+        subject: Subject,
         out: mpsc::Sender<Result<Update, ClientError>>,
         held: watch::Sender<Option<NodeAssignment>>,
     ) -> Self {
         Self {
-            index: IndexSide::start(&client, job),
-            client,
-            job,
-            gifts: Gifts {
-                spec: start.spec,
-                sources: start.sources,
-                holders: start.holders,
-            },
+            authority: subject.authority,
+            ways: subject.ways,
+            job: subject.job,
+            gifts: subject.gifts,
             out,
             held,
-            sequence: Sequence::after(start.after),
+            sequence: Sequence::after(subject.after),
             heals: 0,
             artifacts: Vec::new(),
             announced: None,
             node_lost: false,
+            lost_since: None,
             spent: None,
             index_lost: false,
             last_contact: Instant::now(),
             over_since: None,
             told_queued: None,
+            last_end: String::new(),
             moved: false,
         }
     }
@@ -123,7 +134,7 @@ impl Follower {
         if !self.hear_index().await {
             return Ok(false);
         }
-        if let Some(job) = self.index.job().filter(|job| job.state.is_final())
+        if let Some(job) = self.authority.job().filter(|job| job.state.is_final())
             && self.nothing_more_to_hear(&job)
         {
             self.end_by_index(job).await;
@@ -139,12 +150,23 @@ impl Follower {
         };
         match stop {
             Stop::Done => return Ok(false),
-            Stop::News => *next_wait = waits(),
+            Stop::News => {
+                *next_wait = waits();
+                let ended = self.spent == Some(assignment.epoch);
+                if ended && self.authority.own().is_some() {
+                    let why = format!("the last attempt ended ({})", self.last_end);
+                    return Ok(self.place_again(&assignment, None, &why).await);
+                }
+            }
             Stop::Hole => {
                 // A node that is just behind fills the hole a moment later.
                 self.wait_for_index(next_wait.next()).await?;
             }
             Stop::Broken(error) => {
+                if let Some(why) = self.is_gone(&error) {
+                    let avoid = Some(assignment.node.peer);
+                    return Ok(self.place_again(&assignment, avoid, &why).await);
+                }
                 let renewable = matches!(
                     error.refusal(),
                     Some("expired" | "revoked" | "not_yet_valid")
@@ -156,8 +178,9 @@ impl Follower {
                 if std::mem::take(&mut self.moved) {
                     *next_wait = waits();
                 }
-                if renewable && let Ok(fresh) = self.client.index().renew(self.job, Epoch(0)).await
-                {
+                let renewer = self.authority.renewer();
+                if renewable && let Ok(fresh) = renewer.renew_newest(&assignment).await {
+                    self.authority.renewed(&fresh);
                     self.held.send_replace(Some(fresh));
                 }
                 if !self.node_lost {
@@ -179,11 +202,64 @@ impl Follower {
         Ok(true)
     }
 
+    /// Why the node of an attempt is not waited for any more, where the owner of the job
+    /// may place it again.
+    fn is_gone(&mut self, error: &ClientError) -> Option<String> {
+        self.authority.own()?;
+        let gone = match error {
+            ClientError::Unreachable { .. } | ClientError::Timeout { .. } => {
+                let since = *self.lost_since.get_or_insert_with(Instant::now);
+                since.elapsed() >= NODE_GONE
+            }
+            // It does not let the attempt begin, or knows nothing of it.
+            ClientError::Refused { .. } => !is_renewable(error),
+            ClientError::Exhausted { .. }
+            | ClientError::NotNow { .. }
+            | ClientError::NotFound { .. } => true,
+            _ => false,
+        };
+        gone.then(|| error.to_string())
+    }
+
+    /// Has the owner place the job again. False when the job has had all its attempts:
+    /// that is told.
+    async fn place_again(
+        &mut self,
+        lost: &NodeAssignment,
+        avoid: Option<PeerId>,
+        why: &str,
+    ) -> bool {
+        self.lost_since = None;
+        let begun = self.gifts.started >= lost.epoch;
+        let wished = match self.authority.own() {
+            Some(own) => own.again(avoid, begun, why),
+            None => Ok(()),
+        };
+        // Nothing more is asked of this attempt.
+        self.spent = Some(lost.epoch);
+        match wished {
+            Ok(()) => true,
+            Err((outcome, message)) => {
+                self.say(Update::Ended(Box::new(Ended {
+                    outcome,
+                    message,
+                    receipt: Vec::new(),
+                    artifacts: self.artifacts.clone(),
+                    node: Some(lost.node.clone()),
+                    epoch: lost.epoch,
+                    job: None,
+                })))
+                .await;
+                false
+            }
+        }
+    }
+
     /// Cancels a job whose inputs this side cannot give: nobody else can.
     async fn abandon(&self, error: &ClientError) {
         let held = self.held.borrow().clone();
         if matches!(error, ClientError::InputChanged(_) | ClientError::Io { .. })
-            && let Err(error) = self.client.cancel(self.job, held).await
+            && let Err(error) = self.authority.cancel(self.job, held).await
         {
             tracing::debug!(%error, "a job without its inputs was not cancelled");
         }
@@ -192,10 +268,12 @@ impl Follower {
     /// Waits for news of the index, or for `bound`. Gives up when neither side has
     /// answered for too long, or the index refuses and there is no node.
     async fn wait_for_index(&mut self, bound: Option<Duration>) -> Result<(), ClientError> {
-        if let Some(refusal) = self.index.take_refusal() {
+        if let Some(refusal) = self.authority.take_refusal() {
             return Err(refusal);
         }
-        if self.last_contact.elapsed() > GIVE_UP_AFTER {
+        // Its owner waits for a node as long as he likes.
+        let patient = self.authority.own().is_some();
+        if !patient && self.last_contact.elapsed() > GIVE_UP_AFTER {
             return Err(ClientError::Unreachable {
                 what: "the index and the node".to_owned(),
                 reason: format!("neither has answered for {GIVE_UP_AFTER:?}"),
@@ -203,7 +281,7 @@ impl Follower {
         }
         tokio::select! {
             () = self.out.closed() => {}
-            () = self.index.changed() => {}
+            () = self.authority.changed() => {}
             () = sleep(bound.unwrap_or(LONGEST_WAIT)) => {}
         }
         Ok(())
@@ -214,8 +292,8 @@ impl Follower {
         if self.out.is_closed() {
             return false;
         }
-        let lost = self.index.lost();
-        if lost.is_none() && self.index.job().is_some() {
+        let lost = self.authority.lost();
+        if lost.is_none() && self.authority.job().is_some() {
             self.last_contact = Instant::now();
         }
         if lost.is_some() != self.index_lost {
@@ -231,26 +309,32 @@ impl Follower {
                 return false;
             }
         }
-        if self.index.is_over() && self.over_since.is_none() {
+        if self.authority.is_over() && self.over_since.is_none() {
             self.over_since = Some(Instant::now());
         }
-        if let Some(newer) = self.index.newer_than(self.held_epoch()) {
-            self.held.send_replace(Some(newer));
+        if let Some(newer) = self.authority.newer_than(self.held_epoch()) {
+            self.held.send_replace(Some(newer.assignment));
             self.heals = 0;
+            if let Some((resume, holders)) = newer.begin {
+                self.gifts.resume = resume;
+                self.gifts.holders.extend(holders);
+            }
         }
-        let Some(job) = self.index.job() else {
+        let queued = self.authority.queued();
+        if self.told_queued == queued {
             return true;
-        };
-        let waits = job.state == JobState::Queued && self.told_queued.as_ref() != Some(&job);
-        if waits {
-            let update = Update::Queued {
-                reason: job.reason.clone(),
-                passed_over: job.passed_over.clone(),
-            };
-            self.told_queued = Some(job);
-            return self.say(update).await;
         }
-        true
+        self.told_queued.clone_from(&queued);
+        match queued {
+            Some((reason, passed_over)) => {
+                let update = Update::Queued {
+                    reason,
+                    passed_over,
+                };
+                self.say(update).await
+            }
+            None => true,
+        }
     }
 
     fn held_epoch(&self) -> Epoch {
@@ -267,30 +351,38 @@ impl Follower {
     ) -> Result<std::convert::Infallible, Stop> {
         let out = self.out.clone();
         let after = self.sequence.last();
-        let opening = Attempt::open(&self.client, assignment, &mut self.gifts, after, &out);
+        let before = self.gifts.started;
+        let opening = Attempt::open(&self.ways, assignment, &mut self.gifts, after, &out);
         let mut opening = Box::pin(opening);
         let last_words = self.over_since.map(|since| since + LAST_WORDS);
         let mut attempt = loop {
             tokio::select! {
                 opened = &mut opening => break opened?,
                 () = until(last_words) => return Err(Stop::News),
-                () = self.index.changed() => {
-                    if self.index.newer_than(assignment.epoch).is_some() || self.index.is_over() {
+                () = self.authority.changed() => {
+                    if self.authority.newer_than(assignment.epoch).is_some()
+                        || self.authority.is_over()
+                    {
                         return Err(Stop::News);
                     }
                 }
             }
         };
         drop(opening);
+        if self.gifts.started > before
+            && let Some(own) = self.authority.own()
+        {
+            own.task().begun();
+        }
         self.announce(assignment, attempt.road).await?;
-        let mut renewal = Renewal::of(&self.client, assignment);
+        let mut renewal = Renewal::of(self.authority.renewer(), assignment);
         loop {
             let last_words = self.over_since.map(|since| since + LAST_WORDS);
             tokio::select! {
                 biased;
                 () = self.out.closed() => return Err(Stop::Done),
                 update = attempt.next() => self.show(update?).await?,
-                () = self.index.changed() => {
+                () = self.authority.changed() => {
                     if !self.hear_index().await {
                         return Err(Stop::Done);
                     }
@@ -301,12 +393,13 @@ impl Follower {
                 () = until(last_words) => return Err(Stop::News),
                 fresh = renewal.due() => match fresh {
                     Ok(fresh) => {
-                        renewal = Renewal::of(&self.client, &fresh);
+                        renewal = Renewal::of(self.authority.renewer(), &fresh);
+                        self.authority.renewed(&fresh);
                         self.held.send_replace(Some(fresh));
                     }
                     Err(error) => {
                         tracing::debug!(%error, "the token was not renewed");
-                        renewal = Renewal::retry(&self.client, assignment);
+                        renewal = Renewal::retry(self.authority.renewer(), assignment);
                     }
                 },
             }
@@ -320,6 +413,7 @@ impl Follower {
         }
         self.announced = Some(stands);
         self.node_lost = false;
+        self.lost_since = None;
         self.must_say(Update::Assigned {
             node: assignment.node.peer,
             epoch: assignment.epoch,
@@ -330,12 +424,16 @@ impl Follower {
 
     async fn show(&mut self, update: RunUpdate) -> Result<(), Stop> {
         self.last_contact = Instant::now();
+        self.lost_since = None;
         if std::mem::take(&mut self.node_lost) {
             self.must_say(Update::Back(Side::Node)).await?;
         }
         match update {
             RunUpdate::Notice(notice) => {
                 let spent = matches!(notice, Notice::AttemptEnded { .. });
+                if let Notice::AttemptEnded { code, message } = &notice {
+                    self.last_end = format!("{code}: {message}");
+                }
                 self.must_say(Update::Notice(notice)).await?;
                 if spent {
                     // Its stream has nothing more; the index has the next attempt.
@@ -372,6 +470,7 @@ impl Follower {
         {
             self.artifacts.push(artifact.clone());
         }
+        self.authority.heard(&event);
         let end = self.end_of(&event);
         self.must_say(Update::Event(event)).await?;
         if let Some(end) = end {
@@ -466,8 +565,7 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-fn outcome_of(state: JobState) -> embermesh_job::event::Outcome {
-    use embermesh_job::event::Outcome;
+fn outcome_of(state: JobState) -> Outcome {
     match state {
         JobState::Succeeded => Outcome::Succeeded,
         JobState::Cancelled => Outcome::Cancelled,

@@ -1,5 +1,5 @@
 //! Keeps the token of an attempt fresh, so that the node can be joined again even
-//! when the index is away.
+//! when whoever gave it is away.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use embermesh_crypto::time::UnixMillis;
 use embermesh_job::assignment::NodeAssignment;
 use futures::future::BoxFuture;
 
+use super::authority::Renewer;
 use crate::{
-    Client, ClientError,
+    ClientError,
     bounds::{RENEW_BEFORE, RENEW_PAUSE},
 };
 
@@ -19,27 +20,26 @@ pub(super) struct Renewal {
 
 impl Renewal {
     /// Renews when the token nears its end.
-    pub(super) fn of(client: &Client, held: &NodeAssignment) -> Self {
+    pub(super) fn of(renewer: Renewer, held: &NodeAssignment) -> Self {
         let left = held.expires_at.since(UnixMillis::now());
         // A token of a short life is renewed half way.
         let wait = left
             .saturating_sub(RENEW_BEFORE.min(left / 2))
             .max(RENEW_PAUSE);
-        Self::after(client, held, wait)
+        Self::after(renewer, held, wait)
     }
 
     /// Renews a little later, after a failure.
-    pub(super) fn retry(client: &Client, held: &NodeAssignment) -> Self {
-        Self::after(client, held, RENEW_PAUSE)
+    pub(super) fn retry(renewer: Renewer, held: &NodeAssignment) -> Self {
+        Self::after(renewer, held, RENEW_PAUSE)
     }
 
-    fn after(client: &Client, held: &NodeAssignment, wait: Duration) -> Self {
-        let client = client.clone();
-        let (job, epoch) = (held.job, held.epoch);
+    fn after(renewer: Renewer, held: &NodeAssignment, wait: Duration) -> Self {
+        let held = held.clone();
         Self {
             due: Box::pin(async move {
                 tokio::time::sleep(wait).await;
-                client.index().renew(job, epoch).await
+                renewer.renew(&held).await
             }),
         }
     }

@@ -19,13 +19,17 @@ use embermesh_crypto::{
     statement::{IssuerKey, KeySet, sign},
     time::UnixMillis,
 };
-use embermesh_mesh::road::{self, Identity, ListenConfig, Listener, Serving};
+use embermesh_mesh::road::{self, Caller, Identity, ListenConfig, Listener, Serving};
 use embermesh_proto::v1::{self, index_server, node_server};
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, metadata::MetadataValue, service::Routes};
+
+pub(crate) mod permits;
+
+use self::permits::{Leave, Permits};
 
 type Boxed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -54,6 +58,8 @@ pub(crate) enum Say {
 /// What was asked of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
+    /// For a permit of an attempt.
+    Permit(u64),
     Run,
     Attach(u64),
     /// Which of this many inputs it has; it has none.
@@ -67,6 +73,7 @@ pub(crate) enum Asked {
 /// repeated.
 #[derive(Clone, Default)]
 pub(crate) struct Script {
+    permits: Permits,
     streams: Arc<Mutex<VecDeque<Vec<Say>>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
     puts: Arc<watch::Sender<u64>>,
@@ -75,9 +82,22 @@ pub(crate) struct Script {
 impl Script {
     pub(crate) fn new(streams: impl IntoIterator<Item = Vec<Say>>) -> Self {
         Self {
+            permits: Permits::default(),
             streams: Arc::new(Mutex::new(streams.into_iter().collect())),
             asked: Arc::default(),
             puts: Arc::default(),
+        }
+    }
+
+    /// The same for a node of this number that gives permits itself.
+    pub(crate) fn giving(
+        seed: u8,
+        permits: impl IntoIterator<Item = Leave>,
+        streams: impl IntoIterator<Item = Vec<Say>>,
+    ) -> Self {
+        Self {
+            permits: Permits::new(seed, permits),
+            ..Self::new(streams)
         }
     }
 
@@ -519,6 +539,16 @@ impl index_server::Index for Shown {
 
 #[tonic::async_trait]
 impl node_server::Node for Script {
+    async fn permit(
+        &self,
+        request: Request<v1::PermitRequest>,
+    ) -> Result<Response<v1::PermitResponse>, Status> {
+        let client = Caller::peer_of(&request)?;
+        let request = request.into_inner();
+        self.note(Asked::Permit(request.epoch));
+        self.permits.answer(client, &request).map(Response::new)
+    }
+
     type RunStream = Boxed<v1::RunUpdate>;
 
     async fn run(&self, _: Request<v1::RunRequest>) -> Result<Response<Self::RunStream>, Status> {

@@ -227,6 +227,7 @@ impl Foreign {
         let task = TaskOrder {
             assignment: permit.passed.assignment.clone(),
             reports_to: permit.passed.reports_to,
+            rank: permit.passed.rank,
             // Canonical JSON is text.
             canonical: String::from_utf8_lossy(&spec.canonical()).into_owned(),
             spec,

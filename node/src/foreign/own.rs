@@ -2,15 +2,18 @@
 //! without an index.
 
 use embermesh_crypto::{
-    ids::{Epoch, JobId, PeerId, TaskIndex, TokenId},
+    ids::{Epoch, JobId, PeerId},
     time::UnixMillis,
-    token::{self, Bearer, Claims, MAX_LIFETIME_S, Method, Methods},
+    token::{Bearer, Method},
 };
 use embermesh_dialects::{ErrorCode, Failure};
 use embermesh_job::spec::JobSpec;
 
 use super::{Foreign, failure};
-use crate::gate::Passed;
+use crate::{
+    gate::Passed,
+    permit::{self, Permitted},
+};
 
 impl Foreign {
     /// Leave for a client to run a job here, under this node's own key.
@@ -22,23 +25,14 @@ impl Foreign {
         let gate = &self.inner.parts.gate;
         let keypair = &self.inner.parts.site.keypair;
         let now = UnixMillis::now();
-        let claims = Claims {
-            issuer: keypair.peer_id(),
+        let permitted = Permitted {
             client,
-            node: keypair.peer_id(),
             job: JobId::v7(now, rand::random()),
-            task: TaskIndex(0),
             epoch: Epoch::FIRST,
             spec: spec.digest(),
-            methods: Methods::all(),
             ceilings: spec.limits.ceilings(),
-            token_id: TokenId(rand::random()),
-            issued_at: now.as_secs(),
-            not_before: now.as_secs(),
-            expires_at: now.as_secs().saturating_add(MAX_LIFETIME_S),
-            revocation_epoch: 0,
         };
-        let text = token::issue(&claims, keypair)
+        let (text, _) = permit::issue(keypair, &permitted, now)
             .map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))?;
         gate.pass(&text, Bearer::Peer(client), Method::Run, None, None, now)
             .map_err(|refused| failure::token(&refused))

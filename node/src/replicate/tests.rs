@@ -2,6 +2,8 @@
 
 use embermesh_crypto::{Keypair, ids::NetworkName};
 
+use embermesh_crypto::statement::{Advert, Role};
+
 use super::*;
 
 fn advert(seed: u8) -> Advert {

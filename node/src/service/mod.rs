@@ -5,6 +5,7 @@
 //! - `blobs`: blobs in, blobs out, blobs kept for others.
 //! - `feed`: samples that stay with a client, taken from its stream.
 //! - `infer`: resident models, asked.
+//! - `permit`: leave for clients without an index.
 //! - `status`: what the node shows of itself.
 //! - `tasks`: tasks as calls find them, of this system and of others.
 
@@ -13,6 +14,7 @@ mod feed;
 mod infer;
 mod keep;
 mod node;
+mod permit;
 pub(crate) mod refusal;
 mod status;
 pub(crate) mod tasks;

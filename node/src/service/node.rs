@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{blobs, feed, infer, keep, refusal, status, tasks};
+use super::{blobs, feed, infer, keep, permit, refusal, status, tasks};
 use crate::{
     gate::{Gate, Passed},
     site::Site,
@@ -52,6 +52,16 @@ pub(super) struct NodeService {
 
 #[tonic::async_trait]
 impl node_server::Node for NodeService {
+    async fn permit(
+        &self,
+        request: Request<v1::PermitRequest>,
+    ) -> Result<Response<v1::PermitResponse>, Status> {
+        let client = Caller::peer_of(&request)?;
+        let asked = permit::permit(&self.site, &self.gate, client, request.into_inner());
+        let answer = Some(Box::pin(asked).await?);
+        Ok(Response::new(v1::PermitResponse { answer }))
+    }
+
     type RunStream = Boxed<v1::RunUpdate>;
 
     async fn run(
@@ -288,12 +298,14 @@ impl NodeService {
         let Passed {
             assignment,
             reports_to,
+            rank,
         } = passed;
         let spec = JobSpec::from_canonical(&request.spec).map_err(|error| refusal::spec(&error))?;
         let inputs = request.inputs.into_iter().take(wire::MAX_ITEMS);
         Ok(TaskOrder {
             assignment,
             reports_to,
+            rank,
             spec,
             // Canonical JSON is text.
             canonical: String::from_utf8_lossy(&request.spec).into_owned(),

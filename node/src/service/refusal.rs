@@ -4,7 +4,7 @@
 //! second only the moment. The message says what to do.
 
 use embermesh_crypto::token::Refusal;
-use embermesh_job::{spec::InvalidSpec, wire::InvalidMessage};
+use embermesh_job::{spec::InvalidSpec, turns::NotTaken, wire::InvalidMessage};
 use tonic::{Code, Status, metadata::MetadataValue};
 
 use crate::{slots::NoSlot, store::StoreError, task::NotStarted};
@@ -49,21 +49,42 @@ pub(crate) fn token(refusal: &Refusal) -> Status {
 pub(crate) fn not_started(not: &NotStarted) -> Status {
     match not {
         NotStarted::Refused(refusal) => token(refusal),
-        NotStarted::NoSlot(no_slot) => {
-            let code = match no_slot {
-                NoSlot::Busy
-                | NoSlot::TooLittleMemory { .. }
-                | NoSlot::MemoryTaken { .. }
-                | NoSlot::NoResidence { .. } => Code::ResourceExhausted,
-                NoSlot::Draining => Code::Unavailable,
-                NoSlot::NoDevice { .. }
-                | NoSlot::RuntimeOff { .. }
-                | NoSlot::RuntimeFault { .. } => Code::FailedPrecondition,
-            };
-            with(NO_SLOT, code, no_slot.code(), no_slot.to_string())
+        NotStarted::NoSlot(refused) => no_slot(refused),
+        NotStarted::NotTaken(refused) => not_taken(refused),
+        NotStarted::Waits { why, .. } => {
+            let (code, message) = (Code::ResourceExhausted, not.to_string());
+            with(NO_SLOT, code, why.code(), message)
         }
         NotStarted::Store(error) => store(error),
     }
+}
+
+/// There is no place for a task.
+pub(super) fn no_slot(no_slot: &NoSlot) -> Status {
+    let code = match no_slot {
+        NoSlot::Busy
+        | NoSlot::TooLittleMemory { .. }
+        | NoSlot::MemoryTaken { .. }
+        | NoSlot::NoResidence { .. } => Code::ResourceExhausted,
+        NoSlot::Draining => Code::Unavailable,
+        NoSlot::NoDevice { .. } | NoSlot::RuntimeOff { .. } | NoSlot::RuntimeFault { .. } => {
+            Code::FailedPrecondition
+        }
+    };
+    with(NO_SLOT, code, no_slot.code(), no_slot.to_string())
+}
+
+/// The owner's rules do not take an ask.
+pub(super) fn not_taken(not: &NotTaken) -> Status {
+    if not.passes() {
+        return with(
+            NO_SLOT,
+            Code::ResourceExhausted,
+            not.code(),
+            not.to_string(),
+        );
+    }
+    refused(Code::PermissionDenied, not.code(), not.to_string())
 }
 
 /// What a stranger reads when the database failed; the log says more.

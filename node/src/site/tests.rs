@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    config::GuestsConfig,
     probe::Probed,
     runtimes::RuntimeStandings,
     slots::Workers,
@@ -54,6 +55,7 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
         store: open_in(dir).await,
         blobs: BlobStore::open(dir.join("blobs"), 1 << 30).unwrap(),
         slots,
+        door: Door::new(GuestsConfig::default().rules(8)),
         work: dir.join("work"),
         tls: Vec::new(),
         threads: 1,

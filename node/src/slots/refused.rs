@@ -66,6 +66,15 @@ pub(crate) enum NoSlot {
 }
 
 impl NoSlot {
+    /// Whether there may be one once something here has ended.
+    pub(crate) const fn passes(&self) -> bool {
+        match self {
+            Self::Busy | Self::MemoryTaken { .. } => true,
+            Self::NoResidence { most } => *most > 0,
+            _ => false,
+        }
+    }
+
     /// A stable word.
     pub(crate) const fn code(&self) -> &'static str {
         match self {

@@ -1,5 +1,7 @@
 //! Attempts: admitted once, ended once.
 
+use std::time::Duration;
+
 use embermesh_crypto::{
     digest::Digest,
     ids::{Epoch, JobId, PeerId, TaskIndex},
@@ -138,6 +140,29 @@ impl Store {
         .await?
         .map(|row| attempt(&row))
         .transpose()
+    }
+
+    /// What each client used of this node without an index, in attempts that ended
+    /// since a moment: when, and for how long.
+    pub(crate) async fn used_without_index(
+        &self,
+        since: UnixMillis,
+    ) -> Result<Vec<(PeerId, UnixMillis, Duration)>, StoreError> {
+        sqlx::query(
+            "SELECT client, admitted_at, ended_at FROM attempts
+             WHERE reports_to IS NULL AND ended_at >= ? ORDER BY ended_at",
+        )
+        .bind(signed(since.0))
+        .fetch_all(self.readers())
+        .await?
+        .iter()
+        .map(|row| {
+            let client = peer(&row.try_get::<Vec<u8>, _>("client")?)?;
+            let admitted = UnixMillis(unsigned(row.try_get("admitted_at")?));
+            let ended = UnixMillis(unsigned(row.try_get("ended_at")?));
+            Ok((client, ended, ended.since(admitted)))
+        })
+        .collect()
     }
 
     /// Attempts that have not ended.

@@ -4,7 +4,9 @@ use embermesh_crypto::{ids::PeerId, token::Assignment};
 use embermesh_job::{
     address::{BlobRef, Checkpoint},
     assignment::TaskKey,
+    place::Takes,
     spec::JobSpec,
+    turns::{Ask, Rank},
 };
 
 /// A verified assignment with all that belongs to it.
@@ -12,6 +14,9 @@ pub(crate) struct TaskOrder {
     pub(crate) assignment: Assignment,
     /// The index that hears of the attempt.
     pub(crate) reports_to: Option<PeerId>,
+    /// How near the client is to the node's owner, where no index has given the task:
+    /// it then waits for its turn.
+    pub(crate) rank: Option<Rank>,
     pub(crate) spec: JobSpec,
     /// The exact bytes of the spec, which the assignment names by digest.
     pub(crate) canonical: String,
@@ -30,6 +35,20 @@ impl TaskOrder {
             task: claims.task,
             epoch: claims.epoch,
         }
+    }
+
+    /// The turn that it needs, where no index has given it.
+    pub(crate) fn ask(&self) -> Option<Ask> {
+        let claims = self.assignment.claims();
+        Some(Ask {
+            client: claims.client,
+            rank: self.rank?,
+            job: claims.job,
+            takes: Takes::of(&self.spec.work),
+            device: self.spec.requires.device,
+            memory: self.spec.limits.memory,
+            wall: self.spec.limits.wall,
+        })
     }
 
     /// The number after which it goes on.

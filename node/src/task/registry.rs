@@ -10,7 +10,13 @@ use embermesh_crypto::{
     time::UnixMillis,
     token::{Refusal, TaskRef},
 };
-use embermesh_job::{assignment::TaskKey, order::Report, place::Takes, spec::Work};
+use embermesh_job::{
+    assignment::TaskKey,
+    order::Report,
+    place::Takes,
+    spec::Work,
+    turns::{Ask, NotTaken, Turn, Waits},
+};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -37,6 +43,10 @@ pub(crate) enum NotStarted {
     Refused(#[from] Refusal),
     #[error(transparent)]
     NoSlot(#[from] NoSlot),
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    #[error("{why}; {ahead} go first: ask this node for a permit, and wait")]
+    Waits { ahead: u32, why: Waits },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -104,6 +114,7 @@ impl Tasks {
         let asked = order.spec.limits.ceilings();
         // Judged before anything is stopped or taken; admission judges it again.
         order.assignment.claims().ceilings.allow(asked)?;
+        self.must_be_its_clients(&order).await?;
         if let Some(older) = self.find_running(task)
             && older.key().epoch < key.epoch
         {
@@ -129,6 +140,11 @@ impl Tasks {
             name: order.spec.name.clone(),
             began: UnixMillis::now(),
         };
+        let ask = order.ask();
+        if let Some(not) = ask.and_then(|ask| self.waits(&order, ask)) {
+            let repeated = self.repeated(&order).await?;
+            return Err(repeated.map_or(not, Into::into));
+        }
         let new = NewAttempt {
             assignment: &order.assignment,
             asked,
@@ -138,6 +154,9 @@ impl Tasks {
             name: &about.name,
         };
         site.store.admit(&new, about.began).await?;
+        if let Some(ask) = ask {
+            site.door.started(ask);
+        }
         let last = site.store.last_event(task).await?;
         let log = Log::new(site.store.clone(), key, last, None);
         let (told, hears) = mpsc::channel::<Told>(TOLD);
@@ -181,6 +200,33 @@ impl Tasks {
         });
         site.touch();
         Ok(handle)
+    }
+
+    /// A job is its client's: nobody else's attempt at it takes the place of his.
+    async fn must_be_its_clients(&self, order: &TaskOrder) -> Result<(), NotStarted> {
+        let newest = self.inner.site.store.attempt(task_of(order.key())).await?;
+        match newest {
+            Some(newest) if newest.client != order.assignment.claims().client => {
+                Err(Refusal::WrongClient.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Why it is not the turn of an order that has a slot already, if it is not.
+    fn waits(&self, order: &TaskOrder, ask: Ask) -> Option<NotStarted> {
+        let (site, spec) = (&self.inner.site, &order.spec);
+        let room = site
+            .slots
+            .room(ask.takes, &spec.requires, &spec.limits, spec.runtime());
+        match site
+            .door
+            .may_start(ask, room.unwrap_or(0).saturating_add(1))
+        {
+            Ok(Turn::Go) => None,
+            Ok(Turn::Wait { ahead, why }) => Some(NotStarted::Waits { ahead, why }),
+            Err(not) => Some(not.into()),
+        }
     }
 
     /// The refusal of an order whose attempt, or a later one, was admitted before.
@@ -328,7 +374,9 @@ impl Tasks {
             .get(&task_of(key))
             .is_some_and(|handle| handle.key() == key)
         {
-            running.remove(&task_of(key));
+            if let Some(handle) = running.remove(&task_of(key)) {
+                self.inner.site.door.ended(handle.client(), key.job);
+            }
         }
         drop(running);
         self.inner.site.touch();

@@ -51,9 +51,12 @@ fn revocation(sequence: u64, min_epoch: u64, tokens: Vec<TokenId>) -> Vec<u8> {
 
 async fn trust(dir: &std::path::Path, open: bool) -> Trust {
     let store = open_in(dir).await;
-    Trust::load(store, peer(1), [peer(2)], open, |_| true)
-        .await
-        .unwrap()
+    let policy = Policy {
+        owners: [peer(7)].into(),
+        allow: [peer(2)].into(),
+        open,
+    };
+    Trust::load(store, peer(1), policy, |_| true).await.unwrap()
 }
 
 #[tokio::test]
@@ -64,6 +67,9 @@ async fn owner_allowed_and_listed_keys_are_believed_and_nobody_else() {
     assert!(trust.authority(&peer(1), NOW).is_some());
     assert!(trust.authority(&peer(2), NOW).is_some());
     assert_eq!(trust.authority(&peer(3), NOW), None);
+    let ranks = [1, 7, 2, 3].map(|number| trust.rank(&peer(number)));
+    let (owner, allowed) = (Some(Rank::Owner), Some(Rank::Allowed));
+    assert_eq!(ranks, [owner, owner, allowed, None]);
     trust.take_key_set(me, key_set(1, &[3])).await.unwrap();
     assert_eq!(trust.authority(&peer(3), NOW).unwrap().identity, me);
     assert!(trust.is_index(&me) && !trust.is_index(&peer(3)));
@@ -133,7 +139,7 @@ async fn what_was_taken_back_stays_so_over_a_restart() {
     );
     // An index that is no longer configured is no longer believed.
     let store = open_in(dir.path()).await;
-    let without = Trust::load(store, peer(1), [], false, |_| false)
+    let without = Trust::load(store, peer(1), Policy::default(), |_| false)
         .await
         .unwrap();
     assert_eq!(without.authority(&peer(3), NOW), None);

@@ -81,6 +81,10 @@ async fn start(session: &Session<'_>, run: RunOrder) {
         Err(NotStarted::NoSlot(no_slot)) => {
             decline(session, key, no_slot.code(), no_slot.to_string()).await;
         }
+        // An index keeps its own queue: an order of its asks for no turn here.
+        Err(not @ (NotStarted::NotTaken(_) | NotStarted::Waits { .. })) => {
+            decline(session, key, "busy", not.to_string()).await;
+        }
         Err(NotStarted::Store(error)) => {
             decline(session, key, "storage_failed", error.to_string()).await;
         }
@@ -106,6 +110,7 @@ fn verified(session: &Session<'_>, run: RunOrder) -> Result<TaskOrder, (String, 
     Ok(TaskOrder {
         assignment: passed.assignment,
         reports_to: passed.reports_to,
+        rank: passed.rank,
         spec,
         canonical,
         resume: run.resume,

@@ -14,6 +14,7 @@ mod index;
 mod language;
 mod late;
 mod origins;
+mod permit;
 mod resume;
 mod rogue;
 mod runs;

@@ -16,6 +16,11 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// The lines of a command that runs.
+    pub(crate) const fn new(child: Child, lines: Lines<BufReader<ChildStdout>>) -> Self {
+        Self { child, lines }
+    }
+
     /// The next line, which must come.
     pub(crate) async fn next(&mut self) -> Value {
         self.maybe_next().await.expect("another line")

@@ -120,6 +120,7 @@ pub(super) fn plan(asked: Vec<Asked>, order: &[String]) -> Result<Planned, Failu
         tensors: tensors.into_iter().map(|tensor| tensor.of(input)).collect(),
         operations,
         results: results.iter().map(|given| given.name.clone()).collect(),
+        prove: None,
     };
     let inputs = if compute.tensors.is_empty() {
         BTreeMap::new()

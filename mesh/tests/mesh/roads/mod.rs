@@ -154,6 +154,13 @@ impl Node for TestNode {
         Err(Status::unimplemented(""))
     }
 
+    async fn permit(
+        &self,
+        _: Request<v1::PermitRequest>,
+    ) -> Result<Response<v1::PermitResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn cancel(
         &self,
         _: Request<v1::ControlRequest>,

@@ -87,6 +87,7 @@ fn order(site: &Site, number: u8) -> TaskOrder {
     TaskOrder {
         assignment: token::verify(&text, &expected).unwrap(),
         reports_to: None,
+        rank: None,
         canonical: String::from_utf8(spec.canonical()).unwrap(),
         spec,
         resume: None,
