@@ -219,8 +219,8 @@ fn each_refusal_has_its_name() {
     // One who shows a step that nobody asked for.
     let more = proof(&program, 1000);
     let spare = more.openings.iter();
-    let spare = spare.filter(|opening| !honest.openings.contains(opening));
-    let spare = spare.last().cloned().unwrap();
+    let mut spare = spare.filter(|opening| !honest.openings.contains(opening));
+    let spare = spare.next_back().cloned().unwrap();
     let step = spare.leaf.step;
     assert_eq!(
         refused(&|proof| {
