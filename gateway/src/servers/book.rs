@@ -132,7 +132,7 @@ impl Book {
     }
 
     /// A server whose life has not been written down for long; it counts as written now.
-    pub(crate) fn to_keep(&mut self, id: &str, now: UnixMillis) -> Option<Known> {
+    pub(crate) fn unwritten(&mut self, id: &str, now: UnixMillis) -> Option<Known> {
         let known = self.servers.get_mut(id)?;
         if since(now, known.kept) <= KEPT_EVERY {
             return None;

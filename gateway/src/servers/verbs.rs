@@ -206,7 +206,7 @@ impl Servers for Gateway {
         let (stops, stale) = {
             let mut book = self.inner.rack.book();
             let stops = book.beat(who, server, beat, now)?;
-            (stops, book.to_keep(server, now))
+            (stops, book.unwritten(server, now))
         };
         if let Some(known) = stale {
             let kept = self.inner.store.keep_server(server, &known, now).await;
