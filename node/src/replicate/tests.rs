@@ -1,8 +1,10 @@
 //! Who keeps a copy.
 
-use embermesh_crypto::{Keypair, ids::NetworkName};
-
-use embermesh_crypto::statement::{Advert, Role};
+use embermesh_crypto::{
+    Keypair,
+    ids::NetworkName,
+    statement::{Advert, Role},
+};
 
 use super::*;
 
