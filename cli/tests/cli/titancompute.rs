@@ -252,11 +252,11 @@ async fn an_answer_ends_when_its_client_goes_or_has_no_more_time() {
         })
         .await;
     };
-    for within in [None, Some(Duration::from_secs(5))] {
+    for within in [None, Some(Duration::from_secs(3))] {
         let session = coordinator.request_inference(asked("her the")).await;
         let session = session.unwrap().into_inner();
         let mut request = streamed(&session.session_token, "her the");
-        request.max_tokens = 90_000;
+        request.max_tokens = 65_536;
         let mut request = tonic::Request::new(request);
         if let Some(within) = within {
             request.set_timeout(within);
