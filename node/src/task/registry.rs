@@ -373,10 +373,9 @@ impl Tasks {
         if running
             .get(&task_of(key))
             .is_some_and(|handle| handle.key() == key)
+            && let Some(handle) = running.remove(&task_of(key))
         {
-            if let Some(handle) = running.remove(&task_of(key)) {
-                self.inner.site.door.ended(handle.client(), key.job);
-            }
+            self.inner.site.door.ended(handle.client(), key.job);
         }
         drop(running);
         self.inner.site.touch();

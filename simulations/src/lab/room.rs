@@ -59,7 +59,7 @@ impl Room {
     /// # Errors
     /// [`NoRoom`].
     pub fn open(address: Ipv4Addr) -> Result<(Self, SyncDevice), NoRoom> {
-        let (made, makes) = mpsc::channel();
+        let (made, makes) = mpsc::sync_channel(1);
         let (open, closed) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name(format!("room {address}"))

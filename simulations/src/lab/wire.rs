@@ -211,6 +211,5 @@ async fn carry(fabric: Fabric, devices: Vec<SyncDevice>, closed: oneshot::Receiv
         () = delivering => {}
         _ = closed => {}
     }
-    let counts = way.borrow().fabric.counts();
-    counts
+    way.borrow().fabric.counts()
 }
