@@ -15,6 +15,7 @@ pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod onnx;
 pub(crate) mod proof;
+pub(crate) mod prove;
 pub(crate) mod quote;
 pub(crate) mod receipt;
 pub(crate) mod stay;
