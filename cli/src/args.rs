@@ -119,7 +119,7 @@ pub(crate) enum Command {
     /// Check receipts
     #[command(subcommand)]
     Receipt(cmd::receipt::Receipt),
-    /// Check proofs of computations
+    /// Make and check proofs of computations
     #[command(subcommand)]
     Proof(cmd::proof::Proof),
     /// Show the settings

@@ -7,6 +7,8 @@
 //! - [`runtime`]: the executor, signals, logs, and the death of the parent.
 //! - [`identity`]: whose key is used.
 //! - [`mesh`]: a client's own part of the mesh. [`direct`]: a client without an index.
+//! - [`mesh`]: a client's own part of the mesh.
+//! - [`proving`]: a proof that several nodes make.
 //! - [`demo`]: the main job, on this machine.
 
 mod args;
@@ -19,6 +21,7 @@ mod gateway;
 mod identity;
 mod mesh;
 mod output;
+mod proving;
 mod runtime;
 mod show;
 

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use embermesh_job::crypto::Digest;
 use embermesh_job::event::{EventKind, MAX_METRIC_NAME, MAX_METRICS};
 use embermesh_job::program::{Kind, MAX_EXACT, Program};
-use embermesh_job::spec::{Compute, Input, Tensor as Given};
+use embermesh_job::spec::{Compute, Input, Planned, Tensor as Given};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -38,22 +38,45 @@ pub(crate) fn run(compute: &Compute, job: &mut Job<'_>) -> Result<WorkSummary, W
         samples: 0,
     });
     let given = given(compute, program, |input| load::input(input, job.order))?;
-    let (results, executed) = match compute.prove {
+    let (results, executed) = match &compute.prove {
         None => {
             let constants = given.into_iter().map(|values| program::on(&device, values));
             let constants: Vec<_> = constants.collect();
             let results = program::run(program, &constants, Vec::new(), &device);
-            (
-                results.map_err(|error| WorkFailed::Data(error.into()))?,
-                None,
-            )
+            let results = results.map_err(|error| WorkFailed::Data(error.into()))?;
+            (Some(results), None)
         }
         Some(asked) => {
             let mut executed = prove::run(asked, program, given, job)?;
-            (std::mem::take(&mut executed.results), Some(executed))
+            (executed.results.take(), Some(executed))
         }
     };
+    let shown = match results {
+        Some(results) => keep(&planned, results, job)?,
+        None => BTreeMap::new(),
+    };
+    if let Some(executed) = executed {
+        executed.keep(job)?;
+    }
+    if !shown.is_empty() {
+        job.log.plain(EventKind::Metrics { values: shown });
+    }
+    Ok(WorkSummary {
+        steps,
+        samples: 0,
+        loss: None,
+        accuracy: None,
+        next_seq: job.log.next(),
+    })
+}
 
+/// Writes the results down, and gives those that can be shown as measures.
+fn keep(
+    planned: &Planned,
+    results: Vec<Tensor<1>>,
+    job: &mut Job<'_>,
+) -> Result<BTreeMap<String, f64>, WorkFailed> {
+    let program = &planned.program;
     let mut shown = BTreeMap::new();
     let mut named = Vec::with_capacity(results.len());
     for ((name, value), x) in planned.names.iter().zip(&program.outputs).zip(results) {
@@ -68,19 +91,7 @@ pub(crate) fn run(compute: &Compute, job: &mut Job<'_>) -> Result<WorkSummary, W
     }
     let bytes = weights::encode(&named, record(job.digest))?;
     job.artifact(ARTIFACT, &bytes)?;
-    if let Some(executed) = executed {
-        executed.keep(job)?;
-    }
-    if !shown.is_empty() {
-        job.log.plain(EventKind::Metrics { values: shown });
-    }
-    Ok(WorkSummary {
-        steps,
-        samples: 0,
-        loss: None,
-        accuracy: None,
-        next_seq: job.log.next(),
-    })
+    Ok(shown)
 }
 
 /// The numbers of each tensor that a computation begins with, in its order; `bytes` gives

@@ -17,11 +17,16 @@ use embermesh_compute::{
     run_in_process,
 };
 use embermesh_job::{
-    crypto::{Digest, Epoch, JobId, UnixMillis},
+    crypto::{Digest, Epoch, JobId, Keypair, UnixMillis},
     file::{Format, JobFile},
     program::Program,
-    proof::{Attempt, NoProof, Proof, Proven, Refused, Subject, Trace, claim::Numbers, verify},
-    spec::{JobSpec, Work},
+    proof::{
+        Attempt, Commitment, NoProof, Proof, Proven, Refused, Subject, Trace,
+        claim::Numbers,
+        form::{commitments, committed},
+        verify,
+    },
+    spec::{Input, JobSpec, Part, Work},
 };
 use safetensors::{Dtype, tensor::TensorView};
 use support::{Bench, attempt};
@@ -272,4 +277,135 @@ fn without_an_attempt_there_is_no_proof() {
     let failed = run_in_process(&order, &mut |_| ()).unwrap_err();
     assert!(matches!(failed, WorkFailed::Internal(_)), "{failed}");
     assert!(!order.workdir.join("proof.bin").exists());
+}
+
+/// A member of a gang: a node, and the job that it had for a part.
+fn member(number: u8) -> Attempt {
+    Attempt {
+        job: JobId::v7(UnixMillis(3), [number; 10]),
+        node: Keypair::from_seed(&[number; 32]).peer_id(),
+        epoch: Epoch::FIRST,
+    }
+}
+
+/// Has a node do a part, and gives the file of that name that it made, or why not.
+fn part(bench: &mut Bench, part: Part, node: Attempt, name: &str) -> Result<Vec<u8>, WorkFailed> {
+    let mut spec = spec(&JOB.replace("opened = 5", "opened = 2"));
+    let Work::Compute(compute) = &mut spec.work else {
+        panic!("it is a computation")
+    };
+    compute.prove.as_mut().unwrap().part = Some(part);
+    // A part is for one node; what it is a part of is not.
+    spec.requires.nodes = vec![node.node];
+    let order = WorkOrder {
+        attempt: Some(node),
+        ..bench.order_of(&spec)
+    };
+    run_in_process(&order, &mut |_| ())?;
+    Ok(std::fs::read(order.workdir.join(name)).unwrap())
+}
+
+/// What three nodes commit to, as one file.
+fn contributed(bench: &mut Bench) -> Vec<Commitment> {
+    let all = (1..=3).map(|number| {
+        let file = part(bench, Part::Contribute, member(number), "commitment.bin");
+        let mine = committed(&file.unwrap()).unwrap();
+        assert_eq!(mine.len(), 1);
+        assert_eq!(mine[0].attempt, member(number));
+        mine[0]
+    });
+    all.collect()
+}
+
+#[test]
+fn a_gang_commits_opens_what_all_draw_and_makes_one_proof() {
+    let mut bench = Bench::new();
+    let all = contributed(&mut bench);
+    let gang = bench.input(&commitments(&all).unwrap());
+    let mut proofs = Vec::new();
+    for rank in 0..3 {
+        // A later job of the same node.
+        let node = Attempt {
+            job: JobId::v7(UnixMillis(4), [7; 10]),
+            ..all[rank as usize].attempt
+        };
+        let file = part(&mut bench, Part::Prove { gang, rank }, node, "proof.bin").unwrap();
+        proofs.push(file);
+    }
+    let inputs: Vec<Input> = proofs.iter().map(|file| bench.input(file)).collect();
+    let aggregate = |bench: &mut Bench, proofs: &[Input]| {
+        let proofs = proofs.to_vec();
+        part(bench, Part::Aggregate { proofs }, member(2), "proof.bin")
+    };
+    let file = aggregate(&mut bench, &inputs).unwrap();
+    let verified = verify_file(&file, |_| None).unwrap();
+    assert_eq!(verified.members, [1, 2, 3].map(member));
+    assert_eq!((verified.steps, verified.opened), (5, 2));
+    let whole = spec(&JOB.replace("opened = 5", "opened = 2"));
+    assert_eq!(verified.spec, whole);
+    // Each opens steps of its own.
+    let Proven { proofs: opened, .. } = Proven::from_bytes(&file).unwrap();
+    assert!(opened.iter().any(|one| one.openings != opened[0].openings));
+
+    // Out of order, one missing, and one of a gang of other members.
+    let swapped = [inputs[1], inputs[0], inputs[2]];
+    let words = [
+        (aggregate(&mut bench, &swapped), "not one of this gang"),
+        (aggregate(&mut bench, &inputs[..2]), "of 2 members"),
+    ];
+    for (refused, words) in words {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+    }
+}
+
+#[test]
+fn one_of_a_gang_who_cheats_is_named() {
+    let mut bench = Bench::new();
+    let spec = spec(&JOB.replace("opened = 5", "opened = 2"));
+    let program = program(&spec);
+    let honest = execute(&program, given()).unwrap();
+    let mut all = contributed(&mut bench);
+    // The second commits to an execution in which every step but the first is false.
+    let mut lie = honest.clone();
+    for step in &program.steps[1..] {
+        lie[step.gives[0].place()][0] += 0.5;
+    }
+    let cheat = Trace::new(spec.digest(), &program, &lie, member(2)).unwrap();
+    all[1] = cheat.commitment();
+    let gang = bench.input(&commitments(&all).unwrap());
+    // One who has committed to something else than he executes cannot prove it.
+    let refused = part(
+        &mut bench,
+        Part::Prove { gang, rank: 1 },
+        member(2),
+        "proof.bin",
+    );
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("committed to something else"), "{refused}");
+    let stranger = part(
+        &mut bench,
+        Part::Prove { gang, rank: 1 },
+        member(3),
+        "proof.bin",
+    );
+    let stranger = stranger.unwrap_err().to_string();
+    assert!(stranger.contains("another node"), "{stranger}");
+    // One who does not execute, but says so, is found by whoever aggregates.
+    let mut proofs = Vec::new();
+    for rank in [0, 2] {
+        let node = all[rank as usize].attempt;
+        let file = part(&mut bench, Part::Prove { gang, rank }, node, "proof.bin");
+        proofs.push(bench.input(&file.unwrap()));
+    }
+    let false_proof = file(&spec, cheat.prove(&all, 1, 2).unwrap());
+    proofs.insert(1, bench.input(&false_proof));
+    let found = part(
+        &mut bench,
+        Part::Aggregate { proofs },
+        member(1),
+        "proof.bin",
+    );
+    let found = found.unwrap_err().to_string();
+    assert!(found.contains("member 1: step"), "{found}");
 }

@@ -37,8 +37,8 @@ use self::invalid::{field, within};
 pub use self::precision::Precision;
 pub use self::{
     compute::{
-        Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, PROOF, Planned, Prove,
-        Tensor, output_bytes,
+        COMMITMENT, Compute, MAX_OPERATIONS, MAX_RESULTS, MAX_TENSORS, Operation, PROOF, Part,
+        Planned, Prove, Tensor, output_bytes,
     },
     dataset::{
         ClientData, Column, Dataset, Dialect, Element, Images, Inline, InlineTargets,

@@ -16,6 +16,7 @@ pub(crate) mod nodes;
 pub(crate) mod onnx;
 pub(crate) mod party;
 pub(crate) mod proof;
+pub(crate) mod prove;
 pub(crate) mod quote;
 pub(crate) mod receipt;
 pub(crate) mod stay;

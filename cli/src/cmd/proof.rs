@@ -1,4 +1,5 @@
-//! `embermesh proof verify`: what a node proved of a computation.
+//! `embermesh proof`: what nodes proved of a computation. How several prove it together
+//! is in [`super::prove`].
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ use crate::{
 /// Bytes of the file of a proof: as text it is a third larger, and may end in a newline.
 const MOST: u64 = (MAX_PROOF / 3 * 4 + 8) as u64;
 
-/// Check proofs of computations.
+/// Make and check proofs of computations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Proof {
     /// Verify a proof offline: execute the steps that it opens again, and check that it
@@ -33,6 +34,11 @@ pub(crate) enum Proof {
         after_help = "Examples:\n  embermesh proof verify out/proof.bin\n  embermesh proof verify out/proof.bin --results out/results.safetensors --receipt out/receipt.bin\n  embermesh proof verify proof.txt --inputs weights.safetensors --job-file job.toml\n\nThe proof is a file of the job's, or the text that a foreign system has as\n`proof_of_compute`. A job that read files needs them as --inputs. That the node which\nit names made it is said by the receipt alone."
     )]
     Verify(Flags),
+    /// Have several nodes prove one computation, each under the challenge of all
+    #[command(
+        after_help = "Example:\n  embermesh proof make examples/jobs/proven.toml --workers 3 --out ./out\n  embermesh proof verify out/proof.bin\n\nAll commit to what they executed; the commitments of all draw the steps that each\nopens; one verifies all of them and makes a single proof. A node that fails or cheats\nis replaced. A budget is that of each job: one a node for each of two phases, and one."
+    )]
+    Make(super::prove::Make),
 }
 
 /// What the proof must be of.
@@ -95,7 +101,10 @@ pub(crate) enum OtherProof {
 impl Proof {
     /// Does it.
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let Self::Verify(flags) = self;
+        let flags = match self {
+            Self::Make(make) => return make.run(global),
+            Self::Verify(flags) => flags,
+        };
         let settings = global.resolve(Dict::new())?;
         let file = read(&flags.file, "the proof", MOST)?;
         let inputs = inputs(&flags.inputs)?;

@@ -234,3 +234,58 @@ async fn a_computation_runs_on_the_mesh_and_its_proof_holds_offline() {
     let no = mesh.run(&["submit", job.to_str().unwrap()]).await;
     refused(&no, 2, &["gradient \"d\"", "cannot be proven"]);
 }
+
+#[tokio::test]
+async fn three_nodes_make_one_proof_and_the_same_command_finds_it_again() {
+    let mesh = Mesh::start(3).await;
+    let out = mesh.path().join("out");
+    let example = example();
+    let words = [
+        "proof",
+        "make",
+        example.to_str().unwrap(),
+        "--workers",
+        "3",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let made = mesh.json(&words).await;
+    let proof = made["path"].as_str().unwrap().to_owned();
+    let receipt = out.join("receipt.bin");
+    let words_of = [
+        "proof",
+        "verify",
+        &proof,
+        "--receipt",
+        receipt.to_str().unwrap(),
+        "--job-file",
+        example.to_str().unwrap(),
+    ];
+    let shown = mesh.local(&words_of).await;
+    let members = shown["members"].as_array().unwrap();
+    let mut nodes: Vec<_> = members
+        .iter()
+        .map(|member| member["node"].as_str().unwrap().to_owned())
+        .collect();
+    nodes.sort();
+    let mut peers: Vec<_> = mesh.nodes.iter().map(|node| node.peer()).collect();
+    peers.sort();
+    assert_eq!(nodes, peers);
+    // Three commit, three prove, one aggregates; and no other job is made for it again.
+    let jobs = async || mesh.json(&["jobs", "ls"]).await.as_array().unwrap().len();
+    assert_eq!(jobs().await, 7);
+    std::fs::remove_file(&proof).unwrap();
+    let again = mesh.json(&words).await;
+    assert_eq!(again["digest"], made["digest"]);
+    assert_eq!(jobs().await, 7);
+
+    // More than there are, and a job that asks for no proof.
+    let other = mesh.path().join("other");
+    let mut many = words;
+    many[4] = "4";
+    many[6] = other.to_str().unwrap();
+    refused(&mesh.run(&many).await, 1, &["4 nodes are asked for"]);
+    let plain = example.with_file_name("compute.toml");
+    many[2] = plain.to_str().unwrap();
+    refused(&mesh.run(&many).await, 2, &["asks for no proof"]);
+}

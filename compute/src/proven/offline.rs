@@ -1,10 +1,12 @@
 //! A file of a proof, verified with nothing but the inputs of its job: what it says is
 //! checked, and every opened step executed again.
 
+use std::collections::BTreeMap;
+
 use embermesh_job::{
     crypto::Digest,
     proof::{
-        Attempt, Checked, NoProof, Proven, Refused, Subject,
+        Attempt, Checked, Commitment, NoProof, Proof, Proven, Refused, Subject,
         claim::{NoSteps, Numbers},
         verify,
     },
@@ -50,6 +52,9 @@ pub enum Unproven {
     /// A proof is of another gang, or of another's rank.
     #[error("the proof of member {0} is not one of this gang")]
     OtherGang(usize),
+    /// Two members are one node.
+    #[error("members {0} and {1} are the same node, so they are no gang")]
+    SameNode(usize, usize),
     /// Something does not fit.
     #[error("{}{refused}", of(*member))]
     Refused {
@@ -103,6 +108,54 @@ pub struct Verified {
     pub results: Vec<(String, Digest)>,
 }
 
+/// What a file says was executed, and what whoever verifies it knows himself.
+struct Claimed {
+    spec: JobSpec,
+    digest: Digest,
+    planned: Planned,
+    /// How many steps must be opened.
+    opened: u32,
+    /// The digests of what it began with.
+    given: Vec<Digest>,
+}
+
+impl Claimed {
+    fn read(spec: &str, input: impl FnMut(Digest) -> Option<Vec<u8>>) -> Result<Self, Unproven> {
+        let digest = Digest::of(spec.as_bytes());
+        let spec = JobSpec::from_canonical(spec.as_bytes())?;
+        let Work::Compute(compute) = &spec.work else {
+            return Err(Unproven::NotAsked);
+        };
+        let asked = compute.prove.as_ref().ok_or(Unproven::NotAsked)?;
+        let opened = asked.opened;
+        let planned = compute.plan()?;
+        let given = begins(compute, &planned, input)?;
+        Ok(Self {
+            spec,
+            digest,
+            planned,
+            opened,
+            given,
+        })
+    }
+
+    /// Verifies the proof of one of a gang, and executes what it opens again.
+    fn check(&self, proof: &Proof, gang: &[Commitment], rank: usize) -> Result<Checked, Unproven> {
+        let program = &self.planned.program;
+        let subject = Subject::new(self.digest, program, self.given.clone())?;
+        let member = (gang.len() > 1).then_some(rank);
+        let own = u32::try_from(rank).is_ok_and(|rank| rank == proof.rank);
+        if proof.gang != *gang || !own {
+            return Err(Unproven::OtherGang(rank));
+        }
+        let checked = verify(proof, &subject, self.opened);
+        let checked = checked.map_err(|refused| Unproven::Refused { member, refused })?;
+        recheck(program, &checked)
+            .map_err(|disproven| Unproven::Disproven { member, disproven })?;
+        Ok(checked)
+    }
+}
+
 /// Verifies a file; `input` gives the bytes of an input of the job, if they are at hand.
 ///
 /// # Errors
@@ -112,15 +165,7 @@ pub fn verify_file(
     input: impl FnMut(Digest) -> Option<Vec<u8>>,
 ) -> Result<Verified, Unproven> {
     let Proven { spec, proofs } = Proven::from_file(file)?;
-    let digest = Digest::of(spec.as_bytes());
-    let spec = JobSpec::from_canonical(spec.as_bytes())?;
-    let Work::Compute(compute) = &spec.work else {
-        return Err(Unproven::NotAsked);
-    };
-    let asked = compute.prove.ok_or(Unproven::NotAsked)?;
-    let planned = compute.plan()?;
-    let given = begins(compute, &planned, input)?;
-    let subject = Subject::new(digest, &planned.program, given)?;
+    let claimed = Claimed::read(&spec, input)?;
     let gang = &proofs[0].gang;
     if gang.len() != proofs.len() {
         return Err(Unproven::Members {
@@ -128,29 +173,48 @@ pub fn verify_file(
             wants: gang.len(),
         });
     }
+    let nodes = gang.iter().map(|commitment| commitment.attempt.node);
+    let mut seen = BTreeMap::new();
+    for (rank, node) in nodes.enumerate() {
+        if let Some(before) = seen.insert(node, rank) {
+            return Err(Unproven::SameNode(before, rank));
+        }
+    }
     let mut outputs: Option<Vec<Digest>> = None;
     for (rank, proof) in proofs.iter().enumerate() {
-        let member = (gang.len() > 1).then_some(rank);
-        let own = u32::try_from(rank).is_ok_and(|rank| rank == proof.rank);
-        if proof.gang != *gang || !own {
-            return Err(Unproven::OtherGang(rank));
-        }
-        let checked = verify(proof, &subject, asked.opened);
-        let checked = checked.map_err(|refused| Unproven::Refused { member, refused })?;
-        recheck(&planned.program, &checked)
-            .map_err(|disproven| Unproven::Disproven { member, disproven })?;
-        agree(&mut outputs, checked, rank, &planned.names)?;
+        let checked = claimed.check(proof, gang, rank)?;
+        agree(&mut outputs, checked, rank, &claimed.planned.names)?;
     }
-    let steps = u32::try_from(planned.program.steps.len()).unwrap_or(u32::MAX);
+    let steps = u32::try_from(claimed.planned.program.steps.len()).unwrap_or(u32::MAX);
     let opened = proofs.iter().map(|proof| proof.opened.min(steps)).min();
     let digests = outputs.unwrap_or_default();
     Ok(Verified {
         members: gang.iter().map(|commitment| commitment.attempt).collect(),
         steps,
         opened: opened.unwrap_or_default(),
-        results: planned.names.into_iter().zip(digests).collect(),
-        spec,
+        results: claimed.planned.names.into_iter().zip(digests).collect(),
+        spec: claimed.spec,
     })
+}
+
+/// Verifies the file of the proof of one member alone, by what all have committed to and
+/// the spec that is proven.
+///
+/// # Errors
+/// [`Unproven`], which names what does not hold.
+pub fn verify_member(
+    file: &[u8],
+    spec: &JobSpec,
+    gang: &[Commitment],
+    rank: usize,
+    input: impl FnMut(Digest) -> Option<Vec<u8>>,
+) -> Result<(), Unproven> {
+    let proven = Proven::from_file(file)?;
+    let claimed = Claimed::read(&proven.spec, input)?;
+    match proven.proofs.as_slice() {
+        [proof] if claimed.spec == *spec => claimed.check(proof, gang, rank).map(|_| ()),
+        _ => Err(Unproven::OtherGang(rank)),
+    }
 }
 
 impl Verified {

@@ -58,7 +58,7 @@ async fn an_inference_of_operations_is_a_computation_and_may_ask_for_a_proof() {
     assert_eq!(computed(&memory).0.prove, None);
     let proven = with(computation(SQUARE), &[("prove", "3")]);
     assert_eq!(submit(proven).await, None);
-    assert_eq!(computed(&memory).0.prove, Some(Prove { opened: 3 }));
+    assert_eq!(computed(&memory).0.prove, Some(Prove::alone(3)));
     // Tensors without numbers are in the data that came with the call.
     let bare = SQUARE.replace(r#", "values": [1, 2, 3, 4]"#, "");
     let mut filed = computation(&bare);

@@ -11,12 +11,16 @@ use std::borrow::Cow;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use minicbor::{Decode, Encode};
 
-use super::{MAX_GANG, MAX_PROOF, Proof};
+use super::{Commitment, MAX_GANG, MAX_PROOF, Proof};
 
 /// The version of the form that is written and read here.
 pub const VERSION: u8 = 1;
 /// How a file of this version begins.
 pub const MARK: &[u8] = b"embermesh proof v1\n";
+/// How a file of commitments begins.
+const COMMITTED: &[u8] = b"embermesh commitments v1\n";
+/// The most bytes of one commitment.
+const MAX_COMMITMENT: usize = 256;
 /// How a file of any version begins.
 const ANY_MARK: &[u8] = b"embermesh proof v";
 
@@ -151,4 +155,35 @@ impl Proven {
             .decode(text)
             .map_err(|_| NoProof::Text)
     }
+}
+
+/// What members of a gang have committed to, as a file.
+///
+/// # Errors
+/// [`NoProof::Members`].
+pub fn commitments(gang: &[Commitment]) -> Result<Vec<u8>, NoProof> {
+    if !(1..=MAX_GANG).contains(&gang.len()) {
+        return Err(NoProof::Members(gang.len()));
+    }
+    let mut bytes = COMMITTED.to_vec();
+    // Writing into memory does not fail.
+    minicbor::encode(gang, &mut bytes).map_err(|error| NoProof::Malformed(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// The commitments in a file.
+///
+/// # Errors
+/// [`NoProof`], also when encoding what was read gives other bytes.
+pub fn committed(bytes: &[u8]) -> Result<Vec<Commitment>, NoProof> {
+    if bytes.len() > COMMITTED.len() + MAX_GANG * MAX_COMMITMENT {
+        return Err(NoProof::TooLarge);
+    }
+    let body = bytes.strip_prefix(COMMITTED).ok_or(NoProof::NotOne)?;
+    let gang: Vec<Commitment> =
+        minicbor::decode(body).map_err(|error| NoProof::Malformed(error.to_string()))?;
+    if commitments(&gang)? != bytes {
+        return Err(NoProof::NotCanonical);
+    }
+    Ok(gang)
 }

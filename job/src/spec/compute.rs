@@ -2,6 +2,7 @@
 //! it comes back.
 
 mod operation;
+mod part;
 mod prove;
 mod tensor;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     operation::Operation,
+    part::Part,
     prove::Prove,
     tensor::{MAX_TENSORS, Tensor},
 };
@@ -33,6 +35,8 @@ pub const MAX_RESULTS: usize = 64;
 const MAX_NAME: usize = 48;
 /// Bytes of a number.
 const NUMBER: u64 = 4;
+/// The name of what one of a gang has committed to, within its job and as a file.
+pub const COMMITMENT: &str = "commitment.bin";
 /// The name of the proof of an execution, within its job and as a file.
 pub const PROOF: &str = "proof.bin";
 
@@ -49,8 +53,12 @@ pub struct Compute<I = Input> {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub results: Vec<String>,
     /// Asks for a proof of the execution, as [`PROOF`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prove: Option<Prove>,
+    #[serde(default = "unproven", skip_serializing_if = "Option::is_none")]
+    pub prove: Option<Prove<I>>,
+}
+
+fn unproven<I>() -> Option<Prove<I>> {
+    None
 }
 
 /// A computation, checked: the program and what its results are called.
@@ -69,7 +77,7 @@ impl Compute {
         limits: &Limits,
     ) -> Result<(), InvalidSpec> {
         let planned = self.plan()?;
-        if let Some(prove) = self.prove {
+        if let Some(prove) = &self.prove {
             prove.validate(&planned.program, requires, limits)?;
         }
         let peak = self.peak_bytes(&planned.program);
@@ -119,7 +127,7 @@ impl<I> Compute<I> {
     /// An upper estimate of the memory that it takes, in bytes.
     #[must_use]
     pub fn peak_bytes(&self, program: &Program) -> u64 {
-        if let Some(prove) = self.prove {
+        if let Some(prove) = &self.prove {
             prove.peak_bytes(program)
         } else if self.has_gradients() {
             program.cost.peak_bytes_with_gradients()
@@ -179,7 +187,8 @@ impl<I> Compute<I> {
 
     pub(super) fn input_refs(&self) -> Vec<&I> {
         let files = self.tensors.iter().map(|tensor| tensor.file.as_ref());
-        files.flatten().collect()
+        let parts = self.part().map(Part::input_refs);
+        files.flatten().chain(parts.into_iter().flatten()).collect()
     }
 
     pub(super) fn try_map<J, E>(
@@ -193,7 +202,7 @@ impl<I> Compute<I> {
                 .collect::<Result<_, E>>()?,
             operations: self.operations,
             results: self.results,
-            prove: self.prove,
+            prove: self.prove.map(|prove| prove.try_map(name)).transpose()?,
         })
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn read(
         if compute.prove.is_some() {
             return Err(refuse("prove", "the definition says it too".to_owned()));
         }
-        compute.prove = Some(Prove { opened });
+        compute.prove = Some(Prove::alone(opened));
     }
     Ok(Work::Compute(compute))
 }
