@@ -7,7 +7,6 @@
 //! - [`runtime`]: the executor, signals, logs, and the death of the parent.
 //! - [`identity`]: whose key is used.
 //! - [`mesh`]: a client's own part of the mesh. [`direct`]: a client without an index.
-//! - [`mesh`]: a client's own part of the mesh.
 //! - [`proving`]: a proof that several nodes make.
 //! - [`demo`]: the main job, on this machine.
 
