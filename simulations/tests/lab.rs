@@ -26,7 +26,12 @@ fn lab(sites: Vec<Site>) -> Option<Lab> {
     match Lab::open(&Plan { seed: 5, sites }) {
         Ok(lab) => Some(lab),
         Err(error @ (NoRoom::Refused(_) | NoRoom::NoIp(_))) => {
-            assert!(std::env::var_os(SKIP_NOTHING).is_none(), "{error}");
+            // A package can be installed; the rights of root cannot.
+            let installable = matches!(error, NoRoom::NoIp(_));
+            assert!(
+                !installable || std::env::var_os(SKIP_NOTHING).is_none(),
+                "{error}"
+            );
             println!("skipped: {error}");
             None
         }

