@@ -126,6 +126,8 @@ pub(crate) struct Actor {
     pub(crate) waiters: Waiters,
     pub(crate) queries: Queries,
     pub(crate) reach: Reach,
+    /// Whether this process carries for others, where it can be reached.
+    pub(crate) relays: bool,
     pub(crate) table_wake: Option<Instant>,
     pub(crate) last_dial_error: Option<MeshError>,
     upkeep_at: Instant,
@@ -145,6 +147,7 @@ pub(crate) struct Parts {
     pub(crate) external: Vec<Multiaddr>,
     pub(crate) seeds: Seeds,
     pub(crate) unbound: HashSet<ListenerId>,
+    pub(crate) relays: bool,
 }
 
 impl Actor {
@@ -176,6 +179,7 @@ impl Actor {
             waiters: Waiters::default(),
             queries: Queries::default(),
             reach: Reach::default(),
+            relays: parts.relays,
             table_wake: None,
             last_dial_error: None,
             upkeep_at: Instant::now() + UPKEEP_INTERVAL,

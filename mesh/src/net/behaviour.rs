@@ -72,7 +72,7 @@ pub(crate) struct Behaviour {
     pub(crate) stream: stream::Behaviour,
     // How peers behind boxes are reached; see `reach`.
     relayed: relay::client::Behaviour,
-    relay: relay::Behaviour,
+    pub(crate) relay: relay::Behaviour,
     asks_whether_reachable: autonat::v2::client::Behaviour,
     says_who_is_reachable: autonat::v2::server::Behaviour,
     punch: dcutr::Behaviour,
@@ -195,8 +195,7 @@ impl Behaviour {
     }
 }
 
-/// A relay offers itself where it has an address by which others reach it, and only there.
-/// libp2p's defaults (two minutes, 128 KiB) are for the first words of two peers; a pair
+/// What a relay carries; `reach` says when it offers itself. libp2p's defaults (two minutes, 128 KiB) are for the first words of two peers; a pair
 /// whose boxes let no hole be punched does all of its work through a circuit.
 fn relay_config(limits: &Limits) -> relay::Config {
     relay::Config {

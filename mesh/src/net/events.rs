@@ -161,6 +161,7 @@ impl Actor {
         };
         self.show_whether_local();
         self.control.lines.cut(&neighbour.id);
+        self.reach.gone(&peer);
         let unused = matches!(cause, Some(ConnectionError::KeepAliveTimeout));
         self.seeds.disconnected(&peer, unused, Instant::now());
         if neighbour.confirmed {

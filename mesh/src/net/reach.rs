@@ -11,8 +11,12 @@
 use std::collections::HashMap;
 
 use libp2p::{
-    Multiaddr, PeerId, StreamProtocol, core::transport::ListenerId, dcutr, multiaddr::Protocol,
-    relay::HOP_PROTOCOL_NAME, swarm::ConnectionId,
+    Multiaddr, PeerId, StreamProtocol,
+    core::transport::ListenerId,
+    dcutr,
+    multiaddr::Protocol,
+    relay::{self, HOP_PROTOCOL_NAME},
+    swarm::ConnectionId,
 };
 
 use super::{MeshEvent, actor::Actor, address};
@@ -34,6 +38,11 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// A peer has gone, and its offer with it.
+    pub(crate) fn gone(&mut self, peer: &PeerId) {
+        self.offers.remove(peer);
+    }
+
     /// A listener has closed: if it was a reservation, another may be asked for.
     pub(crate) fn released(&mut self, listener: ListenerId) {
         self.reserved.retain(|_, held| *held != listener);
@@ -93,7 +102,8 @@ impl Actor {
     /// so its public addresses are believed in; others are tried from outside.
     pub(crate) fn may_be_reachable_at(&mut self, address: Multiaddr) {
         if self.seeds.is_empty() && address::is_public(&address) && !address::is_circuit(&address) {
-            self.swarm.add_external_address(address);
+            self.swarm.add_external_address(address.clone());
+            self.reachable_at(address);
         }
     }
 
@@ -111,7 +121,20 @@ impl Actor {
                 self.swarm.remove_listener(listener);
             }
         }
+        self.offer_to_relay();
         self.addresses_changed();
+    }
+
+    /// Offers this process as a relay where everybody reaches it, and only there: left
+    /// alone, libp2p also offers one that was reached at the address of its box.
+    pub(crate) fn offer_to_relay(&mut self) {
+        let serves = self.relays && self.needs_nobody_between();
+        let status = if serves {
+            relay::Status::Enable
+        } else {
+            relay::Status::Disable
+        };
+        self.swarm.behaviour_mut().relay.set_status(Some(status));
     }
 
     /// Whether this process is reached without a relay by everybody: where it was told so,
@@ -129,6 +152,7 @@ impl Actor {
         self.reach.confirmed.retain(|confirmed| *confirmed != at);
         if self.reach.confirmed.len() != before {
             tracing::info!(address = %at, "no longer reached from outside");
+            self.offer_to_relay();
             self.addresses_changed();
             self.seek_relays();
         }

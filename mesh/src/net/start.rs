@@ -80,7 +80,9 @@ pub(crate) async fn start(
         external,
         seeds,
         unbound,
+        relays: config.limits.reservations > 0 && config.limits.circuits > 0,
     });
+    actor.offer_to_relay();
     bind(&mut actor, &listen).await?;
 
     tracker.spawn(pump);

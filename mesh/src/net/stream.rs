@@ -85,15 +85,22 @@ impl MeshStream {
         }
     }
 
-    /// Whether the connection was closed on this side.
-    fn cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.cut.as_mut().poll(cx) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(()) => Err(io::Error::new(
+    /// What has come of an operation; an error where it waits on a connection that was
+    /// closed on this side.
+    fn unless_cut<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        done: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            return done;
+        }
+        self.cut.as_mut().poll(cx).map(|()| {
+            Err(io::Error::new(
                 io::ErrorKind::ConnectionAborted,
                 "the connection was closed for a better one, or because it was dead",
-            )),
-        }
+            ))
+        })
     }
 
     /// The peer at the other end.
@@ -117,13 +124,8 @@ impl AsyncRead for MeshStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.inner).poll_read(cx, buffer) {
-            Poll::Pending => match self.cut(cx) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            },
-            read => read,
-        }
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        self.unless_cut(cx, read)
     }
 }
 
@@ -133,27 +135,18 @@ impl AsyncWrite for MeshStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.inner).poll_write(cx, bytes) {
-            Poll::Pending => match self.cut(cx) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            },
-            written => written,
-        }
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.unless_cut(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.inner).poll_flush(cx) {
-            Poll::Pending => match self.cut(cx) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            },
-            flushed => flushed,
-        }
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.unless_cut(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.unless_cut(cx, shut)
     }
 }
 
