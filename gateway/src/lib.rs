@@ -29,6 +29,7 @@
 
 mod accounts;
 mod agents;
+mod background;
 mod clients;
 mod deployments;
 mod failure;

@@ -43,14 +43,7 @@ impl Gateway {
                 self.take_back_served(&kept, row, &live).await?;
                 continue;
             }
-            let gateway = self.clone();
-            self.inner.tasks.spawn(async move {
-                let cancel = gateway.inner.cancel.clone();
-                let () = cancel
-                    .run_until_cancelled(gateway.take_up(kept, live))
-                    .await
-                    .unwrap_or_default();
-            });
+            self.bring_to_mesh(kept, live);
         }
         self.sweep_tasks(with_workers).await?;
         self.sweep_served(with_servers).await?;

@@ -129,14 +129,7 @@ impl Gateway {
         });
         let shown = live.view();
         let gateway = self.clone();
-        self.inner.tasks.spawn(async move {
-            let cancel = gateway.inner.cancel.clone();
-            let following = gateway.follow(number, &client, follow, &live);
-            cancel
-                .run_until_cancelled(following)
-                .await
-                .unwrap_or_default();
-        });
+        self.go_on_with(async move { gateway.follow(number, &client, follow, &live).await });
         Ok(shown)
     }
 

@@ -1,6 +1,6 @@
 //! Gives jobs to servers, takes them back, and ends them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use embermesh_crypto::UnixMillis;
 use embermesh_dialects::{
@@ -9,7 +9,6 @@ use embermesh_dialects::{
     port::{jobs::JobView, servers::Served},
 };
 use embermesh_job::{lifecycle::JobState, spec::JobSpec};
-use tokio::task::spawn_blocking;
 
 use super::{
     book::{Grant, Task},
@@ -20,13 +19,10 @@ use super::{
 use crate::{
     Gateway, StoreError,
     failure::store_failed,
-    folder,
     jobs::{Live, finite},
     store::{Ended, Kept},
 };
 
-/// How often waiting jobs and servers are looked at.
-const TICK: Duration = Duration::from_secs(1);
 /// How many waiting jobs are looked at each time, the oldest.
 const MOST_AT_ONCE: usize = 256;
 
@@ -94,19 +90,13 @@ impl Gateway {
 
     /// Drives servers until the gateway stops.
     pub(crate) fn drive_servers(&self) {
-        let gateway = self.clone();
-        self.inner.tasks.spawn(async move {
-            let cancel = gateway.inner.cancel.clone();
-            let driving = async {
-                loop {
-                    gateway.hand_out_served().await;
-                    gateway.look_after_served().await;
-                    let woken = gateway.inner.rack.wake.notified();
-                    let _ = tokio::time::timeout(TICK, woken).await;
-                }
-            };
-            let _: Option<()> = cancel.run_until_cancelled(driving).await;
-        });
+        self.look_often(
+            |gateway| &gateway.inner.rack.wake,
+            |gateway| async move {
+                gateway.hand_out_served().await;
+                gateway.look_after_served().await;
+            },
+        );
     }
 
     /// Gives what waits to the mesh or to servers.
@@ -132,11 +122,7 @@ impl Gateway {
                 .grant(number, price, UnixMillis::now());
             if let Some(grant) = granted {
                 let gateway = self.clone();
-                self.inner.tasks.spawn(async move {
-                    let cancel = gateway.inner.cancel.clone();
-                    let giving = gateway.serve(number, grant);
-                    cancel.run_until_cancelled(giving).await.unwrap_or_default();
-                });
+                self.go_on_with(async move { gateway.serve(number, grant).await });
             }
         }
     }
@@ -168,15 +154,7 @@ impl Gateway {
             return;
         }
         live.change(|view| view.message.clear());
-        let gateway = self.clone();
-        self.inner.tasks.spawn(async move {
-            let cancel = gateway.inner.cancel.clone();
-            let following = gateway.take_up(kept, live);
-            cancel
-                .run_until_cancelled(following)
-                .await
-                .unwrap_or_default();
-        });
+        self.bring_to_mesh(kept, live);
     }
 
     /// Gives a job to the server that it was granted to.
@@ -243,12 +221,7 @@ impl Gateway {
         }
         let data = match &task.package.data {
             None => None,
-            Some(digest) => {
-                let path = self.inner.folders.input(number, &digest.to_string());
-                let data = spawn_blocking(move || folder::read(&path, &(0..u64::MAX))).await;
-                let data = data.map_err(std::io::Error::other).flatten();
-                Some(data.map_err(|error| store_failed(&error))?)
-            }
+            Some(digest) => Some(self.input(number, &digest.to_string()).await?),
         };
         let (server, name) = (&grant.lease.server, &grant.lease.name);
         let key = self.inner.clients.server_key(server);
@@ -333,18 +306,8 @@ impl Gateway {
         by_server: bool,
     ) -> Option<Option<String>> {
         let gateway = self.clone();
-        let ending = self.inner.tasks.spawn(async move {
-            let cancel = gateway.inner.cancel.clone();
-            let finishing = gateway.finish_served(number, how, by_server);
-            cancel.run_until_cancelled(finishing).await
-        });
-        match ending.await {
-            Ok(ended) => ended,
-            Err(error) => {
-                tracing::error!(job = number, %error, "a job could not be ended");
-                None
-            }
-        }
+        self.see_out(async move { gateway.finish_served(number, how, by_server).await })
+            .await
     }
 
     async fn finish_served(&self, number: i64, how: Served, by_server: bool) -> Option<String> {

@@ -20,15 +20,10 @@ use super::{
 use crate::{
     Gateway, StoreError,
     failure::store_failed,
-    folder,
     jobs::Live,
     store::{Ended, Kept},
 };
 
-/// How often waiting tasks and workers are looked at.
-const TICK: Duration = Duration::from_secs(1);
-/// How long what comes is gathered before it is looked at.
-const GATHER: Duration = Duration::from_millis(10);
 /// How many waiting tasks are looked at each time, the oldest.
 const MOST_AT_ONCE: usize = 256;
 
@@ -93,21 +88,13 @@ impl Gateway {
 
     /// Drives workers until the gateway stops.
     pub(crate) fn drive_workers(&self) {
-        let gateway = self.clone();
-        self.inner.tasks.spawn(async move {
-            let cancel = gateway.inner.cancel.clone();
-            let driving = async {
-                loop {
-                    gateway.hand_out().await;
-                    gateway.look_after().await;
-                    let woken = gateway.inner.desk.wake.notified();
-                    if tokio::time::timeout(TICK, woken).await.is_ok() {
-                        tokio::time::sleep(GATHER).await;
-                    }
-                }
-            };
-            let _: Option<()> = cancel.run_until_cancelled(driving).await;
-        });
+        self.look_often(
+            |gateway| &gateway.inner.desk.wake,
+            |gateway| async move {
+                gateway.hand_out().await;
+                gateway.look_after().await;
+            },
+        );
     }
 
     /// Gives what waits to the mesh or to workers.
@@ -129,11 +116,7 @@ impl Gateway {
             let granted = self.inner.desk.book().grant(number, UnixMillis::now());
             if let Some(grant) = granted {
                 let gateway = self.clone();
-                self.inner.tasks.spawn(async move {
-                    let cancel = gateway.inner.cancel.clone();
-                    let giving = gateway.give(number, grant);
-                    cancel.run_until_cancelled(giving).await.unwrap_or_default();
-                });
+                self.go_on_with(async move { gateway.give(number, grant).await });
             }
         }
     }
@@ -161,15 +144,7 @@ impl Gateway {
             return;
         }
         live.change(|view| view.message.clear());
-        let gateway = self.clone();
-        self.inner.tasks.spawn(async move {
-            let cancel = gateway.inner.cancel.clone();
-            let following = gateway.take_up(kept, live);
-            cancel
-                .run_until_cancelled(following)
-                .await
-                .unwrap_or_default();
-        });
+        self.bring_to_mesh(kept, live);
     }
 
     /// Gives a task to the worker that it was granted to.
@@ -227,12 +202,9 @@ impl Gateway {
         if !stands {
             return Ok(false);
         }
-        let path = self.inner.folders.input(number, &grant.task.package);
-        let package = spawn_blocking(move || folder::read(&path, &(0..u64::MAX))).await;
-        let package = package.map_err(std::io::Error::other).flatten();
         let task = worker::Task {
             id: name(number, grant.attempt),
-            package: package.map_err(|error| store_failed(&error))?,
+            package: self.input(number, &grant.task.package).await?,
             memory: grant.task.spec.limits.memory.0,
         };
         grant.worker.execute(task).await?;
@@ -321,11 +293,8 @@ impl Gateway {
     }
 
     fn tell_to_stop(&self, number: i64, attempt: u32, worker: Worker) {
-        let cancel = self.inner.cancel.clone();
-        self.inner.tasks.spawn(async move {
-            let task = name(number, attempt);
-            let told = cancel.run_until_cancelled(worker.stop(&task)).await;
-            if let Some(Err(failure)) = told {
+        self.go_on_with(async move {
+            if let Err(failure) = worker.stop(&name(number, attempt)).await {
                 tracing::warn!(job = number, %failure, "a worker was not told to stop a task");
             }
         });
@@ -345,18 +314,9 @@ impl Gateway {
     /// Says no where the gateway stops before that is written down.
     pub(super) async fn end_task(&self, number: i64, state: JobState, message: &str) -> bool {
         let (gateway, message) = (self.clone(), message.to_owned());
-        let ending = self.inner.tasks.spawn(async move {
-            let cancel = gateway.inner.cancel.clone();
-            let finishing = gateway.finish(number, state, message);
-            cancel.run_until_cancelled(finishing).await.is_some()
-        });
-        match ending.await {
-            Ok(ended) => ended,
-            Err(error) => {
-                tracing::error!(job = number, %error, "a task could not be ended");
-                false
-            }
-        }
+        self.see_out(async move { gateway.finish(number, state, message).await })
+            .await
+            .is_some()
     }
 
     async fn finish(&self, number: i64, state: JobState, message: String) {

@@ -3,6 +3,8 @@
 //! pays is tested where it is.
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
+#[path = "../support/alone.rs"]
+mod alone;
 mod ears;
 mod servers;
 mod support;

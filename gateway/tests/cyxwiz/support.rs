@@ -1,43 +1,32 @@
 //! A gateway on a port of its own, and server nodes that join over TCP.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use embermesh_dialects::{
-    Dialect, Profile,
+    Dialect,
     port::{
         Principal,
         jobs::{JobView, Jobs as _},
     },
 };
-use embermesh_gateway::{Gateway, GatewayConfig, Pass, ProvingSettings, users::policy::Policies};
+use embermesh_gateway::{Pass, ProvingSettings, users::policy::Policies};
 use embermesh_proto::cyxwiz::protocol::{
     self as wire, job_service_client::JobServiceClient,
     job_status_service_client::JobStatusServiceClient, node_service_client::NodeServiceClient,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request,
-    service::Routes,
-    transport::{Channel, Server},
-};
+use tokio::{sync::mpsc, time::timeout};
+use tonic::{Request, transport::Channel};
 
+use crate::alone::Alone;
 use crate::ears::{Told, listen};
 
 /// The longest wait for anything that must happen: longer than a server may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(crate) struct Index {
-    gateway: Gateway,
-    address: SocketAddr,
-    cancel: CancellationToken,
-    serving: JoinHandle<()>,
-    folder: TempDir,
-}
+pub(crate) struct Index(Alone);
 
 impl Index {
     pub(crate) async fn start() -> Self {
@@ -45,54 +34,17 @@ impl Index {
     }
 
     async fn start_in(folder: TempDir) -> Self {
-        let cancel = CancellationToken::new();
-        let config = GatewayConfig {
-            folder: folder.path().to_owned(),
-            // Nobody is there: no node of the mesh takes anything.
-            index: "127.0.0.1:1".parse().unwrap(),
-            mesh: None,
-            policies: Policies::new(),
-            endpoint: String::new(),
-            open_jobs: 10,
-            worker_price: embermesh_job::units::MicroUnits(0),
-            model_quota: 1 << 30,
-            proving: ProvingSettings::default(),
-        };
-        let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
-        let services = gateway.services(&[Dialect::CyxWiz], Profile::default());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let routes = (services.mount)(Routes::default());
-        let stop = cancel.clone().cancelled_owned();
-        let serving = tokio::spawn(async move {
-            let server = Server::builder().add_routes(routes);
-            let incoming = TcpListenerStream::new(listener);
-            server
-                .serve_with_incoming_shutdown(incoming, stop)
-                .await
-                .unwrap();
-        });
-        Self {
-            gateway,
-            address,
-            cancel,
-            serving,
-            folder,
-        }
+        let (policies, proving) = (Policies::new(), ProvingSettings::default());
+        Self(Alone::start_in(folder, Dialect::CyxWiz, policies, proving).await)
     }
 
     /// Stops, and starts on the same folder.
     pub(crate) async fn restart(self) -> Self {
-        self.cancel.cancel();
-        self.gateway.stopped().await;
-        timeout(PATIENCE, self.serving).await.unwrap().unwrap();
-        drop(self.gateway);
-        Self::start_in(self.folder).await
+        Self::start_in(self.0.stop().await).await
     }
 
     pub(crate) async fn channel(&self) -> Channel {
-        let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
-        channel.connect().await.unwrap()
+        self.0.channel().await
     }
 
     pub(crate) async fn nodes(&self) -> NodeServiceClient<Channel> {
@@ -105,7 +57,7 @@ impl Index {
 
     /// A token of the operator's.
     pub(crate) async fn pass(&self, name: &str) -> String {
-        let pass = Pass::make(self.folder.path(), Dialect::CyxWiz, name).await;
+        let pass = Pass::make(self.0.folder.path(), Dialect::CyxWiz, name).await;
         pass.unwrap().token
     }
 
@@ -132,7 +84,7 @@ impl Index {
             dialect: Dialect::CyxWiz,
             name: owner.to_owned(),
         };
-        self.gateway.job(&who, id).await.unwrap()
+        self.0.gateway.job(&who, id).await.unwrap()
     }
 
     /// Waits until a job looks so.

@@ -3,6 +3,7 @@
 
 mod garbage;
 mod listeners;
+mod raw;
 mod rows;
 mod streams;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use embermesh_crypto::Keypair;
 use embermesh_dialects::{
     Dialect::{self, CyxWiz, Dim, HiveMind, TitanCompute, Zisk},
@@ -17,13 +17,9 @@ use embermesh_mesh::road::{Identity, ListenConfig, Listener};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-    transport::Channel,
-};
+use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
+
+use crate::raw::AsTheyAre;
 
 /// The longest wait for anything that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -96,44 +92,6 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<Channel, tonic::trans
     let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     channel.connect().await
-}
-
-/// Messages as they are.
-#[derive(Clone, Copy, Default)]
-struct AsTheyAre;
-
-impl Encoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
-
-impl Codec for AsTheyAre {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
 }
 
 /// A call whose message never comes to its end.

@@ -114,7 +114,7 @@ async fn without_a_token_nobody_comes_in_unless_he_is_believed() {
 
 /// A user, and a client of his.
 async fn token(coordinator: &Coordinator, name: &str) -> String {
-    let gateway = &coordinator.gateway;
+    let gateway = coordinator.gateway();
     let password = "a good password";
     let made = gateway.register(Dialect::Zisk, name, password, None).await;
     made.unwrap();

@@ -1,10 +1,8 @@
 //! A coordinator on a port of its own, and provers that dial in over TCP.
 
-use std::net::SocketAddr;
-
-use embermesh_dialects::{Dialect, Profile};
+use embermesh_dialects::Dialect;
 use embermesh_gateway::{
-    Gateway, GatewayConfig, ProvingSettings,
+    Gateway, ProvingSettings,
     users::policy::{Belief, Policies, Policy},
 };
 use embermesh_proto::zisk::{
@@ -18,14 +16,11 @@ use embermesh_proto::zisk::{
     zisk_distributed_api_client::ZiskDistributedApiClient,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tokio_util::sync::CancellationToken;
-use tonic::{
-    Streaming,
-    service::Routes,
-    transport::{Channel, Server},
-};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Channel};
+
+use crate::alone::Alone;
 
 pub(crate) use std::time::Duration;
 
@@ -44,22 +39,20 @@ pub(crate) fn settings() -> ProvingSettings {
     }
 }
 
-pub(crate) struct Coordinator {
-    pub(crate) gateway: Gateway,
-    pub(crate) address: SocketAddr,
-    cancel: CancellationToken,
-    serving: JoinHandle<()>,
-    folder: TempDir,
+/// Whoever asks from this machine is believed.
+fn believing() -> Policies {
+    let policy = Policy {
+        belief: Belief::Legacy,
+        networks: Vec::new(),
+    };
+    [(Dialect::Zisk, policy)].into()
 }
+
+pub(crate) struct Coordinator(Alone);
 
 impl Coordinator {
     pub(crate) async fn start(settings: ProvingSettings) -> Self {
-        let policy = Policy {
-            belief: Belief::Legacy,
-            networks: Vec::new(),
-        };
-        let policies = [(Dialect::Zisk, policy)].into();
-        Self::start_in(tempfile::tempdir().unwrap(), settings, policies).await
+        Self::start_in(tempfile::tempdir().unwrap(), settings, believing()).await
     }
 
     pub(crate) async fn strict() -> Self {
@@ -68,61 +61,20 @@ impl Coordinator {
     }
 
     async fn start_in(folder: TempDir, proving: ProvingSettings, policies: Policies) -> Self {
-        let cancel = CancellationToken::new();
-        let config = GatewayConfig {
-            folder: folder.path().to_owned(),
-            // Provers and proofs need no index.
-            index: "127.0.0.1:1".parse().unwrap(),
-            mesh: None,
-            policies,
-            endpoint: String::new(),
-            open_jobs: 10,
-            worker_price: embermesh_job::units::MicroUnits(0),
-            model_quota: 1 << 30,
-            proving,
-        };
-        let gateway = Gateway::start(config, cancel.clone()).await.unwrap();
-        let services = gateway.services(&[Dialect::Zisk], Profile::default());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let routes = (services.mount)(Routes::default());
-        let stop = cancel.clone().cancelled_owned();
-        let serving = tokio::spawn(async move {
-            let server = Server::builder().add_routes(routes);
-            let incoming = TcpListenerStream::new(listener);
-            server
-                .serve_with_incoming_shutdown(incoming, stop)
-                .await
-                .unwrap();
-        });
-        Self {
-            gateway,
-            address,
-            cancel,
-            serving,
-            folder,
-        }
+        Self(Alone::start_in(folder, Dialect::Zisk, policies, proving).await)
     }
 
     /// Stops, and starts on the same folder.
     pub(crate) async fn restart(self, settings: ProvingSettings) -> Self {
-        self.cancel.cancel();
-        self.gateway.stopped().await;
-        // Streams and connections end with the gateway.
-        timeout(PATIENCE, self.serving).await.unwrap().unwrap();
-        drop(self.gateway);
-        let policy = Policy {
-            belief: Belief::Legacy,
-            networks: Vec::new(),
-        };
-        let policies = [(Dialect::Zisk, policy)].into();
-        Self::start_in(self.folder, settings, policies).await
+        Self::start_in(self.0.stop().await, settings, believing()).await
+    }
+
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.0.gateway
     }
 
     pub(crate) async fn client(&self) -> Client {
-        let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
-        let client = Client::new(channel.connect().await.unwrap());
-        client
+        Client::new(self.0.channel().await)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
     }

@@ -1,51 +1,12 @@
 //! Bytes in the place of a message.
 
-use bytes::{Buf, BufMut, Bytes};
-use tonic::{
-    Request, Status,
-    client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    codegen::http::uri::PathAndQuery,
-    transport::Channel,
-};
+#[path = "../../../../gateway/tests/ports/raw.rs"]
+mod codec;
 
-/// Messages as they are.
-#[derive(Clone, Copy, Default)]
-struct AsTheyAre;
+use bytes::Bytes;
+use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 
-impl Encoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
-
-impl Codec for AsTheyAre {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
+use self::codec::AsTheyAre;
 
 /// Calls with these bytes; the status, which may be that all went well.
 pub(super) async fn call(channel: Channel, path: &'static str, bytes: Bytes) -> Status {
