@@ -1,12 +1,11 @@
 //! Peers behind boxes of every kind reach each other: the production mesh over a made-up
 //! network. Prints by which path each pair got through.
-#![cfg(target_os = "linux")]
 
 use std::{sync::Arc, time::Duration};
 
 use embermesh_crypto::{Keypair, ids::PeerId, statement::Role};
 use embermesh_mesh::{AdvertDraft, Mesh, MeshConfig, MeshEvent};
-use embermesh_simulations::lab::{Lab, LinkConfig, NatKind, Plan, Site, room::NoRoom};
+use embermesh_simulations::lab::{Lab, LinkConfig, NatKind, Site};
 use futures::{StreamExt as _, stream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,15 +13,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The longest wait for anything that must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::{PATIENCE, lab};
+
 /// How long a pair has to get from a relay to a direct path.
 const PUNCH_TIME: Duration = Duration::from_secs(8);
 /// What every peer serves.
 const ECHO: &str = "echo/1";
-/// Set where a test that would be skipped has to fail.
-const SKIP_NOTHING: &str = "SKIP_NOTHING";
-
 /// Pairs that are tried at the same time.
 const AT_ONCE: usize = 4;
 /// How often a stream is opened that is cut because a better path was found.
@@ -192,28 +188,11 @@ async fn every_pair_connects() {
 /// Lets a peer behind one kind of box reach one behind another, and says by which path.
 async fn pair(a: usize, b: usize) -> Option<&'static str> {
     let names = format!("{} - {}", KINDS[a], KINDS[b]);
-    let plan = Plan {
-        seed: 9,
-        sites: vec![
-            site(PUBLIC, [5, 0, 0, 1]),
-            site(a, [5, 0, 1, 1]),
-            site(b, [5, 0, 2, 1]),
-        ],
-    };
-    let lab = match Lab::open(&plan) {
-        Ok(lab) => lab,
-        Err(error @ (NoRoom::Refused(_) | NoRoom::NoIp(_))) => {
-            // A package can be installed; the rights of root cannot.
-            let installable = matches!(error, NoRoom::NoIp(_));
-            assert!(
-                !installable || std::env::var_os(SKIP_NOTHING).is_none(),
-                "{error}"
-            );
-            println!("skipped: {error}");
-            return None;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let lab = lab(vec![
+        site(PUBLIC, [5, 0, 0, 1]),
+        site(a, [5, 0, 1, 1]),
+        site(b, [5, 0, 2, 1]),
+    ])?;
     let relay = start(&lab, 0, Vec::new()).await;
     let through: Vec<String> = relay
         .addresses()

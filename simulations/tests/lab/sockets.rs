@@ -1,43 +1,21 @@
 //! The made-up network with the kernel's own sockets at both ends.
-#![cfg(target_os = "linux")]
 
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
-use embermesh_simulations::lab::{Lab, LinkConfig, NatKind, Plan, Site, room::NoRoom};
+use embermesh_simulations::lab::{LinkConfig, NatKind, Site};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
     time::timeout,
 };
 
-/// The longest wait for anything that must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{PATIENCE, lab};
+
 /// How long is waited for a packet that must not come.
 const NEVER: Duration = Duration::from_millis(300);
-
-/// Set where a test that would be skipped has to fail.
-const SKIP_NOTHING: &str = "SKIP_NOTHING";
-
-/// Opens a network; nothing, and the reason on stdout, where this process may not.
-fn lab(sites: Vec<Site>) -> Option<Lab> {
-    match Lab::open(&Plan { seed: 5, sites }) {
-        Ok(lab) => Some(lab),
-        Err(error @ (NoRoom::Refused(_) | NoRoom::NoIp(_))) => {
-            // A package can be installed; the rights of root cannot.
-            let installable = matches!(error, NoRoom::NoIp(_));
-            assert!(
-                !installable || std::env::var_os(SKIP_NOTHING).is_none(),
-                "{error}"
-            );
-            println!("skipped: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
