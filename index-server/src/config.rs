@@ -28,9 +28,9 @@ const MIN_LEASE_MS: u64 = 50;
 /// noticed is not noticed.
 const MAX_LEASE_MS: u64 = 24 * 3_600 * 1_000;
 
-/// The most streams of jobs' changes at once: each holds memory and a connection
-/// carries few of them.
-const MAX_WATCHES: u64 = 1_000_000;
+/// The most streams of jobs' changes, and the most connections of peers, at once: each
+/// holds memory.
+const MAX_OPEN: u64 = 1_000_000;
 
 /// The longest life of a token, in seconds, which crypto enforces.
 const MAX_TOKEN_LIFETIME_S: u64 = embermesh_crypto::token::MAX_LIFETIME_S;
@@ -206,8 +206,8 @@ impl IndexConfig {
         at_least("mesh.limits.connections", connections, 1)?;
         let peers = self.limits.peer_connections as u64;
         at_least("limits.peer_connections", peers, 1)?;
-        at_most("limits.peer_connections", peers, MAX_WATCHES)?;
-        at_most("limits.watches", self.limits.watches as u64, MAX_WATCHES)
+        at_most("limits.peer_connections", peers, MAX_OPEN)?;
+        at_most("limits.watches", self.limits.watches as u64, MAX_OPEN)
     }
 
     /// What the state machine needs of it.
