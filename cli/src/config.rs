@@ -16,7 +16,10 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{direct::MeshSection, exit::WrongInput, gateway::GatewaySection, output::Format};
+use crate::{
+    direct::MeshSection, exit::WrongInput, gateway::GatewaySection, output::Format,
+    private::PrivateSection,
+};
 
 /// The beginning of every environment variable that is read.
 pub(crate) const ENV_PREFIX: &str = "EMBERMESH_";
@@ -42,6 +45,8 @@ pub(crate) struct Settings {
     /// A filter for the log, as `tracing` reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log: Option<String>,
+    /// Who may take part in the mesh: of clients, nodes and indexes that use this file.
+    pub(crate) private: PrivateSection,
     /// How clients are part of the mesh without an index.
     pub(crate) mesh: MeshSection,
     /// `embermesh index run`.

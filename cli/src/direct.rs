@@ -96,6 +96,7 @@ pub(crate) async fn join(settings: &Settings) -> anyhow::Result<Direct> {
         listen: Vec::new(),
         bootstrap,
         kad_server: false,
+        membership: settings.private.membership()?,
         ..MeshConfig::default()
     };
     let mesh = Mesh::start(keypair.clone(), config, CancellationToken::new())

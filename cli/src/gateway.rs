@@ -255,7 +255,7 @@ pub(crate) async fn start(
         }
         None => None,
     };
-    let identity = Identity::new(Arc::clone(bound.keypair()))?;
+    let identity = Identity::member(Arc::clone(bound.keypair()), config.membership.clone())?;
     let mut listeners = Vec::new();
     let mut serving = Vec::new();
     for more in &section.listeners {

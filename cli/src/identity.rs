@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use embermesh_crypto::{Keypair, keys::KeyError};
+use embermesh_mesh::road::Identity;
 
 use crate::config::{Settings, default_folder};
 
@@ -26,6 +27,12 @@ pub(crate) fn user_key_path(settings: &Settings) -> anyhow::Result<PathBuf> {
 /// The user's key.
 pub(crate) fn user_key(settings: &Settings) -> anyhow::Result<Arc<Keypair>> {
     Ok(Arc::new(Keypair::load(&user_key_path(settings)?)?))
+}
+
+/// The user's key, ready for connections.
+pub(crate) fn of_user(settings: &Settings) -> anyhow::Result<Identity> {
+    let membership = settings.private.membership()?;
+    Ok(Identity::member(user_key(settings)?, membership)?)
 }
 
 /// The key of an index or a node: the one named on the command line, else the one
@@ -61,7 +68,7 @@ pub(crate) fn create(path: &Path) -> anyhow::Result<Keypair> {
     Ok(keypair)
 }
 
-fn make_private(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 //! - [`output`], [`show`]: results on stdout; progress on stderr.
 //! - [`runtime`]: the executor, signals, logs, and the death of the parent.
 //! - [`identity`]: whose key is used.
+//! - [`private`]: who may take part, where the mesh is not for everybody.
 //! - [`mesh`]: a client's own part of the mesh. [`direct`]: a client without an index.
 //! - [`proving`]: a proof that several nodes make.
 //! - [`demo`]: the main job, on this machine.
@@ -20,6 +21,7 @@ mod gateway;
 mod identity;
 mod mesh;
 mod output;
+mod private;
 mod proving;
 mod runtime;
 mod show;

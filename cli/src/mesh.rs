@@ -6,14 +6,18 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context as _;
 use embermesh_client::Client;
 use embermesh_crypto::Keypair;
-use embermesh_mesh::{Mesh, MeshConfig};
+use embermesh_mesh::{Membership, Mesh, MeshConfig};
 use tokio_util::sync::CancellationToken;
 
 /// How long joining may take.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Joins the mesh through the nodes that the index knows.
-pub(crate) async fn join(client: &Client, keypair: Arc<Keypair>) -> anyhow::Result<Mesh> {
+pub(crate) async fn join(
+    client: &Client,
+    keypair: Arc<Keypair>,
+    membership: Membership,
+) -> anyhow::Result<Mesh> {
     let nodes = client.nodes().await?;
     let bootstrap: Vec<String> = nodes
         .iter()
@@ -32,6 +36,7 @@ pub(crate) async fn join(client: &Client, keypair: Arc<Keypair>) -> anyhow::Resu
         listen: Vec::new(),
         bootstrap,
         kad_server: false,
+        membership,
         ..MeshConfig::default()
     };
     let mesh = Mesh::start(keypair, config, CancellationToken::new())

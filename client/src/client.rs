@@ -17,7 +17,7 @@ use embermesh_job::{
     wire::Quoted,
 };
 use embermesh_mesh::{
-    Mesh,
+    Membership, Mesh,
     blob::{Fetched, Progress},
     road::{Identity, RoadChoice, Target},
 };
@@ -41,6 +41,8 @@ pub struct Options {
     pub road: RoadChoice,
     /// This process's part of the mesh, for the mesh road.
     pub mesh: Option<Mesh>,
+    /// Who may take part, where the mesh is not for everybody.
+    pub membership: Membership,
 }
 
 /// Names one submit, so that sending it again makes no second job.
@@ -103,7 +105,8 @@ impl Client {
         keypair: Arc<Keypair>,
         options: Options,
     ) -> Result<Self, ClientError> {
-        let identity = Identity::new(keypair).map_err(ClientError::Identity)?;
+        let identity =
+            Identity::member(keypair, options.membership.clone()).map_err(ClientError::Identity)?;
         let index = IndexLink::new(identity.clone(), target);
         let index_peer = index.greet().await?;
         Ok(Self {

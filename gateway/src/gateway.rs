@@ -143,8 +143,10 @@ impl Gateway {
         let users = config.folder.join(USERS);
         let users = UserStore::open(&users, config.policies, Arc::new(UnixMillis::now)).await?;
         let agents = agents::Table::load(&store, UnixMillis::now()).await?;
+        let membership = config.mesh.as_ref().map(Mesh::membership).cloned();
         let options = Options {
             mesh: config.mesh,
+            membership: membership.unwrap_or_default(),
             ..Options::default()
         };
         let gateway = Self {

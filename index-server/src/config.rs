@@ -52,6 +52,9 @@ pub struct IndexConfig {
     pub region: String,
     /// The libp2p side.
     pub mesh: MeshSection,
+    /// Who may take part in the mesh, and reach this index with a proven key at all.
+    #[serde(skip)]
+    pub membership: embermesh_mesh::Membership,
     /// Prometheus.
     pub metrics: MetricsSection,
     /// How long a task is a node's.
@@ -266,6 +269,7 @@ impl Default for IndexConfig {
             network: NetworkName::default(),
             region: String::new(),
             mesh: MeshSection::default(),
+            membership: embermesh_mesh::Membership::default(),
             metrics: MetricsSection::default(),
             leases: LeaseSection::default(),
             issuer: IssuerSection::default(),

@@ -244,7 +244,7 @@ impl BoundIndex {
         } = self;
         let serving = road::serve(
             listener,
-            &Identity::new(Arc::clone(&keypair))?,
+            &Identity::member(Arc::clone(&keypair), config.membership.clone())?,
             Some(&mesh),
             service::routes(parts, beside).map_err(IndexError::Reflection)?,
             None,
@@ -387,6 +387,7 @@ fn mesh_config(config: &IndexConfig) -> MeshConfig {
         mdns: config.mesh.mdns,
         upnp: config.mesh.upnp,
         kad_server: true,
+        membership: config.membership.clone(),
         limits: config.mesh.limits.clone(),
     }
 }

@@ -4,6 +4,8 @@ use embermesh_crypto::ids::NetworkName;
 use embermesh_job::units::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::membership::Membership;
+
 /// How one process takes part in the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +28,9 @@ pub struct MeshConfig {
     /// Hold a share of the routing table and of the provider records for others.
     /// Off for a client that comes and goes.
     pub kad_server: bool,
+    /// Who may take part. Never part of a settings file: it holds a secret.
+    #[serde(skip)]
+    pub membership: Membership,
     /// What this process gives to the mesh at most.
     pub limits: Limits,
 }
@@ -43,6 +48,7 @@ impl Default for MeshConfig {
             mdns: false,
             upnp: false,
             kad_server: true,
+            membership: Membership::default(),
             limits: Limits::default(),
         }
     }

@@ -9,14 +9,17 @@
 //! - [`road`] carries gRPC over mutual TLS or over a stream of the mesh.
 //! - [`blob`] keeps bytes by their BLAKE3 hash and fetches them, verified as they
 //!   arrive.
+//! - [`membership`] is who may take part where not everybody may.
 //! - [`config`] is everything that can be set.
 
 pub mod blob;
 pub mod config;
+pub mod membership;
 pub mod net;
 pub mod protocol;
 pub mod road;
 
 pub use config::{Limits, MeshConfig};
+pub use membership::{Membership, NetworkKey};
 pub use net::{AdvertDraft, Incoming, Mesh, MeshError, MeshEvent, MeshStream, PeerView, Standing};
 pub use protocol::Known;

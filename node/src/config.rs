@@ -22,7 +22,7 @@ use embermesh_job::{
     turns::{Quota, Rules},
     units::{Bytes, MicroUnits, Millis},
 };
-use embermesh_mesh::{Limits, MeshConfig, road::Target};
+use embermesh_mesh::{Limits, Membership, MeshConfig, road::Target};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -129,6 +129,9 @@ pub struct NodeConfig {
     pub keep_ended: Millis,
     /// How much of this process other peers of the mesh can take up.
     pub limits: Limits,
+    /// Who may take part in the mesh, and reach this node at all.
+    #[serde(skip)]
+    pub membership: Membership,
     /// How long a task waits for data that stays with its client, and whose client
     /// gives none.
     pub data_wait: Millis,
@@ -247,6 +250,7 @@ impl Default for NodeConfig {
             worker_command: Vec::new(),
             keep_ended: Millis(7 * 86_400_000),
             limits: mesh.limits,
+            membership: mesh.membership,
             data_wait: Millis(600_000),
             origins: OriginsConfig::default(),
             shared: BTreeMap::new(),
@@ -375,6 +379,7 @@ impl NodeConfig {
             mdns: self.mdns,
             upnp: self.upnp,
             kad_server: true,
+            membership: self.membership.clone(),
             limits: self.limits.clone(),
         }
     }

@@ -135,7 +135,7 @@ impl Node {
         let spawner = Spawner::start().map_err(NodeError::Spawner)?;
         let missing_fences = fences::look(&spawner, &command).await;
         let slots = devices(&config, &folder, &command, spawner, &tracker, &cancel).await?;
-        let identity = Identity::new(Arc::clone(&keypair))?;
+        let identity = Identity::member(Arc::clone(&keypair), config.membership.clone())?;
         // It ends when it is told to, after all that uses it, or with its last handle.
         let mesh = Mesh::start(
             Arc::clone(&keypair),

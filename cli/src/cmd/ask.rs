@@ -13,7 +13,6 @@ use embermesh_job::{
     spec::{Message, Request, Role},
     units::Millis,
 };
-use embermesh_mesh::road::Identity;
 use serde_json::{Value, json};
 
 use crate::{
@@ -107,7 +106,7 @@ impl Flags {
         within: Duration,
     ) -> anyhow::Result<Answer> {
         if let Some(node) = &self.node {
-            let identity = Identity::new(identity::user_key(settings)?)?;
+            let identity = identity::of_user(settings)?;
             let options = Options::default();
             let node = target(node)?;
             return Ok(ask_at(&identity, &node, &options, &self.model, ask, within).await?);

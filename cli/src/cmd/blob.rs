@@ -6,10 +6,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use embermesh_client::{Client, Download, IndexTarget, Options, Sources, put_blobs_at};
 use embermesh_crypto::{JobId, digest::Digest};
-use embermesh_mesh::{
-    blob::Progress,
-    road::{Identity, Target},
-};
+use embermesh_mesh::{blob::Progress, road::Target};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -105,7 +102,7 @@ async fn put(
     let input = sources.add_file(&file)?;
     match (job, node) {
         (_, Some(node)) => {
-            let identity = Identity::new(identity::user_key(&settings)?)?;
+            let identity = identity::of_user(&settings)?;
             put_blobs_at(&identity, &target(&node)?, &Options::default(), &sources).await?;
         }
         (Some(job), None) => {
@@ -142,7 +139,7 @@ async fn get(
             .fetch(&download, &out, Some(&sender), &cancel)
             .await?
     } else {
-        let identity = Identity::new(identity::user_key(&settings)?)?;
+        let identity = identity::of_user(&settings)?;
         let want = embermesh_mesh::blob::Want {
             digest,
             size: None,

@@ -202,7 +202,8 @@ async fn serve(global: &Global, settings: Settings, with_parent: bool) -> anyhow
     if with_parent {
         stopping = stopping.or_orphaned()?;
     }
-    let config = settings.index_server;
+    let mut config = settings.index_server;
+    config.membership = settings.private.membership()?;
     let keypair = identity::daemon_key(global.key.as_deref(), &config.data_dir)?;
     let network = config.network.to_string();
     let cancel = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! `embermesh keys`: the user's key.
+//! `embermesh keys`: the user's key, and the key of a private mesh.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use embermesh_crypto::Keypair;
 use figment::value::Dict;
 use serde_json::json;
 
-use crate::{args::Global, exit::Exit, identity};
+use crate::{args::Global, exit::Exit, identity, private};
 
 /// Make and show keys.
 #[derive(Debug, Subcommand)]
@@ -26,6 +26,15 @@ pub(crate) enum Keys {
         after_help = "Examples:\n  embermesh keys show\n  embermesh keys show -o json --key ./alice.pem"
     )]
     Show,
+    /// Make a key for a private mesh, which all of its members share
+    #[command(
+        after_help = "Examples:\n  embermesh keys network --out ./network.key\n\nEvery member needs the file, and this in its configuration file:\n  [private]\n  key_file = \"network.key\"\n\nWhoever has it can take part. Its form is that of libp2p's private networks."
+    )]
+    Network {
+        /// Where to write it
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 impl Keys {
@@ -42,6 +51,19 @@ impl Keys {
                 let path = identity::user_key_path(&settings)?;
                 let keypair = Keypair::load(&path)?;
                 (path, keypair)
+            }
+            Self::Network { out } => {
+                let key = private::create(&out)?;
+                let fingerprint = key.fingerprint();
+                let value = json!({ "fingerprint": fingerprint, "path": out });
+                global.output(&settings).one(
+                    &[
+                        ("fingerprint", fingerprint),
+                        ("file", out.display().to_string()),
+                    ],
+                    &value,
+                )?;
+                return Ok(Exit::Ok);
             }
         };
         let peer = keypair.peer_id().to_string();

@@ -75,20 +75,26 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
 pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Client> {
     let keypair = identity::user_key(settings)?;
     let target = settings.index_target()?;
-    let client = Client::connect(target, keypair.clone(), Options::default());
+    let membership = settings.private.membership()?;
+    let options = Options {
+        membership: membership.clone(),
+        ..Options::default()
+    };
+    let client = Client::connect(target, keypair.clone(), options);
     let client = Box::pin(client).await?;
     if settings.road == Road::Tls {
         return Ok(client.by(Options {
             road: settings.road.into(),
-            mesh: None,
+            ..Options::default()
         }));
     }
     if settings.road == Road::Auto {
         return Ok(client);
     }
-    let mesh = crate::mesh::join(&client, keypair).await?;
+    let mesh = crate::mesh::join(&client, keypair, membership).await?;
     Ok(client.by(Options {
         road: settings.road.into(),
         mesh: Some(mesh),
+        ..Options::default()
     }))
 }

@@ -9,7 +9,6 @@ use embermesh_client::{
     models_at,
 };
 use embermesh_crypto::{JobId, PeerId, time::UnixMillis};
-use embermesh_mesh::road::Identity;
 use futures::future::join_all;
 
 use crate::{
@@ -46,7 +45,7 @@ impl Models {
         runtime::run(async move {
             let shown = match node {
                 Some(node) => {
-                    let identity = Identity::new(identity::user_key(&settings)?)?;
+                    let identity = identity::of_user(&settings)?;
                     let models = models_at(&identity, &target(&node)?, &Options::default()).await?;
                     models.into_iter().map(model::Shown::resident).collect()
                 }

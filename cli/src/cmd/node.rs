@@ -139,6 +139,7 @@ async fn serve(
         stopping = stopping.or_orphaned()?;
     }
     let mut config = settings.node;
+    config.membership = settings.private.membership()?;
     if !config.origins.s3.buckets.is_empty() {
         config.origins.s3 = super::measure::with_environment(config.origins.s3);
     }

@@ -165,10 +165,11 @@ async fn connect(flags: &Flags, folder: &Folder, cluster: &Cluster) -> anyhow::R
     if flags.road == Road::Tls {
         return Ok(client);
     }
-    let mesh = crate::mesh::join(&client, keypair).await?;
+    let mesh = crate::mesh::join(&client, keypair, embermesh_mesh::Membership::default()).await?;
     Ok(client.by(Options {
         road: flags.road.into(),
         mesh: Some(mesh),
+        ..Options::default()
     }))
 }
 

@@ -84,10 +84,13 @@ impl Direct {
         road: RoadChoice,
         records: Records,
     ) -> Result<Self, ClientError> {
-        let identity = Identity::new(keypair).map_err(ClientError::Identity)?;
+        let membership = mesh.membership().clone();
+        let identity =
+            Identity::member(keypair, membership.clone()).map_err(ClientError::Identity)?;
         let options = Options {
             road,
             mesh: Some(mesh.clone()),
+            membership,
         };
         Ok(Self {
             inner: Arc::new(Inner {

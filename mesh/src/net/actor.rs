@@ -136,6 +136,7 @@ pub(crate) struct Actor {
 /// What the actor is made of.
 pub(crate) struct Parts {
     pub(crate) network: NetworkName,
+    pub(crate) table: Table,
     pub(crate) keypair: Arc<Keypair>,
     pub(crate) swarm: Swarm<Behaviour>,
     pub(crate) control: Control,
@@ -156,7 +157,7 @@ impl Actor {
         Self {
             me,
             topic: super::gossip::topic(&parts.network),
-            table: Table::new(me, parts.network.clone()),
+            table: parts.table,
             network: parts.network,
             keypair: parts.keypair,
             swarm: parts.swarm,

@@ -4,17 +4,18 @@ use std::{error::Error, fmt::Display, num::NonZeroUsize, time::Duration};
 
 use embermesh_crypto::ids::NetworkName;
 use libp2p::{
-    StreamProtocol, Swarm, SwarmBuilder, allow_block_list, autonat,
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _, allow_block_list, autonat,
     connection_limits::{self, ConnectionLimits},
+    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade},
     dcutr, identify,
     identity::Keypair,
-    kad, mdns, memory_connection_limits, noise, ping, quic, relay,
+    kad, mdns, memory_connection_limits, noise, ping, pnet, quic, relay,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, tls, upnp, yamux,
 };
 use libp2p_stream as stream;
 
-use super::{MeshError, gossip, providers::ProviderStore};
+use super::{MeshError, address, gossip, providers::ProviderStore};
 use crate::config::{Limits, MeshConfig};
 
 /// A connection without a stream on it is closed after this. libp2p's default of
@@ -29,6 +30,8 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 /// Inbound streams of one connection whose protocol is not agreed on yet.
 const MAX_NEGOTIATING_STREAMS: usize = 64;
+/// A connection of a private mesh that has not come to streams by then is given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes in flight on one QUIC stream.
 const QUIC_STREAM_WINDOW: u32 = 4 << 20;
 /// Bytes in flight on one QUIC connection.
@@ -63,6 +66,7 @@ pub(crate) struct Behaviour {
     // The gates come first: they refuse a connection before the others see it.
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
+    members: Toggle<allow_block_list::Behaviour<allow_block_list::AllowedPeers>>,
     pub(crate) strangers: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(crate) identify: identify::Behaviour,
     ping: ping::Behaviour,
@@ -124,14 +128,48 @@ pub(crate) fn swarm(key: Keypair, config: &MeshConfig) -> Result<Swarm<Behaviour
                 .build()
         };
     }
-    match base!(key.clone()).with_dns() {
-        Ok(builder) => Ok(finish!(builder)),
-        Err(error) => {
-            // A container without resolv.conf can still dial by number.
-            tracing::warn!(%error, "no resolver: addresses with names cannot be dialled");
-            Ok(finish!(base!(key)))
-        }
+    macro_rules! named {
+        ($base:ident, $key:expr) => {
+            match $base!($key.clone()).with_dns() {
+                Ok(builder) => Ok(finish!(builder)),
+                Err(error) => {
+                    // A container without resolv.conf can still dial by number.
+                    tracing::warn!(%error, "no resolver: addresses with names cannot be dialled");
+                    Ok(finish!($base!($key)))
+                }
+            }
+        };
     }
+    let Some(secret) = config.membership.key() else {
+        return named!(base, key);
+    };
+    macro_rules! private {
+        ($key:expr) => {
+            SwarmBuilder::with_existing_identity($key)
+                .with_tokio()
+                .with_other_transport(|key| private_tcp(key, secret.pre_shared()))
+                .map_err(|error| failed(&error))?
+        };
+    }
+    named!(private, key)
+}
+
+/// TCP below which the network key encrypts; to a peer without it the first bytes of the
+/// handshake are noise.
+fn private_tcp(
+    key: &Keypair,
+    secret: pnet::PreSharedKey,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn Error + Send + Sync>> {
+    Ok(
+        tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+            .and_then(move |socket, _| pnet::PnetConfig::new(secret).handshake(socket))
+            .upgrade(upgrade::Version::V1Lazy)
+            .authenticate(tls::Config::new(key)?)
+            .multiplex(yamux_config())
+            .timeout(HANDSHAKE_TIMEOUT)
+            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+            .boxed(),
+    )
 }
 
 fn yamux_config() -> yamux::Config {
@@ -169,11 +207,19 @@ impl Behaviour {
         } else {
             None
         };
+        let members = config.membership.members().map(|members| {
+            let mut gate = allow_block_list::Behaviour::default();
+            for member in members.iter() {
+                gate.allow_peer(address::theirs(member));
+            }
+            gate
+        });
         Ok(Self {
             limits: connection_limits::Behaviour::new(connection_limits(&config.limits)),
             memory: memory_connection_limits::Behaviour::with_max_bytes(
                 usize::try_from(config.limits.memory.0).unwrap_or(usize::MAX),
             ),
+            members: members.into(),
             strangers: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(identify_config(key, &config.network)),
             ping: ping::Behaviour::new(

@@ -25,7 +25,7 @@ use super::{
     start,
     stream::{self, Control},
 };
-use crate::{config::MeshConfig, protocol::Known};
+use crate::{config::MeshConfig, membership::Membership, protocol::Known};
 
 /// How long a connection may take: a dial of several addresses, and identify.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,6 +44,7 @@ pub struct Mesh {
 pub(crate) struct Inner {
     pub(crate) me: PeerId,
     pub(crate) network: NetworkName,
+    pub(crate) membership: Membership,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) control: Control,
@@ -92,6 +93,12 @@ impl Mesh {
     #[must_use]
     pub fn network(&self) -> &NetworkName {
         &self.inner.network
+    }
+
+    /// Who may take part in it.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        &self.inner.membership
     }
 
     /// Multiaddrs of this process, each ending in `/p2p/<peer id>`: those given as

@@ -8,7 +8,7 @@ use std::{
 
 use embermesh_crypto::keys::Keypair;
 use futures::StreamExt as _;
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, multiaddr::Protocol};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,7 +22,7 @@ use super::{
     shared::Shared,
     stream,
 };
-use crate::config::MeshConfig;
+use crate::{config::MeshConfig, protocol::Table};
 
 /// How long the system may take to give us the addresses asked for.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +34,10 @@ pub(crate) async fn start(
     cancel: CancellationToken,
 ) -> Result<Mesh, MeshError> {
     let cancel = cancel.child_token();
-    let listen = parse_all(&config.listen)?;
+    let mut listen = parse_all(&config.listen)?;
+    if config.membership.key().is_some() {
+        listen.retain(goes_below_the_key);
+    }
     let external = parse_all(&config.external)?;
     let mut seeds = Seeds::parse(&config.bootstrap, Instant::now())?;
     let table_protocol = stream::protocol_name(&config.network, exchange::PROTOCOL)?;
@@ -67,8 +70,13 @@ pub(crate) async fn start(
     let (sender, commands) = mpsc::channel(MAX_COMMANDS);
     let mut control = stream::Control::new(swarm.behaviour().stream.new_control());
     let (incoming, pump) = stream::accept(&mut control, table_protocol.clone(), cancel.clone())?;
+    let mut table = Table::new(keypair.peer_id(), config.network.clone());
+    if let Some(members) = config.membership.members() {
+        table = table.of_members(members);
+    }
     let mut actor = Actor::new(Parts {
         network: config.network.clone(),
+        table,
         keypair: Arc::clone(&keypair),
         swarm,
         control: control.clone(),
@@ -96,12 +104,24 @@ pub(crate) async fn start(
     Ok(Mesh::new(Inner {
         me: keypair.peer_id(),
         network: config.network,
+        membership: config.membership,
         commands: sender,
         shared,
         control,
         tracker,
         cancel,
     }))
+}
+
+/// Whether a transport has a layer for the key of a private mesh. QUIC has none.
+fn goes_below_the_key(address: &Multiaddr) -> bool {
+    let quic = address
+        .iter()
+        .any(|part| matches!(part, Protocol::Quic | Protocol::QuicV1));
+    if quic {
+        tracing::info!(%address, "not listened on: a mesh with a network key goes over TCP");
+    }
+    !quic
 }
 
 fn parse_all(texts: &[String]) -> Result<Vec<Multiaddr>, MeshError> {

@@ -1,7 +1,10 @@
 //! The table of the mesh: one state machine over the roster, the own schedule and
 //! the exchanges.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use embermesh_crypto::{
     ids::{NetworkName, PeerId},
@@ -96,6 +99,9 @@ pub enum Reason {
     /// It belongs to another network.
     #[error("the advert belongs to another network")]
     OtherNetwork,
+    /// Its author is not on our list of members. Lists may differ for a while.
+    #[error("the advert is of a peer that is not a member")]
+    NotMember,
     /// It is signed, and breaks a rule of adverts, such as the longest life.
     #[error("the advert breaks a rule of adverts")]
     Invalid,
@@ -195,6 +201,8 @@ pub enum Output {
 pub struct Table {
     me: PeerId,
     network: NetworkName,
+    /// Whose adverts are taken; none: everybody's.
+    members: Option<Arc<BTreeSet<PeerId>>>,
     roster: Roster,
     own: Schedule,
     exchanges: Exchanges,
@@ -218,12 +226,22 @@ impl Table {
         Self {
             me,
             network,
+            members: None,
             roster: Roster::new(capacity.min(MAX_ADVERTS)),
             own: Schedule::default(),
             exchanges: Exchanges::default(),
             authors: BTreeMap::new(),
             forwarders: Forwarders::default(),
             wake_at: None,
+        }
+    }
+
+    /// The same table, which takes adverts of these peers only, and its own.
+    #[must_use]
+    pub fn of_members(self, members: Arc<BTreeSet<PeerId>>) -> Self {
+        Self {
+            members: Some(members),
+            ..self
         }
     }
 
@@ -280,6 +298,10 @@ impl Table {
             .map_err(|error| Verdict::Reject(Reason::from(error)))?;
         if advert.network != self.network {
             return Err(Verdict::Reject(Reason::OtherNetwork));
+        }
+        let listed = |members: &Arc<BTreeSet<PeerId>>| members.contains(&advert.peer);
+        if advert.peer != self.me && !self.members.as_ref().is_none_or(listed) {
+            return Err(Verdict::Ignore(Reason::NotMember));
         }
         if advert.issued_at > after(now, CLOCK_SKEW) {
             return Err(Verdict::Ignore(Reason::FromFuture));

@@ -20,6 +20,7 @@ use super::{
         ADDRESS_STAGGER, DIAL_TIMEOUT, MAX_DIALED_ADDRESSES, RESOLVE_TIMEOUT, TLS_HEAD_START,
     },
     listen,
+    membership::Proofs,
     proof::{self, Unproven},
 };
 use crate::net::Mesh;
@@ -139,7 +140,7 @@ async fn over_tls(
     let mut worst: Option<RoadError> = None;
     loop {
         if let Some(address) = addresses.next() {
-            running.push(dial(address, &config, protocol));
+            running.push(dial(address, &config, identity, protocol));
         }
         let next_is_due = async {
             match addresses.peek() {
@@ -175,11 +176,15 @@ fn more_telling(known: Option<RoadError>, error: RoadError) -> RoadError {
 async fn dial(
     address: &str,
     config: &Arc<ClientConfig>,
+    identity: &Identity,
     protocol: Protocol,
 ) -> Result<Opened, RoadError> {
     let mut worst = None;
     for resolved in resolve(address).await? {
-        let attempt = timeout(DIAL_TIMEOUT, dial_one(address, resolved, config, protocol));
+        let attempt = timeout(
+            DIAL_TIMEOUT,
+            dial_one(address, resolved, config, identity, protocol),
+        );
         let error = match attempt.await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(error)) => error,
@@ -231,6 +236,7 @@ async fn dial_one(
     address: &str,
     resolved: SocketAddr,
     config: &Arc<ClientConfig>,
+    identity: &Identity,
     protocol: Protocol,
 ) -> Result<Opened, RoadError> {
     let tcp = TcpStream::connect(resolved)
@@ -248,7 +254,7 @@ async fn dial_one(
     // Unspecified, as libp2p does it, so that no server name is sent: the key is
     // what is checked.
     let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
-    let stream = TlsConnector::from(Arc::clone(config))
+    let mut stream = TlsConnector::from(Arc::clone(config))
         .connect(nobody, tcp)
         .await
         .map_err(|error| handshake_error(address, &error))?;
@@ -265,6 +271,16 @@ async fn dial_one(
         .and_then(|chain| chain.first())
         .and_then(|leaf| proof::peer_of(leaf).ok())
         .ok_or_else(|| foreign("it proved no peer id"))?;
+    if let Some(key) = identity.membership().key() {
+        let proven = match Proofs::of(key, session) {
+            Ok(proofs) => proofs.call(&mut stream).await,
+            Err(error) => Err(error),
+        };
+        proven.map_err(|error| RoadError::NotMember {
+            address: address.to_owned(),
+            reason: error.to_string(),
+        })?;
+    }
     Ok(Opened {
         stream: RoadStream::tls(TlsStream::Client(stream), peer),
         peer,

@@ -68,6 +68,16 @@ pub enum RoadError {
         /// What it did.
         reason: String,
     },
+    /// A private mesh, and one of the two is not part of it.
+    #[error(
+        "{address} is of a private mesh and did not let this process in ({reason}): set `private.key_file` to the key of that mesh, and have its owner list your peer id if it has a list of members"
+    )]
+    NotMember {
+        /// Where.
+        address: String,
+        /// What was seen of it.
+        reason: String,
+    },
     /// No answer in time.
     #[error("{address} did not answer within {after:?}")]
     Timeout {
@@ -132,6 +142,7 @@ impl RoadError {
     pub(crate) const fn weight(&self) -> u8 {
         match self {
             Self::WrongPeer { .. } => 5,
+            Self::NotMember { .. } => 4,
             Self::NotEmbermesh { .. } => 4,
             Self::InvalidAddress { .. } => 3,
             Self::Refused { .. } => 2,

@@ -12,6 +12,7 @@ use rustls::{
 };
 
 use super::{Protocol, RoadError, proof::PeerVerifier};
+use crate::membership::Membership;
 
 /// The identity of this process on the TLS road. Making one costs a key and a
 /// signature, so that a process makes one and clones it.
@@ -24,14 +25,24 @@ struct Inner {
     keypair: Arc<Keypair>,
     provider: Arc<CryptoProvider>,
     certified: Arc<CertifiedKey>,
+    membership: Membership,
 }
 
 impl Identity {
-    /// Makes the certificate and the TLS settings that go with a key.
+    /// Makes the certificate and the TLS settings that go with a key, for a mesh that is
+    /// for everybody.
     ///
     /// # Errors
     /// When the certificate cannot be made.
     pub fn new(keypair: Arc<Keypair>) -> Result<Self, RoadError> {
+        Self::member(keypair, Membership::default())
+    }
+
+    /// The same for a mesh with members: only they are called and answered.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made.
+    pub fn member(keypair: Arc<Keypair>, membership: Membership) -> Result<Self, RoadError> {
         let refuse = |error: &dyn fmt::Display| RoadError::Identity(error.to_string());
         let secret =
             libp2p::identity::Keypair::from_protobuf_encoding(&keypair.to_libp2p_protobuf())
@@ -49,6 +60,7 @@ impl Identity {
                 keypair,
                 provider,
                 certified,
+                membership,
             }),
         })
     }
@@ -65,12 +77,23 @@ impl Identity {
         &self.inner.keypair
     }
 
+    pub(crate) fn membership(&self) -> &Membership {
+        &self.inner.membership
+    }
+
+    fn verifier(&self, expected: Option<PeerId>) -> PeerVerifier {
+        PeerVerifier {
+            expected,
+            membership: self.inner.membership.clone(),
+        }
+    }
+
     /// Settings to answer peers, for the protocols that are served.
     pub(crate) fn server(&self, protocols: &[Protocol]) -> Result<Arc<ServerConfig>, RoadError> {
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.inner.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| RoadError::Identity(error.to_string()))?
-            .with_client_cert_verifier(Arc::new(PeerVerifier { expected: None }))
+            .with_client_cert_verifier(Arc::new(self.verifier(None)))
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(
                 &self.inner.certified,
             ))));
@@ -91,7 +114,7 @@ impl Identity {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| RoadError::Identity(error.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(PeerVerifier { expected }))
+            .with_custom_certificate_verifier(Arc::new(self.verifier(expected)))
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(
                 &self.inner.certified,
             ))));

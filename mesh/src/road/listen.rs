@@ -22,8 +22,10 @@ use super::{
         MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, PREFACE_TIMEOUT, TCP_KEEPALIVE,
     },
     handshakes::Handshakes,
+    membership::Proofs,
     proof,
 };
+use crate::membership::Membership;
 
 /// First byte of a TLS record that begins a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -122,6 +124,7 @@ pub(crate) fn tune(tcp: &TcpStream) {
 pub(crate) struct Acceptor {
     pub(crate) listener: Listener,
     pub(crate) tls: TlsAcceptor,
+    pub(crate) membership: Membership,
     /// Where gRPC goes.
     pub(crate) grpc: mpsc::Sender<RoadStream>,
     /// Where bulk blobs go; `None` refuses them.
@@ -214,13 +217,18 @@ impl Acceptor {
             let stream = RoadStream::plain(tcp).bound_to(place, self.cut.clone());
             return Ok((stream.awaiting_preface(PREFACE_TIMEOUT), self.grpc.clone()));
         }
-        let stream = self.tls.accept(tcp).await?;
+        let mut stream = self.tls.accept(tcp).await?;
         let session = stream.get_ref().1;
         let peer = session
             .peer_certificates()
             .and_then(|chain| chain.first())
             .ok_or_else(|| io::Error::other("the peer showed no certificate"))
             .and_then(|leaf| proof::peer_of(leaf).map_err(io::Error::other))?;
+        if let Some(key) = self.membership.key() {
+            let proofs = Proofs::of(key, session)?;
+            proofs.answer(&mut stream).await?;
+        }
+        let session = stream.get_ref().1;
         let (queue, kind) = match session.alpn_protocol() {
             Some(alpn) if alpn == Protocol::Grpc.alpn() => (&self.grpc, &places.tls),
             Some(alpn) if alpn == Protocol::Blob.alpn() => (

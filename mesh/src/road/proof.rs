@@ -17,10 +17,13 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-/// Checks that the other end is a peer, and the expected one if there is one.
+use crate::membership::Membership;
+
+/// Checks that the other end is a peer, the expected one if there is one, and a member.
 #[derive(Debug)]
 pub(crate) struct PeerVerifier {
     pub(crate) expected: Option<PeerId>,
+    pub(crate) membership: Membership,
 }
 
 /// Why a certificate was refused, to be found again inside rustls's error.
@@ -28,6 +31,7 @@ pub(crate) struct PeerVerifier {
 pub(crate) enum Unproven {
     WrongPeer { expected: PeerId, found: PeerId },
     NotEd25519,
+    NotMember { found: PeerId },
 }
 
 impl fmt::Display for Unproven {
@@ -37,6 +41,9 @@ impl fmt::Display for Unproven {
                 write!(f, "the peer is {found}, not {expected}")
             }
             Self::NotEd25519 => f.write_str("the peer's key is not an ed25519 key"),
+            Self::NotMember { found } => {
+                write!(f, "the peer {found} is not on the list of members")
+            }
         }
     }
 }
@@ -77,8 +84,20 @@ impl PeerVerifier {
             Some(expected) if expected != found => {
                 Err(Unproven::WrongPeer { expected, found }.into_rustls())
             }
-            _ => Ok(()),
+            _ if self.membership.has(&found) => Ok(()),
+            _ => Err(Unproven::NotMember { found }.into_rustls()),
         }
+    }
+}
+
+/// The same refusal as an alert that says to a caller that it may not come in.
+fn told(error: Error) -> Error {
+    match Unproven::within(&error) {
+        Some(Unproven::NotMember { found }) => {
+            tracing::debug!(peer = %found, "refused a caller that is not a member");
+            Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+        }
+        _ => error,
     }
 }
 
@@ -156,7 +175,7 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check(end_entity, intermediates)?;
+        self.check(end_entity, intermediates).map_err(told)?;
         Ok(ClientCertVerified::assertion())
     }
 

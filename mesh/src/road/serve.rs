@@ -99,6 +99,7 @@ pub fn serve(
     from_mesh(blob_streams, &bulk, Protocol::Blob);
     let acceptor = Acceptor {
         tls,
+        membership: identity.membership().clone(),
         listener,
         grpc,
         bulk: blobs.is_some().then_some(bulk),

@@ -5,6 +5,7 @@ mod blob_fetch;
 mod blob_store;
 mod hostile;
 mod mesh;
+mod private;
 mod road;
 mod roads;
 mod scale;

@@ -11,7 +11,7 @@ use std::{
 
 use embermesh_crypto::{digest::Digest, ids::PeerId, keys::Keypair};
 use embermesh_mesh::{
-    Mesh, MeshConfig,
+    Membership, Mesh, MeshConfig,
     blob::{BlobGate, BlobService, BlobStore, Open, Stored},
     road::{self, Caller, Identity, ListenConfig, Listener, Serving, Target},
 };
@@ -254,6 +254,7 @@ pub(crate) struct Make {
     pub(crate) listen: ListenConfig,
     pub(crate) bootstrap: Option<Vec<String>>,
     pub(crate) no_blobs: bool,
+    pub(crate) membership: Membership,
     pub(crate) gate: Option<Arc<dyn BlobGate>>,
     /// How long a reader of a blob may take nothing.
     pub(crate) patience: Option<Duration>,
@@ -275,7 +276,8 @@ impl Peer {
     }
 
     pub(crate) async fn made(number: u8, make: Make) -> Self {
-        let identity = identity(number);
+        let key = Arc::new(Keypair::from_seed(&[number; 32]));
+        let identity = Identity::member(key, make.membership).unwrap();
         let (folder, store) = store(QUOTA);
         let gate = make.gate.unwrap_or_else(|| Arc::new(Open));
         let blobs = (!make.no_blobs).then(|| {

@@ -83,8 +83,12 @@ impl Foreign {
         if let Some(client) = clients.get(index) {
             return Ok(client.clone());
         }
-        let keypair = self.inner.parts.site.keypair.clone();
-        let client = Client::connect(index.parse()?, keypair, Options::default());
+        let site = &self.inner.parts.site;
+        let options = Options {
+            membership: site.mesh.membership().clone(),
+            ..Options::default()
+        };
+        let client = Client::connect(index.parse()?, site.keypair.clone(), options);
         let client = Box::pin(client).await?;
         clients.insert(index.to_owned(), client.clone());
         Ok(client)
