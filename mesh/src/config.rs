@@ -58,12 +58,14 @@ impl Default for MeshConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Established connections in all.
+    /// Established connections in all. One address that is not loopback may have a quarter of
+    /// those that come from outside.
     pub connections: u32,
     /// Established connections with one peer. Both sides may dial at once over
     /// TCP and QUIC, so a healthy peer can have four for a moment.
     pub connections_per_peer: u32,
-    /// Connections in each direction whose handshake is not over.
+    /// Connections in each direction whose handshake is not over; one address may have a
+    /// quarter of them.
     pub pending: u32,
     /// Memory of the whole process above which no new connection is made.
     pub memory: Bytes,
@@ -81,7 +83,7 @@ impl Default for Limits {
         Self {
             connections: 512,
             connections_per_peer: 4,
-            pending: 64,
+            pending: 256,
             memory: Bytes(1 << 30),
             reservations: 256,
             circuits: 128,

@@ -15,7 +15,7 @@ use libp2p::{
 };
 use libp2p_stream as stream;
 
-use super::{MeshError, address, gossip, providers::ProviderStore};
+use super::{MeshError, address, doorkeeper::Doorkeeper, gossip, providers::ProviderStore};
 use crate::config::{Limits, MeshConfig};
 
 /// A connection without a stream on it is closed after this. libp2p's default of
@@ -64,6 +64,7 @@ const IDENTIFY_CACHE: usize = 1024;
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     // The gates come first: they refuse a connection before the others see it.
+    doorkeeper: Doorkeeper,
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     members: Toggle<allow_block_list::Behaviour<allow_block_list::AllowedPeers>>,
@@ -215,6 +216,7 @@ impl Behaviour {
             gate
         });
         Ok(Self {
+            doorkeeper: Doorkeeper::new(config.limits.pending, inbound(&config.limits)),
             limits: connection_limits::Behaviour::new(connection_limits(&config.limits)),
             memory: memory_connection_limits::Behaviour::with_max_bytes(
                 usize::try_from(config.limits.memory.0).unwrap_or(usize::MAX),
@@ -256,15 +258,18 @@ fn relay_config(limits: &Limits) -> relay::Config {
     }
 }
 
+/// Connections that others may make. A quarter of all is kept for what this process dials
+/// itself, so that a crowd that dials in cannot cut it off from the mesh.
+const fn inbound(limits: &Limits) -> u32 {
+    limits.connections - limits.connections / 4
+}
+
 /// libp2p limits nothing by itself.
 fn connection_limits(limits: &Limits) -> ConnectionLimits {
-    // A quarter is kept for what this process dials itself, so that a crowd that
-    // dials in cannot cut it off from the mesh.
-    let inbound = limits.connections - limits.connections / 4;
     ConnectionLimits::default()
         .with_max_pending_incoming(Some(limits.pending))
         .with_max_pending_outgoing(Some(limits.pending))
-        .with_max_established_incoming(Some(inbound))
+        .with_max_established_incoming(Some(inbound(limits)))
         .with_max_established(Some(limits.connections))
         .with_max_established_per_peer(Some(limits.connections_per_peer))
 }

@@ -3,6 +3,7 @@
 //! - `actor` owns the swarm and the table; `events` says what the swarm's events
 //!   mean, `driver` carries out what the table decides.
 //! - `behaviour` and `gossip` hold the settings of libp2p, each with its reason.
+//! - `doorkeeper` gives no single source all the places of those who connect.
 //! - `dialing` knows whom to dial and when, `connect` does it, `strangers` turns away
 //!   peers of other networks.
 //! - `queries` asks the DHT, `providers` is what this process keeps for it.
@@ -18,6 +19,7 @@ mod address;
 mod behaviour;
 mod connect;
 mod dialing;
+mod doorkeeper;
 mod draft;
 mod driver;
 mod error;

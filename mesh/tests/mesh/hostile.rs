@@ -32,12 +32,12 @@ struct Rogue {
 }
 
 /// A peer that speaks the protocols of the mesh and publishes whatever it is given.
-struct Hostile {
+pub(crate) struct Hostile {
     send: mpsc::Sender<Vec<u8>>,
 }
 
 impl Hostile {
-    async fn join(mesh: &Mesh) -> Self {
+    pub(crate) async fn join(mesh: &Mesh) -> Self {
         let mut swarm = rogue();
         let addresses = mesh.addresses();
         let here = addresses.iter().find(|text| text.contains("127.0.0.1"));
@@ -80,7 +80,7 @@ impl Hostile {
     }
 
     /// Publishes, if this peer has not been turned away yet.
-    async fn try_publish(&self, bytes: Vec<u8>) -> bool {
+    pub(crate) async fn try_publish(&self, bytes: Vec<u8>) -> bool {
         self.send.send(bytes).await.is_ok()
     }
 }
@@ -123,7 +123,7 @@ fn now() -> UnixMillis {
     UnixMillis(since.as_millis() as u64)
 }
 
-fn key(number: u16) -> Keypair {
+pub(crate) fn key(number: u16) -> Keypair {
     let mut seed = [7; 32];
     seed[..2].copy_from_slice(&number.to_be_bytes());
     Keypair::from_seed(&seed)
@@ -155,7 +155,7 @@ fn advert(peer: PeerId) -> Advert {
     }
 }
 
-fn signed(number: u16, change: impl FnOnce(&mut Advert)) -> Vec<u8> {
+pub(crate) fn signed(number: u16, change: impl FnOnce(&mut Advert)) -> Vec<u8> {
     let key = key(number);
     let mut advert = advert(key.peer_id());
     change(&mut advert);

@@ -3,6 +3,7 @@
 
 mod blob_fetch;
 mod blob_store;
+mod floods;
 mod hostile;
 mod mesh;
 mod private;
