@@ -25,6 +25,7 @@ mod main_job;
 mod no_index;
 mod offline;
 mod onnx;
+mod private;
 mod proofs;
 mod refusals;
 mod scripts;

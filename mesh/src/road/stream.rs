@@ -9,6 +9,7 @@ use std::{
 };
 
 use embermesh_crypto::ids::PeerId;
+use rustls::AlertDescription;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -152,6 +153,19 @@ impl Connected for RoadStream {
     }
 }
 
+/// What an alert of the other end means. It comes after the handshake, in which a server
+/// of TLS 1.3 does not wait for the client to hear of it.
+fn plainly(error: io::Error) -> io::Error {
+    let alert = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match alert {
+        Some(rustls::Error::AlertReceived(AlertDescription::AccessDenied)) => io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "it is of a private mesh, and your peer id is not on its list of members: have its owner add it",
+        ),
+        _ => error,
+    }
+}
+
 macro_rules! carried {
     ($self:ident, $stream:ident => $call:expr) => {
         match &mut $self.carrier {
@@ -179,7 +193,7 @@ impl AsyncRead for RoadStream {
     ) -> Poll<io::Result<()>> {
         self.poll_cut(cx)?;
         let before = buffer.filled().len();
-        let read = carried!(self, stream => stream.poll_read(cx, buffer))?;
+        let read = carried!(self, stream => stream.poll_read(cx, buffer)).map_err(plainly)?;
         self.poll_preface(cx, read.map(|()| buffer.filled().len() - before))?;
         read.map(Ok)
     }

@@ -179,7 +179,7 @@ async fn the_tls_road_lets_in_who_is_listed() {
     let error = call(&identity(3, &Membership::default()), &target)
         .await
         .unwrap_err();
-    assert!(error.contains("AccessDenied"), "{error}");
+    assert!(error.contains("have its owner add it"), "{error}");
     // The list holds for whom one calls, too.
     let outside = Peer::new(4).await;
     let error = call(&listed, &outside.by_tls()).await.unwrap_err();
