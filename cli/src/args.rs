@@ -116,6 +116,9 @@ pub(crate) enum Command {
     /// Look into assignment tokens
     #[command(subcommand)]
     Token(cmd::token::Token),
+    /// Let a client run jobs on your nodes without an index
+    #[command(subcommand)]
+    Grant(cmd::grant::Grant),
     /// Check receipts
     #[command(subcommand)]
     Receipt(cmd::receipt::Receipt),

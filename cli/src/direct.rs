@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::put,
-    cmd::index::some,
+    cmd::{grant, index::some},
     config::{Settings, default_folder},
     exit::WrongInput,
     identity,
@@ -46,6 +46,8 @@ pub(crate) struct MeshSection {
     pub(crate) network: NetworkName,
     /// Multiaddrs, each with `/p2p/…`, of peers to join through.
     pub(crate) peers: Vec<String>,
+    /// Files of grants of owners of nodes to this user.
+    pub(crate) grants: Vec<PathBuf>,
 }
 
 /// Flags of commands that can do without an index.
@@ -58,6 +60,10 @@ pub(crate) struct MeshFlags {
     /// be repeated, and is remembered
     #[arg(long, value_name = "MULTIADDR")]
     peer: Vec<String>,
+    /// File of a grant of an owner of nodes to you, as `embermesh grant new` makes it; may
+    /// be repeated
+    #[arg(long, value_name = "FILE", requires = "no_index")]
+    grant: Vec<String>,
 }
 
 impl MeshFlags {
@@ -65,6 +71,7 @@ impl MeshFlags {
     pub(crate) fn onto(&self, mut settings: Dict) -> Dict {
         let mut mesh = Dict::new();
         put(&mut mesh, "peers", some(&self.peer));
+        put(&mut mesh, "grants", some(&self.grant));
         if !mesh.is_empty() {
             settings.insert("mesh".to_owned(), mesh.into());
         }
@@ -80,6 +87,7 @@ pub(crate) fn records() -> anyhow::Result<Records> {
 /// Joins the mesh as a client.
 pub(crate) async fn join(settings: &Settings) -> anyhow::Result<Direct> {
     let keypair = identity::user_key(settings)?;
+    let grants = grant::load(&settings.mesh.grants, keypair.peer_id())?;
     let network = &settings.mesh.network;
     let seen_file = seen_file()?;
     let mut bootstrap = settings.mesh.peers.clone();
@@ -107,12 +115,8 @@ pub(crate) async fn join(settings: &Settings) -> anyhow::Result<Direct> {
         .context("no known peer of the mesh answers: give one that runs with --peer")?;
     settle(&mesh).await;
     remember(&mesh, seen_file);
-    Ok(Direct::new(
-        keypair,
-        mesh,
-        settings.road.into(),
-        records()?,
-    )?)
+    let direct = Direct::new(keypair, mesh, settings.road.into(), records()?)?;
+    Ok(direct.showing(grants))
 }
 
 fn seen_file() -> anyhow::Result<PathBuf> {

@@ -60,6 +60,8 @@ pub const ASK_PAUSE: Duration = Duration::from_millis(800);
 pub const ASK_AGAIN: Duration = Duration::from_secs(4);
 /// Nodes that are asked for a permit in one round.
 pub const MAX_ASKED: usize = 8;
+/// Grants that are shown to one node: as many as it looks at.
+pub const MAX_GRANTS_SHOWN: usize = 4;
 /// Nodes of which it is told why they do not take a job.
 pub const MAX_PASSED_OVER: usize = 64;
 /// How often the DHT is asked for nodes while a job waits.

@@ -129,11 +129,13 @@ impl NodeLink {
         job: JobId,
         epoch: Epoch,
         spec: Bytes,
+        grants: Vec<Bytes>,
     ) -> Result<Permit, ClientError> {
         let request = v1::PermitRequest {
             spec,
             job_id: job.to_string(),
             epoch: epoch.0,
+            grants,
         };
         let mut stub = self.stub.clone();
         let answer = match timeout(CALL_TIMEOUT, stub.permit(request)).await {

@@ -1,4 +1,4 @@
-//! Signed binary statements: adverts, receipts, revocations, key sets.
+//! Signed binary statements: adverts, receipts, revocations, key sets, grants.
 //!
 //! On the wire a statement is a 64-byte Ed25519 signature and then a payload
 //! in deterministic CBOR (RFC 8949, section 4.2.1: maps with ascending integer
@@ -9,6 +9,7 @@
 
 mod account;
 mod advert;
+mod grant;
 mod key_set;
 mod receipt;
 mod revocation;
@@ -21,6 +22,7 @@ pub use advert::{
     Advert, DeviceAdvert, DeviceKind, MAX_ADVERT_LIFE, MAX_ADVERT_TEXT, MAX_MODEL_NAME, MAX_MODELS,
     MODEL_DIGEST, ModelAdvert, Role,
 };
+pub use grant::{Grant, MAX_GRANT_LIFE, MAX_GRANTED_NODES};
 pub use key_set::{IssuerKey, KeySet, MAX_KEYS};
 pub use receipt::{Outcome, Output, Receipt};
 pub use revocation::{MAX_REVOKED, Revocation};

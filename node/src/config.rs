@@ -94,6 +94,8 @@ pub struct NodeConfig {
     pub allow: Vec<PeerId>,
     /// Lets every client issue assignments to itself.
     pub open: bool,
+    /// Client keys that neither a grant of an owner nor `open` lets in.
+    pub deny: Vec<PeerId>,
     /// What clients may have whom only `open` lets in.
     pub guests: GuestsConfig,
     /// How many jobs may wait here that no index has given.
@@ -235,6 +237,7 @@ impl Default for NodeConfig {
             owners: Vec::new(),
             allow: Vec::new(),
             open: false,
+            deny: Vec::new(),
             guests: GuestsConfig::default(),
             queue: 64,
             devices: compiled_in(),

@@ -181,6 +181,8 @@ impl Node {
             owners: config.owners.iter().copied().collect(),
             allow: config.allow.iter().copied().collect(),
             open: config.open,
+            deny: config.deny.iter().copied().collect(),
+            network: config.network.clone(),
         };
         let trust = Trust::load(store, site.me(), policy, known).await?;
         let gate = Gate::new(site.me(), trust);

@@ -1,10 +1,12 @@
 //! Whose assignments this node believes: the indexes it is registered with, by
-//! their signed key sets; its own key; the client keys that its owner allows; and
-//! in open mode every client, for itself.
+//! their signed key sets; its own key; the client keys that its owner allows, by the
+//! settings or by a grant; and in open mode every client, for itself.
 //!
 //! Key sets and revocations are kept on the disk, so that a node that restarts
 //! while an index is away still believes what that index has issued, and still
 //! refuses what it has taken back.
+
+mod grants;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,13 +14,16 @@ use std::{
 };
 
 use embermesh_crypto::{
-    ids::{PeerId, TokenId},
+    ids::{NetworkName, PeerId, TokenId},
     statement::{KeySet, Revocation, Signed, StatementError},
     time::UnixMillis,
     token::{Authority, IssuerTrust, SKEW_S},
 };
 use embermesh_job::turns::Rank;
 use thiserror::Error;
+
+pub(crate) use grants::NotGranted;
+use grants::{Grants, Meant};
 
 use crate::store::{Store, StoreError};
 
@@ -54,6 +59,10 @@ pub(crate) struct Policy {
     pub(crate) allow: BTreeSet<PeerId>,
     /// Every client.
     pub(crate) open: bool,
+    /// Clients whom neither a grant nor the open door lets in.
+    pub(crate) deny: BTreeSet<PeerId>,
+    /// The network, which a grant must name.
+    pub(crate) network: NetworkName,
 }
 
 /// What an index has said.
@@ -73,6 +82,7 @@ struct Inner {
     me: PeerId,
     policy: Policy,
     indexes: RwLock<BTreeMap<PeerId, IndexTrust>>,
+    grants: Grants,
     store: Store,
 }
 
@@ -101,6 +111,7 @@ impl Trust {
                 me,
                 policy,
                 indexes: RwLock::new(indexes),
+                grants: Grants::default(),
                 store,
             }),
         })
@@ -207,9 +218,29 @@ impl Trust {
             Some(Rank::Owner)
         } else if policy.allow.contains(client) {
             Some(Rank::Allowed)
+        } else if policy.deny.contains(client) {
+            None
+        } else if self.inner.grants.has(client, UnixMillis::now()) {
+            Some(Rank::Allowed)
         } else {
             policy.open.then_some(Rank::Guest)
         }
+    }
+
+    /// Takes a grant that a client shows: from then on it is allowed, until that ends.
+    pub(crate) fn show_grant(
+        &self,
+        client: &PeerId,
+        bytes: Vec<u8>,
+        now: UnixMillis,
+    ) -> Result<(), NotGranted> {
+        let meant = Meant {
+            node: &self.inner.me,
+            network: &self.inner.policy.network,
+            client,
+            is_owner: &|key| self.owns(key),
+        };
+        self.inner.grants.show(bytes, &meant, now)
     }
 
     /// Whether this is the owner's key.

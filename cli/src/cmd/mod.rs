@@ -6,6 +6,7 @@ pub(crate) mod blob;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod grant;
 pub(crate) mod index;
 pub(crate) mod jobs;
 pub(crate) mod keys;
@@ -54,6 +55,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Account(account) => account.run(&global),
         Command::Blob(blob) => blob.run(&global),
         Command::Token(token) => token.run(&global),
+        Command::Grant(grant) => grant.run(&global),
         Command::Receipt(receipt) => receipt.run(&global),
         Command::Proof(proof) => proof.run(&global),
         Command::Config(config) => config.run(&global),

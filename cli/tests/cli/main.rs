@@ -14,6 +14,7 @@ mod deploy;
 mod dim;
 mod first_contact;
 mod gateway;
+mod grants;
 mod grpcurl;
 mod hivemind;
 mod idle;

@@ -124,7 +124,8 @@ async fn permit(
 ) -> Result<Permit, ClientError> {
     let link = direct.ways().node(node).await?;
     let spec = Digest::of(&canonical);
-    let mut answer = link.permit(job, epoch, canonical).await?;
+    let grants = direct.grants_for(&node.peer, UnixMillis::now());
+    let mut answer = link.permit(job, epoch, canonical, grants).await?;
     if let Permit::Given(permit) = &mut answer {
         let client = direct.ways().peer_id();
         is_meant(permit, client, node.peer, (job, epoch, spec))

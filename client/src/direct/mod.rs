@@ -22,7 +22,7 @@ use bytes::Bytes;
 use embermesh_crypto::{
     ids::{Epoch, JobId, PeerId},
     keys::Keypair,
-    statement::Role,
+    statement::{Grant, Role, Verified},
     time::UnixMillis,
 };
 use embermesh_job::{
@@ -41,7 +41,7 @@ use self::{
 };
 use crate::{
     ClientError, Follow, NodeView, Options, Sources, Ways,
-    bounds::{FIND_TIMEOUT, MAX_FOUND},
+    bounds::{FIND_TIMEOUT, MAX_FOUND, MAX_GRANTS_SHOWN},
     node::Control,
 };
 
@@ -71,6 +71,7 @@ struct Inner {
     ways: Ways,
     mesh: Mesh,
     records: Records,
+    grants: Vec<Verified<Grant>>,
 }
 
 impl Direct {
@@ -97,8 +98,36 @@ impl Direct {
                 ways: Ways::new(identity, options),
                 mesh,
                 records,
+                grants: Vec::new(),
             }),
         })
+    }
+
+    /// The same client, which shows these grants to the nodes that they are about.
+    #[must_use]
+    pub fn showing(&self, grants: Vec<Verified<Grant>>) -> Self {
+        let inner = &self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                ways: inner.ways.clone(),
+                mesh: inner.mesh.clone(),
+                records: inner.records.clone(),
+                grants,
+            }),
+        }
+    }
+
+    /// The grants to show to a node: those that hold for the longest.
+    pub(crate) fn grants_for(&self, node: &PeerId, now: UnixMillis) -> Vec<Bytes> {
+        let grants = self.inner.grants.iter();
+        let mut fit: Vec<_> = grants
+            .filter(|grant| grant.names(node) && now < grant.expires_at)
+            .collect();
+        fit.sort_by_key(|grant| std::cmp::Reverse(grant.expires_at));
+        fit.truncate(MAX_GRANTS_SHOWN);
+        fit.into_iter()
+            .map(|grant| Bytes::copy_from_slice(grant.bytes()))
+            .collect()
     }
 
     /// How this client reaches nodes.

@@ -93,6 +93,20 @@ fn revocation() -> Revocation {
     }
 }
 
+fn grant() -> Grant {
+    let node = |seed: u8| Keypair::from_seed(&[seed; 32]).peer_id();
+    let mut nodes = vec![node(1), node(2)];
+    nodes.sort_unstable();
+    Grant {
+        owner: keypair().peer_id(),
+        client: node(3),
+        network: NetworkName::default(),
+        nodes,
+        issued_at: UnixMillis(1),
+        expires_at: UnixMillis(2),
+    }
+}
+
 fn round_trips<T: Statement + PartialEq>(content: &T) {
     let signed = sign(content, &keypair()).unwrap();
     assert_eq!(&*signed.open().unwrap(), content);
@@ -123,6 +137,7 @@ fn each_kind_round_trips_and_no_bit_can_change() {
     round_trips(&receipt());
     round_trips(&key_set());
     round_trips(&revocation());
+    round_trips(&grant());
 }
 
 #[test]
@@ -132,6 +147,7 @@ fn a_signature_of_one_kind_is_none_of_another() {
         Receipt::DOMAIN,
         KeySet::DOMAIN,
         Revocation::DOMAIN,
+        Grant::DOMAIN,
     ];
     for (i, a) in domains.iter().enumerate() {
         assert!(domains[i + 1..].iter().all(|b| a != b));
@@ -161,6 +177,24 @@ fn a_signed_but_noncanonical_payload_is_refused() {
     bytes.extend_from_slice(&loose);
     let opened = Signed::<Revocation>::from_bytes(bytes).unwrap().open();
     assert_eq!(opened.unwrap_err(), StatementError::NotCanonical);
+}
+
+#[test]
+fn a_grant_names_nodes_once_and_ends() {
+    let broken = |change: fn(&mut Grant)| {
+        let mut grant = grant();
+        change(&mut grant);
+        matches!(sign(&grant, &keypair()), Err(StatementError::Invalid(_)))
+    };
+    assert!(broken(|grant| grant.nodes.reverse()));
+    assert!(broken(|grant| grant.nodes.push(grant.nodes[1])));
+    assert!(broken(|grant| grant.expires_at = grant.issued_at));
+    assert!(broken(|grant| grant.expires_at = UnixMillis(u64::MAX)));
+    let mut wide = grant();
+    assert!(wide.names(&wide.nodes[0]) && !wide.names(&wide.client));
+    wide.nodes.clear();
+    assert!(wide.names(&wide.client));
+    round_trips(&wide);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Permits for clients who come without an index: who may, whether it fits, whose turn
 //! it is.
 
+use bytes::Bytes;
 use embermesh_crypto::{
     digest::Digest,
     ids::{Epoch, PeerId, TaskIndex},
@@ -22,7 +23,11 @@ use crate::{
     gate::Gate,
     permit::{self, Permitted},
     site::Site,
+    trust::{NotGranted, Trust},
 };
+
+/// Grants that a client may show at once.
+const MAX_GRANTS: usize = 4;
 
 /// Answers a client who asks to run a job here.
 pub(super) async fn permit(
@@ -31,7 +36,7 @@ pub(super) async fn permit(
     client: PeerId,
     request: v1::PermitRequest,
 ) -> Result<Answer, Status> {
-    let rank = gate.trust().rank(&client).ok_or_else(not_allowed)?;
+    let rank = rank(gate.trust(), client, request.grants)?;
     let spec = JobSpec::from_canonical(&request.spec).map_err(|error| refusal::spec(&error))?;
     let job = wire::job_id(&request.job_id).map_err(refusal::message)?;
     if request.epoch < Epoch::FIRST.0 {
@@ -53,12 +58,39 @@ pub(super) async fn permit(
     }
 }
 
-fn not_allowed() -> Status {
-    refusal::refused(
-        Code::PermissionDenied,
-        "not_allowed",
-        "the owner of this node lets only some clients run jobs without an index, and this key is not among them: ask for it to be put into `allow`, or submit the job to an index",
-    )
+/// How near the client is to the owner: by the settings, or by what it shows.
+// A Status is what a handler returns, and tonic made it large.
+#[allow(clippy::result_large_err)]
+fn rank(trust: &Trust, client: PeerId, grants: Vec<Bytes>) -> Result<Rank, Status> {
+    if grants.len() > MAX_GRANTS {
+        let message = format!(
+            "grants: {} are shown, and {MAX_GRANTS} may be",
+            grants.len()
+        );
+        return Err(Status::invalid_argument(message));
+    }
+    let mut refused = None;
+    if trust.rank(&client).is_none_or(|rank| rank > Rank::Allowed) {
+        for grant in grants {
+            match trust.show_grant(&client, grant.into(), UnixMillis::now()) {
+                Ok(()) => break,
+                Err(not) => refused = Some(not),
+            }
+        }
+    }
+    trust.rank(&client).ok_or_else(|| not_allowed(refused))
+}
+
+fn not_allowed(refused: Option<NotGranted>) -> Status {
+    let Some(refused) = refused else {
+        return refusal::refused(
+            Code::PermissionDenied,
+            "not_allowed",
+            "the owner of this node lets only some clients run jobs without an index, and this key is not among them: ask for a grant (`embermesh grant new`) or to be put into `allow`, or submit the job to an index",
+        );
+    };
+    let message = format!("{refused}: ask the owner of this node for another");
+    refusal::refused(Code::PermissionDenied, refused.code(), message)
 }
 
 /// Whether the attempt has been started here by this client, who then needs a permit

@@ -55,6 +55,8 @@ async fn trust(dir: &std::path::Path, open: bool) -> Trust {
         owners: [peer(7)].into(),
         allow: [peer(2)].into(),
         open,
+        deny: [peer(5)].into(),
+        network: NetworkName::default(),
     };
     Trust::load(store, peer(1), policy, |_| true).await.unwrap()
 }

@@ -23,6 +23,7 @@ async fn permit(
         spec: spec.canonical().into(),
         job_id: job(number).to_string(),
         epoch,
+        grants: Vec::new(),
     };
     Ok(client.stub.clone().permit(request).await?.into_inner())
 }
