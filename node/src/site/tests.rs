@@ -49,6 +49,7 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
         &workers,
     );
     Arc::new(Site {
+        links: Links::default(),
         fetcher: Fetcher::new(identity.clone(), None),
         identity,
         mesh,
