@@ -18,6 +18,7 @@ mod direct;
 mod exit;
 mod gateway;
 mod identity;
+mod indexes;
 mod mesh;
 mod output;
 mod proving;

@@ -291,8 +291,10 @@ impl Client {
         Ok((submitted, follow))
     }
 
-    /// Follows a job that was submitted just now, and starts it.
-    pub(crate) fn follow_new(
+    /// Follows a job that was submitted just now, brings its inputs to its node, and starts
+    /// it there.
+    #[must_use]
+    pub fn follow_new(
         &self,
         spec: &JobSpec,
         submitted: &Submitted,

@@ -454,15 +454,6 @@ impl IndexLink {
         Ok(Watch::new(stream, seat))
     }
 
-fn submit_request(spec: Bytes, key: [u8; 16], budget: Option<MicroUnits>) -> v1::SubmitRequest {
-    v1::SubmitRequest {
-        spec,
-        idempotency_key: Bytes::copy_from_slice(&key),
-        budget_micros: budget.unwrap_or_default().0,
-        tentative: false,
-    }
-}
-
     pub(crate) fn watched(
         &self,
         job: Option<v1::Job>,
@@ -474,6 +465,15 @@ fn submit_request(spec: Bytes, key: [u8; 16], budget: Option<MicroUnits>) -> v1:
                 .map(|assignment| convert(&self.name, assignment))
                 .transpose()?,
         })
+    }
+}
+
+fn submit_request(spec: Bytes, key: [u8; 16], budget: Option<MicroUnits>) -> v1::SubmitRequest {
+    v1::SubmitRequest {
+        spec,
+        idempotency_key: Bytes::copy_from_slice(&key),
+        budget_micros: budget.unwrap_or_default().0,
+        tentative: false,
     }
 }
 

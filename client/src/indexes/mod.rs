@@ -12,12 +12,12 @@ pub mod memory;
 use std::{future::Future, sync::Arc};
 
 use embermesh_crypto::{ids::JobId, keys::Keypair};
-use embermesh_job::{address::BlobRef, lifecycle::JobState, spec::JobSpec, units::MicroUnits};
+use embermesh_job::{lifecycle::JobState, spec::JobSpec, units::MicroUnits};
 use futures::future::join_all;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::{
-    Client, ClientError, Follow, IdempotencyKey, IndexTarget, JobView, Options, Sources, Submitted,
+    Client, ClientError, IdempotencyKey, IndexTarget, JobView, Options, Submitted,
     bounds::{INDEX_WAIT, LONGEST_WAIT, MAX_INDEXES},
     index::waits,
 };
@@ -30,8 +30,8 @@ pub struct Indexes {
     options: Options,
 }
 
-/// One of the indexes under a submit: its connection, and the name of the submit there.
-struct Seller {
+/// A submit at one of the indexes: the connection, and the name of the submit there.
+struct Offer {
     client: Option<Client>,
     key: IdempotencyKey,
 }
@@ -72,28 +72,12 @@ impl Indexes {
         Err(none("answers", tried))
     }
 
-    /// Submits a job to the first index that answers, and follows it there. Asks all of
-    /// them again and again for `patience`, at least once.
+    /// Submits a job to the first index that answers. Asks all of them again and again for
+    /// `patience`, at least once. Whoever submits so has to follow or watch the job soon:
+    /// until then the index takes it for one that may have gone elsewhere.
     ///
     /// # Errors
     /// When the spec is not valid, an index refuses the job, or none answers.
-    pub async fn run_for(
-        &self,
-        spec: &JobSpec,
-        (sources, holders): (Sources, Vec<BlobRef>),
-        budget: Option<MicroUnits>,
-        patience: Duration,
-    ) -> Result<(Client, Submitted, Follow), ClientError> {
-        let (client, submitted) = self.submit_for(spec, budget, patience).await?;
-        let follow = client.follow_new(spec, &submitted, sources, holders);
-        Ok((client, submitted, follow))
-    }
-
-    /// The same without following it. Whoever submits so has to watch the job soon: until
-    /// then the index takes it for one that may have gone elsewhere.
-    ///
-    /// # Errors
-    /// As [`Indexes::run_for`].
     pub async fn submit_for(
         &self,
         spec: &JobSpec,
@@ -101,17 +85,17 @@ impl Indexes {
         patience: Duration,
     ) -> Result<(Client, Submitted), ClientError> {
         spec.validate()?;
-        let mut sellers = Vec::new();
+        let mut offers = Vec::new();
         for _ in &self.targets {
             let (client, key) = (None, IdempotencyKey::fresh()?);
-            sellers.push(Seller { client, key });
+            offers.push(Offer { client, key });
         }
         let deadline = Instant::now() + patience;
         let mut waits = waits();
         loop {
             let mut tried = Vec::new();
-            for (target, seller) in self.targets.iter().zip(&mut sellers) {
-                let sent = in_time(target, self.offer(target, seller, spec, budget)).await;
+            for (target, offer) in self.targets.iter().zip(&mut offers) {
+                let sent = in_time(target, self.offer_to(target, offer, spec, budget)).await;
                 match sent {
                     Ok(taken) => return Ok(taken),
                     Err(error) if may_go_on(&error) => pass_over(&mut tried, target, &error),
@@ -128,22 +112,22 @@ impl Indexes {
 
     /// Sends a submit to one index. One that came there before, without an answer, and was
     /// ended since because nobody came for it, is sent anew.
-    async fn offer(
+    async fn offer_to(
         &self,
         target: &IndexTarget,
-        seller: &mut Seller,
+        offer: &mut Offer,
         spec: &JobSpec,
         budget: Option<MicroUnits>,
     ) -> Result<(Client, Submitted), ClientError> {
-        let client = match &seller.client {
+        let client = match &offer.client {
             Some(client) => client.clone(),
             None => self.connect_to(target).await?,
         };
-        seller.client = Some(client.clone());
-        let mut submitted = client.submit_tentatively(spec, seller.key, budget).await?;
+        offer.client = Some(client.clone());
+        let mut submitted = client.submit_tentatively(spec, offer.key, budget).await?;
         if submitted.job.state == JobState::Cancelled {
-            seller.key = IdempotencyKey::fresh()?;
-            submitted = client.submit_tentatively(spec, seller.key, budget).await?;
+            offer.key = IdempotencyKey::fresh()?;
+            submitted = client.submit_tentatively(spec, offer.key, budget).await?;
         }
         Ok((client, submitted))
     }

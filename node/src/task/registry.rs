@@ -171,7 +171,11 @@ impl Tasks {
             name: &order.spec.name,
         };
         let told = (code, message.as_str());
-        match site.store.decline(&new, index, told, UnixMillis::now()).await {
+        match site
+            .store
+            .decline(&new, index, told, UnixMillis::now())
+            .await
+        {
             Ok(()) => {
                 site.report_posted();
                 not

@@ -106,10 +106,13 @@ fn who_has_yet_to_be_heard_of_is_known_after_a_restart() {
     }
     assert_eq!(world.state_of(left), JobState::Cancelled);
     assert_ne!(world.state_of(claimed), JobState::Cancelled);
-    let ordered = world.orders().into_iter().filter_map(|(_, order)| match order {
-        Order::Run(run) => Some(run.assignment.job),
-        _ => None,
-    });
+    let ordered = world
+        .orders()
+        .into_iter()
+        .filter_map(|(_, order)| match order {
+            Order::Run(run) => Some(run.assignment.job),
+            _ => None,
+        });
     assert!(ordered.into_iter().all(|job| job == claimed));
 }
 
@@ -136,7 +139,11 @@ fn what_a_node_has_no_room_for_goes_elsewhere_and_is_never_used_up() {
     let (to, assignment) = run_order(&world.orders()).expect("the other node has room");
     assert_eq!(to, other.peer_id());
     let end = world.finished(&other, task(job, assignment.epoch.0), Outcome::Succeeded);
-    assert!(world.report(&other, task(job, assignment.epoch.0), end).unwrap());
+    assert!(
+        world
+            .report(&other, task(job, assignment.epoch.0), end)
+            .unwrap()
+    );
     assert_eq!(world.state_of(job), JobState::Succeeded);
 }
 
