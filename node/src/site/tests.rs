@@ -56,7 +56,7 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
         store: open_in(dir).await,
         blobs: BlobStore::open(dir.join("blobs"), 1 << 30).unwrap(),
         slots,
-        door: Door::new(GuestsConfig::default().rules(8)),
+        door: Door::new(GuestsConfig::default().rules(8), false),
         work: dir.join("work"),
         tls: Vec::new(),
         threads: 1,

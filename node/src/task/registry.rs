@@ -161,13 +161,14 @@ impl Tasks {
             return not;
         };
         let (key, message) = (order.key(), not.to_string());
+        let kind = order.spec.subject().kind;
         tracing::info!(job = %key.job, epoch = %key.epoch, %index, code, "an attempt has no room here");
         let new = NewAttempt {
             assignment: &order.assignment,
             asked: order.spec.limits.ceilings(),
             reports_to: order.reports_to,
             resume_after: order.resume_after(),
-            kind: order.spec.subject().kind,
+            kind: &kind,
             name: &order.spec.name,
         };
         let told = (code, message.as_str());
