@@ -148,9 +148,10 @@ pub(crate) enum Command {
 /// Where the index is, and how nodes are reached.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientFlags {
-    /// The index, as HOST:PORT, with /p2p/PEER behind it to take no other
+    /// The index, as HOST:PORT, with /p2p/PEER behind it to take no other; may be repeated:
+    /// the first that answers takes a job
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) index: Option<String>,
+    pub(crate) index: Vec<String>,
     /// Roads to take to nodes
     #[arg(long, value_name = "ROAD")]
     pub(crate) road: Option<Road>,
@@ -160,7 +161,7 @@ impl ClientFlags {
     /// The same as settings.
     pub(crate) fn settings(&self) -> Dict {
         let mut dict = Dict::new();
-        put(&mut dict, "index", self.index.clone());
+        put(&mut dict, "index", cmd::index::some(&self.index));
         put(
             &mut dict,
             "road",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use directories::ProjectDirs;
-use embermesh_client::IndexTarget;
+use embermesh_client::{IndexTarget, bounds::MAX_INDEXES};
 use embermesh_index_server::IndexConfig;
 use embermesh_mesh::road::RoadChoice;
 use embermesh_node::NodeConfig;
@@ -17,8 +17,8 @@ use figment::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    direct::MeshSection, exit::WrongInput, gateway::GatewaySection, output::Format,
-    private::PrivateSection,
+    direct::MeshSection, exit::WrongInput, gateway::GatewaySection, indexes::Addresses,
+    output::Format, private::PrivateSection,
 };
 
 /// The beginning of every environment variable that is read.
@@ -36,8 +36,10 @@ pub(crate) struct Settings {
     /// The key of the user. Without one: `key.pem` beside the configuration file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<PathBuf>,
-    /// The index that client commands talk to.
-    pub(crate) index: String,
+    /// The indexes that client commands talk to, in the order in which they are asked.
+    pub(crate) index: Addresses,
+    /// Lets a submit that no index answers go to the nodes themselves.
+    pub(crate) index_or_none: bool,
     /// The form of results.
     pub(crate) output: Format,
     /// The roads that clients take to nodes.
@@ -81,15 +83,23 @@ impl From<Road> for RoadChoice {
 }
 
 impl Settings {
-    /// Where the index is.
-    pub(crate) fn index_target(&self) -> anyhow::Result<IndexTarget> {
-        if self.index.is_empty() {
+    /// Where the indexes are.
+    pub(crate) fn index_targets(&self) -> anyhow::Result<Vec<IndexTarget>> {
+        let targets = self.index.targets()?;
+        if targets.is_empty() {
             return Err(WrongInput(
                 "no index is set: give --index HOST:PORT, set EMBERMESH_INDEX, or write `index = \"…\"` into the configuration file".to_owned(),
             )
             .into());
         }
-        Ok(self.index.parse()?)
+        if targets.len() > MAX_INDEXES {
+            return Err(WrongInput(format!(
+                "{} indexes are set, and {MAX_INDEXES} at most are asked: take some out of `index`",
+                targets.len()
+            ))
+            .into());
+        }
+        Ok(targets)
     }
 }
 
@@ -133,7 +143,10 @@ pub(crate) fn resolve(
 
 fn defaults() -> Settings {
     Settings {
-        index: format!("127.0.0.1:{}", embermesh_index_server::config::DEFAULT_PORT),
+        index: Addresses::from(format!(
+            "127.0.0.1:{}",
+            embermesh_index_server::config::DEFAULT_PORT
+        )),
         ..Settings::default()
     }
 }
@@ -250,7 +263,7 @@ mod tests {
         std::fs::write(&path, "index = \"a:1\"\nroad = \"tls\"").unwrap();
         let flags = figment::value::Dict::from([("index".to_owned(), "b:2".into())]);
         let settings = resolve(Some(&path), flags).unwrap();
-        assert_eq!(settings.index, "b:2");
+        assert_eq!(settings.index, Addresses::from("b:2".to_owned()));
         assert_eq!(settings.road, Road::Tls);
     }
 }

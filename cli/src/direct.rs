@@ -1,12 +1,16 @@
 //! A client without an index: it joins the mesh as a peer that is no node, through the
 //! peers that it was told of and those that it has seen before.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use clap::Args;
 use embermesh_client::{
-    Direct,
+    Client, Direct,
+    bounds::MAX_SEEN,
     direct::{
         peers::{self, Seen},
         records::Records,
@@ -33,6 +37,8 @@ const JOIN_WITHIN: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(300);
 /// How long is waited for that at most.
 const SETTLED_WITHIN: Duration = Duration::from_secs(2);
+/// How long an index may take to tell of its nodes.
+const REMEMBER_WITHIN: Duration = Duration::from_secs(5);
 /// The file of peers that were seen, in the user's folder.
 const SEEN_FILE: &str = "peers.json";
 /// The folder of jobs without an index, in the user's folder.
@@ -54,7 +60,7 @@ pub(crate) struct MeshSection {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MeshFlags {
     /// Ask the nodes themselves, and no index
-    #[arg(long, conflicts_with = "index")]
+    #[arg(long, conflicts_with = "index", group = "without")]
     pub(crate) no_index: bool,
     /// Multiaddr, with /p2p/PEER, of a peer to join the mesh through without an index; may
     /// be repeated, and is remembered
@@ -114,7 +120,7 @@ pub(crate) async fn join(settings: &Settings) -> anyhow::Result<Direct> {
         .await
         .context("no known peer of the mesh answers: give one that runs with --peer")?;
     settle(&mesh).await;
-    remember(&mesh, seen_file);
+    remember(&mesh, &seen_file);
     let direct = Direct::new(keypair, mesh, settings.road.into(), records()?)?;
     Ok(direct.showing(grants))
 }
@@ -136,7 +142,7 @@ async fn settle(mesh: &Mesh) {
 
 /// Writes down who was met, for the next time. That it cannot be written is no reason to
 /// stop.
-fn remember(mesh: &Mesh, file: PathBuf) {
+fn remember(mesh: &Mesh, file: &Path) {
     let at = UnixMillis::now();
     let network = mesh.network().clone();
     let heard_of = mesh.adverts().into_iter().map(|advert| advert.peer);
@@ -149,7 +155,36 @@ fn remember(mesh: &Mesh, file: PathBuf) {
             at,
         })
     });
-    if let Err(error) = peers::keep(&file, seen.collect()) {
+    keep(file, seen.collect());
+}
+
+/// Writes down the nodes that an index knows, for when no index answers.
+pub(crate) async fn remember_nodes_of(client: &Client) {
+    let (at, nodes) = (UnixMillis::now(), client.nodes());
+    let nodes = match timeout(REMEMBER_WITHIN, nodes).await {
+        Ok(Ok(nodes)) => nodes,
+        Ok(Err(error)) => return tracing::warn!(%error, "the nodes are not remembered"),
+        Err(_) => return tracing::warn!("the index took too long to tell of its nodes"),
+    };
+    let seen = nodes
+        .into_iter()
+        .filter(|node| node.live)
+        .filter_map(|node| {
+            Some(Seen {
+                peer: node.address.peer,
+                network: node.advert?.network.clone(),
+                addresses: node.address.mesh,
+                at,
+            })
+        });
+    match seen_file() {
+        Ok(file) => keep(&file, seen.take(MAX_SEEN).collect()),
+        Err(error) => tracing::warn!(%error, "the nodes are not remembered"),
+    }
+}
+
+fn keep(file: &Path, seen: Vec<Seen>) {
+    if let Err(error) = peers::keep(file, seen) {
         tracing::warn!(%error, "the peers that were seen are not remembered");
     }
 }

@@ -126,6 +126,7 @@ fn of_client(error: &ClientError) -> Exit {
         | ClientError::InputChanged(_)
         | ClientError::Io { .. } => Exit::Input,
         ClientError::NotAnIndex { .. }
+        | ClientError::NoIndex { .. }
         | ClientError::Unreachable { .. }
         | ClientError::Timeout { .. } => Exit::Unreachable,
         ClientError::AnotherIndex { .. }

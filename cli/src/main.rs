@@ -19,6 +19,7 @@ mod direct;
 mod exit;
 mod gateway;
 mod identity;
+mod indexes;
 mod mesh;
 mod output;
 mod private;

@@ -6,6 +6,14 @@ use std::time::Duration;
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a safe call is tried again while the index cannot be reached.
 pub const RETRY_FOR: Duration = Duration::from_secs(20);
+/// How long one of several indexes may take to answer before the next is asked.
+pub const INDEX_WAIT: Duration = Duration::from_secs(5);
+/// How long an index may take to hear that a job was cancelled whose node has heard it.
+pub const CANCEL_WAIT: Duration = Duration::from_secs(3);
+/// The most indexes that a client knows.
+pub const MAX_INDEXES: usize = 16;
+/// Jobs at indexes that are remembered.
+pub const MAX_HELD: usize = 512;
 /// The first wait before something is tried again.
 pub const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait before something is tried again.

@@ -21,11 +21,12 @@ use embermesh_mesh::{
     blob::{Fetched, Progress},
     road::{Identity, RoadChoice, Target},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     ClientError, IndexTarget, JobView, NodeView, Sources, Ways,
+    bounds::CANCEL_WAIT,
     fetch::Download,
     follow::{Follow, Start},
     index::{IndexLink, Watched},
@@ -91,8 +92,11 @@ pub struct Client {
 
 struct Inner {
     index_peer: PeerId,
+    target: IndexTarget,
     index: IndexLink,
     permits: Permits,
+    /// What is remembered of a job, for when the index is away.
+    remembered: Option<NodeAssignment>,
 }
 
 impl Client {
@@ -107,16 +111,55 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let identity =
             Identity::member(keypair, options.membership.clone()).map_err(ClientError::Identity)?;
-        let index = IndexLink::new(identity.clone(), target);
+        let index = IndexLink::new(identity.clone(), target.clone());
         let index_peer = index.greet().await?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                index_peer,
-                index,
-                permits: Permits::default(),
-            }),
-            ways: Ways::new(identity, options),
-        })
+        let ways = Ways::new(identity, options);
+        Ok(Self::of(index, index_peer, target, None, ways))
+    }
+
+    /// A client of an index that may be away: of whom it has a job, and that job's newest
+    /// assignment as far as it was known. With that the job is followed and steered at its
+    /// node until the index is back.
+    ///
+    /// # Errors
+    /// When the key cannot be used for a connection.
+    pub fn of_job(
+        (index_peer, address): (PeerId, String),
+        remembered: Option<NodeAssignment>,
+        keypair: Arc<Keypair>,
+        options: Options,
+    ) -> Result<Self, ClientError> {
+        let identity =
+            Identity::member(keypair, options.membership.clone()).map_err(ClientError::Identity)?;
+        let target = IndexTarget {
+            address,
+            peer: Some(index_peer),
+        };
+        let index = IndexLink::new(identity.clone(), target.clone());
+        let ways = Ways::new(identity, options);
+        Ok(Self::of(index, index_peer, target, remembered, ways))
+    }
+
+    fn of(
+        index: IndexLink,
+        index_peer: PeerId,
+        target: IndexTarget,
+        remembered: Option<NodeAssignment>,
+        ways: Ways,
+    ) -> Self {
+        let target = IndexTarget {
+            peer: Some(index_peer),
+            ..target
+        };
+        let permits = Permits::default();
+        let inner = Arc::new(Inner {
+            index_peer,
+            target,
+            index,
+            permits,
+            remembered,
+        });
+        Self { inner, ways }
     }
 
     /// The same client with other ways to the nodes.
@@ -144,6 +187,12 @@ impl Client {
     #[must_use]
     pub fn index_peer(&self) -> PeerId {
         self.inner.index_peer
+    }
+
+    /// Where the index is, with its key.
+    #[must_use]
+    pub fn target(&self) -> &IndexTarget {
+        &self.inner.target
     }
 
     pub(crate) fn permits(&self) -> &Permits {
@@ -187,6 +236,24 @@ impl Client {
         Ok(Submitted { job, assignment })
     }
 
+    /// Submits a job that this client has another index do if this one does not answer:
+    /// where it was committed all the same, it is not run, and ends by itself. Once there
+    /// is an answer, watch the job: that makes it one like every other.
+    ///
+    /// # Errors
+    /// As [`Client::submit_for`]; it is sent once.
+    pub async fn submit_tentatively(
+        &self,
+        spec: &JobSpec,
+        key: IdempotencyKey,
+        budget: Option<MicroUnits>,
+    ) -> Result<Submitted, ClientError> {
+        let spec = Bytes::from(spec.canonical());
+        let sent = self.index().submit_tentatively(spec, key.0, budget);
+        let Watched { job, assignment } = sent.await?;
+        Ok(Submitted { job, assignment })
+    }
+
     /// What a job may cost at most, by the prices of the nodes that could run it.
     ///
     /// # Errors
@@ -224,6 +291,20 @@ impl Client {
         budget: Option<MicroUnits>,
     ) -> Result<(Submitted, Follow), ClientError> {
         let submitted = self.submit_for(spec, key, budget).await?;
+        let follow = self.follow_new(spec, &submitted, sources, holders);
+        Ok((submitted, follow))
+    }
+
+    /// Follows a job that was submitted just now, brings its inputs to its node, and starts
+    /// it there.
+    #[must_use]
+    pub fn follow_new(
+        &self,
+        spec: &JobSpec,
+        submitted: &Submitted,
+        sources: Sources,
+        holders: Vec<BlobRef>,
+    ) -> Follow {
         let start = Start {
             after: 0,
             spec: Some(Bytes::from(spec.canonical())),
@@ -231,8 +312,7 @@ impl Client {
             holders,
             assignment: submitted.assignment.clone(),
         };
-        let follow = self.follow(submitted.job.id, start);
-        Ok((submitted, follow))
+        self.follow(submitted.job.id, start)
     }
 
     /// One stream of a job's updates: across lost connections, restarts of the index
@@ -248,6 +328,14 @@ impl Client {
     /// When there is none, or the index cannot be reached.
     pub async fn job(&self, job: JobId) -> Result<JobView, ClientError> {
         self.index().job(job).await
+    }
+
+    /// A job as the index knows it, from one that answers at once.
+    ///
+    /// # Errors
+    /// When there is none, or the index cannot be reached now.
+    pub async fn job_now(&self, job: JobId) -> Result<JobView, ClientError> {
+        self.index().job_now(job).await
     }
 
     /// The newest jobs, at most `most`, in any of `states` (none means all).
@@ -270,12 +358,19 @@ impl Client {
         self.index().nodes().await
     }
 
-    /// A fresh assignment for the attempt that runs now.
+    /// A fresh assignment for the attempt that runs now; while the index is away, the one
+    /// that is remembered.
     ///
     /// # Errors
     /// When none runs, or the job is another's.
     pub async fn assignment(&self, job: JobId) -> Result<NodeAssignment, ClientError> {
-        self.index().renew(job, Epoch(0)).await
+        let remembered = self.inner.remembered.clone();
+        match self.index().renew(job, Epoch(0)).await {
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::Timeout { .. })) => {
+                remembered.filter(|held| held.job == job).ok_or(error)
+            }
+            answer => answer,
+        }
     }
 
     /// Ends a job: directly at its node, and at the index, whichever can be reached.
@@ -300,11 +395,24 @@ impl Client {
         };
         // Both at once: the node frees its device now, and the index does not start
         // another attempt even if the node is gone.
-        let (direct, at_index) = tokio::join!(Box::pin(direct), self.index().cancel(job));
-        match (direct, at_index) {
-            (_, Ok(job)) => Ok(job.state),
-            (Ok(state), Err(_)) => Ok(state),
-            (Err(_), Err(error)) => Err(error),
+        let (mut direct, mut at_index) = (Box::pin(direct), Box::pin(self.index().cancel(job)));
+        tokio::select! {
+            at_index = &mut at_index => match at_index {
+                Ok(job) => {
+                    let _ = direct.await;
+                    Ok(job.state)
+                }
+                Err(error) => direct.await.map_err(|_| error),
+            },
+            direct = &mut direct => match direct {
+                // An index that is away hears of it from the node, once it is back.
+                Ok(state) => Ok(timeout(CANCEL_WAIT, at_index)
+                    .await
+                    .ok()
+                    .and_then(Result::ok)
+                    .map_or(state, |job| job.state)),
+                Err(_) => at_index.await.map(|job| job.state),
+            },
         }
     }
 

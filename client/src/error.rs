@@ -53,6 +53,18 @@ pub enum ClientError {
         /// What came of it.
         reason: String,
     },
+    /// Several indexes are known, and none of them does what is asked.
+    #[error(
+        "none of the {} indexes {what}:{}\nstart one, or give one that runs with --index",
+        tried.len(),
+        listed(tried)
+    )]
+    NoIndex {
+        /// What they do not do, in words.
+        what: &'static str,
+        /// Each, and why not.
+        tried: Vec<(String, String)>,
+    },
     /// No answer in time.
     #[error("{what} did not answer within {after:?}")]
     Timeout {
@@ -202,6 +214,14 @@ pub enum ClientError {
     Randomness(getrandom::Error),
 }
 
+/// Each index that was tried, on a line of its own.
+fn listed(tried: &[(String, String)]) -> String {
+    let lines = tried.iter();
+    lines
+        .map(|(index, reason)| format!("\n  {index}: {reason}"))
+        .collect()
+}
+
 /// Each node that was passed over, on a line of its own.
 fn told(passed_over: &[(PeerId, String, String)]) -> String {
     if passed_over.is_empty() {
@@ -218,7 +238,10 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Timeout { .. } | Self::Exhausted { .. } => true,
+            Self::Unreachable { .. }
+            | Self::NoIndex { .. }
+            | Self::Timeout { .. }
+            | Self::Exhausted { .. } => true,
             Self::Refused { code, .. } => matches!(
                 code.as_str(),
                 "unknown_issuer"

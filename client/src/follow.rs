@@ -218,6 +218,12 @@ impl Follow {
     pub fn assignment(&self) -> Option<NodeAssignment> {
         self.assignment.borrow().clone()
     }
+
+    /// The assignment that is held, now and as it changes; closed once the job is over.
+    #[must_use]
+    pub fn assignments(&self) -> watch::Receiver<Option<NodeAssignment>> {
+        self.assignment.clone()
+    }
 }
 
 impl Stream for Follow {

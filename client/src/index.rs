@@ -283,11 +283,7 @@ impl IndexLink {
         key: [u8; 16],
         budget: Option<MicroUnits>,
     ) -> Result<Watched, ClientError> {
-        let request = v1::SubmitRequest {
-            spec,
-            idempotency_key: Bytes::copy_from_slice(&key),
-            budget_micros: budget.unwrap_or_default().0,
-        };
+        let request = submit_request(spec, key, budget);
         let answer = self
             .again(|mut stub| {
                 let request = request.clone();
@@ -295,6 +291,31 @@ impl IndexLink {
             })
             .await?;
         self.watched(answer.job, answer.assignment)
+    }
+
+    /// Submits a job that goes elsewhere if there is no answer; tried once.
+    pub(crate) async fn submit_tentatively(
+        &self,
+        spec: Bytes,
+        key: [u8; 16],
+        budget: Option<MicroUnits>,
+    ) -> Result<Watched, ClientError> {
+        let request = v1::SubmitRequest {
+            tentative: true,
+            ..submit_request(spec, key, budget)
+        };
+        let mut stub = self.stub().await?;
+        let answer = self.once(stub.submit(request)).await?;
+        self.watched(answer.job, answer.assignment)
+    }
+
+    /// A job as it is shown now; tried once.
+    pub(crate) async fn job_now(&self, job: JobId) -> Result<JobView, ClientError> {
+        let request = v1::GetJobRequest {
+            job_id: job.to_string(),
+        };
+        let mut stub = self.stub().await?;
+        convert(&self.name, self.once(stub.get_job(request)).await?)
     }
 
     pub(crate) async fn job(&self, job: JobId) -> Result<JobView, ClientError> {
@@ -444,6 +465,15 @@ impl IndexLink {
                 .map(|assignment| convert(&self.name, assignment))
                 .transpose()?,
         })
+    }
+}
+
+fn submit_request(spec: Bytes, key: [u8; 16], budget: Option<MicroUnits>) -> v1::SubmitRequest {
+    v1::SubmitRequest {
+        spec,
+        idempotency_key: Bytes::copy_from_slice(&key),
+        budget_micros: budget.unwrap_or_default().0,
+        tentative: false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Submit, follow, fetch: the Rust library of the mesh.
 //!
 //! - [`target`]: an index's address, as people write it.
-//! - [`client`]: [`Client`], the handle that everything starts from; [`direct`]:
-//!   [`Direct`], the same without an index. `ways`: how both reach nodes.
+//! - [`client`]: [`Client`], the handle that everything starts from; [`indexes`]:
+//!   [`Indexes`], several indexes as one; [`direct`]: [`Direct`], the same without any. `ways`: how both reach nodes.
 //! - `index`, `node`: one connection each, with the calls on it. Wire types stay
 //!   in these two and in `view`.
 //! - [`view`]: jobs and nodes as an index shows them.
@@ -28,6 +28,7 @@ pub mod fetch;
 pub mod folder;
 pub mod follow;
 mod index;
+pub mod indexes;
 pub mod ledger;
 mod node;
 mod permits;
@@ -50,6 +51,7 @@ pub use feed::{Samples, Staying};
 pub use fetch::Download;
 pub use folder::files_of;
 pub use follow::{Ended, Follow, Side, Start, Update};
+pub use indexes::Indexes;
 pub use node::NodeStatus;
 pub use source::{Source, Sources};
 pub use target::IndexTarget;

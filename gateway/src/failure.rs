@@ -15,6 +15,7 @@ pub(crate) fn failure(error: &ClientError) -> Failure {
         ClientError::Exhausted { .. } => ErrorCode::Exhausted,
         ClientError::NotNow { .. } | ClientError::NoNode { .. } => ErrorCode::Precondition,
         ClientError::Unreachable { .. }
+        | ClientError::NoIndex { .. }
         | ClientError::Timeout { .. }
         | ClientError::NotLoaded { .. } => ErrorCode::Unavailable,
         _ => ErrorCode::Internal,

@@ -307,6 +307,7 @@ async fn parts(template: &str) {
             canonical,
             idempotency: (n as u128).to_be_bytes(),
             budget: None,
+            tentative: false,
         };
         let parsed = Instant::now();
         parsing += parsed - began;

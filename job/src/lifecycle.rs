@@ -18,6 +18,22 @@ pub const MAX_JOURNAL: usize = 256;
 /// The most artifacts of one job.
 pub const MAX_ARTIFACTS: usize = 128;
 
+/// The most attempts of one job that are remembered and for which a node had no room;
+/// the oldest go first.
+pub const MAX_DECLINED: usize = 16;
+/// The words of a node that has no room for an attempt now: it has begun nothing, and
+/// another node, or the same a while later, may take the job.
+pub const NO_ROOM: [&str; 8] = [
+    "busy",
+    "draining",
+    "memory_taken",
+    "no_residents",
+    "too_long",
+    "too_many_tasks",
+    "too_much_memory",
+    "time_spent",
+];
+
 /// The words for attempts that ended their job.
 const FINISHED: &str = "finished";
 const CANCELLED: &str = "cancelled";
@@ -91,6 +107,16 @@ pub struct Attempt {
     pub started: Option<UnixMillis>,
     /// How it ended without ending the job, or with it.
     pub ended: Option<AttemptEnd>,
+}
+
+impl Attempt {
+    /// Whether it was none: its node had no room and began nothing. It counts for
+    /// nothing, because several indexes may send jobs to one node at once.
+    #[must_use]
+    pub fn was_declined(&self) -> bool {
+        let no_room = |end: &AttemptEnd| NO_ROOM.contains(&end.code.as_str());
+        self.started.is_none() && self.ended.as_ref().is_some_and(no_room)
+    }
 }
 
 /// How an attempt ended.
@@ -227,6 +253,12 @@ pub enum Input {
         code: &'static str,
         /// Why.
         message: String,
+    },
+    /// Nobody has come for an attempt that waited for its client, who said that he may
+    /// have gone elsewhere with the job.
+    NotClaimed {
+        /// The attempt.
+        epoch: Epoch,
     },
     /// The owner, or an administrator, ends it.
     Cancel {
@@ -380,6 +412,10 @@ impl Job {
                 self.fence(epoch, "be withdrawn")?;
                 Ok(self.give_up_attempt(code.into(), message, true, now))
             }
+            Input::NotClaimed { epoch } => {
+                self.fence(epoch, "be left")?;
+                Ok(self.leave(now))
+            }
             Input::Cancel { by } => self.cancel(by, now),
         }
     }
@@ -521,7 +557,8 @@ impl Job {
         }
         let reason = format!("attempt {} ended ({code}): {message}", self.epoch);
         self.end_attempt(code, message, now);
-        if self.attempts.len() >= self.attempts_allowed as usize {
+        self.forget_declined();
+        if self.attempts_had() >= self.attempts_allowed as usize {
             let reason = format!("no attempt is left of {}; {reason}", self.attempts_allowed);
             effects.push(self.enter(JobState::Failed, reason, now));
             effects.push(Effect::Ended);
@@ -539,6 +576,21 @@ impl Job {
         if self.state.is_final() {
             return Err(self.illegal("be cancelled"));
         }
+        let reason = if by == self.owner {
+            "cancelled by its owner".to_owned()
+        } else {
+            format!("cancelled by {by}")
+        };
+        Ok(self.call_off(reason, now))
+    }
+
+    /// Its client has not come for it.
+    fn leave(&mut self, now: UnixMillis) -> Vec<Effect> {
+        let reason = "its client has not come for it, and may have submitted it elsewhere";
+        self.call_off(reason.to_owned(), now)
+    }
+
+    fn call_off(&mut self, reason: String, now: UnixMillis) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(attempt) = self.current() {
             effects.push(Effect::StopAttempt {
@@ -547,14 +599,28 @@ impl Job {
             });
             self.end_attempt(CANCELLED.into(), CANCELLED.into(), now);
         }
-        let reason = if by == self.owner {
-            "cancelled by its owner".to_owned()
-        } else {
-            format!("cancelled by {by}")
-        };
         effects.push(self.enter(JobState::Cancelled, reason, now));
         effects.push(Effect::Ended);
-        Ok(effects)
+        effects
+    }
+
+    /// Attempts that count.
+    fn attempts_had(&self) -> usize {
+        let had = |attempt: &&Attempt| !attempt.was_declined();
+        self.attempts.iter().filter(had).count()
+    }
+
+    /// Keeps the newest of those for which there was no room.
+    fn forget_declined(&mut self) {
+        let declined = |attempts: &[Attempt]| attempts.iter().position(Attempt::was_declined);
+        let many = |attempts: &[Attempt]| {
+            attempts.iter().filter(|one| one.was_declined()).count() > MAX_DECLINED
+        };
+        while many(&self.attempts)
+            && let Some(oldest) = declined(&self.attempts)
+        {
+            self.attempts.remove(oldest);
+        }
     }
 
     /// Only the current attempt of a job that is placed may speak.

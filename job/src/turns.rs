@@ -1,6 +1,7 @@
 //! Whose turn it is on a node that no index schedules: its owner's jobs first, then
 //! those of clients whom the owner has allowed, then everybody's; among equals whoever
-//! has had the least of it. Guests have quotas.
+//! has had the least of it. Guests have quotas. What clients have here through indexes is
+//! counted like the rest, because no index knows of the others.
 //!
 //! A client asks, is told to go or how many are before it, and asks again: it keeps its
 //! place as long as it does. Who may go has the slot promised for a moment and starts the
@@ -219,7 +220,18 @@ impl Turns {
         Ok(self.judge(ask, since, free, now))
     }
 
-    /// A task has started.
+    /// What of its quota is in the way of a task whose turn somebody else decides on, as
+    /// an index does: nothing, or why it has to go elsewhere.
+    ///
+    /// # Errors
+    /// When no waiting helps.
+    pub fn within_quota(&mut self, ask: &Ask, now: UnixMillis) -> Result<Option<Waits>, NotTaken> {
+        self.tidy(now);
+        self.must_fit(ask)?;
+        Ok(self.over_quota(ask))
+    }
+
+    /// A task has started, whoever decided on its turn.
     pub fn started(&mut self, ask: Ask, now: UnixMillis) {
         let key = (ask.client, ask.job);
         self.promised.remove(&key);

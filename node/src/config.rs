@@ -168,6 +168,8 @@ pub struct GuestsConfig {
     pub window: Millis,
     /// Jobs that wait at once, of any one client.
     pub queue: u32,
+    /// Holds clients whom an index has sent to the same, each over all indexes together.
+    pub indexed: bool,
 }
 
 impl Default for GuestsConfig {
@@ -178,6 +180,7 @@ impl Default for GuestsConfig {
             time: Millis(12 * 3_600_000),
             window: Millis(24 * 3_600_000),
             queue: 8,
+            indexed: false,
         }
     }
 }

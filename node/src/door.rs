@@ -10,7 +10,7 @@ use embermesh_crypto::{
     ids::{JobId, PeerId},
     time::UnixMillis,
 };
-use embermesh_job::turns::{Ask, NotTaken, Rules, Turn, Turns};
+use embermesh_job::turns::{Ask, NotTaken, Rules, Turn, Turns, Waits};
 use tokio::sync::watch;
 
 use crate::store::{Store, StoreError};
@@ -19,20 +19,23 @@ use crate::store::{Store, StoreError};
 pub(crate) struct Door {
     turns: Mutex<Turns>,
     waiting: watch::Sender<u32>,
+    /// Whether quotas hold for clients whom an index has sent.
+    indexed: bool,
 }
 
 impl Door {
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules, indexed: bool) -> Self {
         Self {
             turns: Mutex::new(Turns::new(rules)),
             waiting: watch::Sender::new(0),
+            indexed,
         }
     }
 
     /// Takes in what clients used before this process started.
     pub(crate) async fn restore(&self, store: &Store, window: Duration) -> Result<(), StoreError> {
         let since = UnixMillis::now().saturating_sub(window);
-        let used = store.used_without_index(since).await?;
+        let used = store.used_since(since).await?;
         let mut turns = self.turns();
         for (client, ended, span) in used {
             turns.restore(client, ended, span);
@@ -53,14 +56,23 @@ impl Door {
         self.turns().may_start(ask, free, UnixMillis::now())
     }
 
-    /// A task has started.
+    /// What is in the way of a task that an index has given, where the owner holds clients
+    /// of indexes to quotas.
+    pub(crate) fn within_quota(&self, ask: &Ask) -> Result<Option<Waits>, NotTaken> {
+        if !self.indexed {
+            return Ok(None);
+        }
+        self.turns().within_quota(ask, UnixMillis::now())
+    }
+
+    /// A task has started, whoever has given it.
     pub(crate) fn started(&self, ask: Ask) {
         let now = UnixMillis::now();
         self.turns().started(ask, now);
         self.count(now);
     }
 
-    /// A task has ended. One that an index has given was never here.
+    /// A task has ended.
     pub(crate) fn ended(&self, client: PeerId, job: JobId) {
         self.turns().ended(client, job, UnixMillis::now());
     }

@@ -22,8 +22,8 @@ pub(crate) struct Gate {
 pub(crate) struct Passed {
     pub(crate) assignment: Assignment,
     pub(crate) reports_to: Option<PeerId>,
-    /// How near the client is to the owner, where it is no index's.
-    pub(crate) rank: Option<Rank>,
+    /// How near the client is to the owner.
+    pub(crate) rank: Rank,
 }
 
 impl Gate {
@@ -72,12 +72,13 @@ impl Gate {
         if !is_index && !for_itself && !by_owner {
             return Err(Refusal::UnknownIssuer(claims.issuer));
         }
+        // Whom an index has sent without being known here is a guest.
         let named = if by_owner { Rank::Allowed } else { Rank::Guest };
         let rank = self.trust.rank(&claims.client).unwrap_or(named).min(named);
         Ok(Passed {
             assignment,
             reports_to: is_index.then_some(authority),
-            rank: (!is_index).then_some(rank),
+            rank,
         })
     }
 

@@ -155,7 +155,8 @@ impl Node {
             store: store.clone(),
             blobs: blobs.clone(),
             slots,
-            door: Door::new(config.guests.rules(config.queue)),
+            door: Door::new(config.guests.rules(config.queue), config.guests.indexed),
+            links: Links::default(),
             work,
             tls,
             threads: config.threads,
@@ -189,7 +190,6 @@ impl Node {
         let tasks = Tasks::new(Arc::clone(&site));
         tasks.report_interrupted().await?;
         let blobs = BlobService::new(blobs, Arc::new(blob::Open));
-        let links = Links::default();
         let shutdown = watch::Sender::new(None);
         let owner = Owned::new(
             &config,
@@ -197,7 +197,7 @@ impl Node {
             keys,
             foreign::Reins {
                 logs,
-                links: links.clone(),
+                links: site.links.clone(),
                 shutdown: shutdown.clone(),
             },
         );
@@ -243,7 +243,6 @@ impl Node {
             tasks: tasks.clone(),
             gate,
             refused,
-            links,
             cancel: cancel.clone(),
         };
         for target in targets {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     arriving::Arriving, door::Door, joined::joined, origins::Origins, resident::Residents,
-    slots::Slots, store::Store,
+    slots::Slots, store::Store, uplink::Links,
 };
 
 /// What tasks work with.
@@ -28,6 +28,8 @@ pub(crate) struct Site {
     pub(crate) slots: Slots,
     /// Whose turn it is, where no index says so.
     pub(crate) door: Door,
+    /// The lines to the indexes.
+    pub(crate) links: Links,
     /// The folder in which each attempt has a folder while it runs.
     pub(crate) work: PathBuf,
     /// `host:port` of this node's TLS road.

@@ -5,22 +5,23 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use embermesh_client::{
     Client, Direct, Ended, Errand, Follow, Sources, Start, Update, direct::records::Record,
+    indexes::memory::Held,
 };
 use embermesh_crypto::{JobId, digest::Digest, time::UnixMillis};
 use embermesh_job::lifecycle::JobState;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     args::{ClientFlags, Global},
     cmd::{
-        connect,
         party::{Named, Party},
         stay,
     },
     config::Settings,
     direct::{self, MeshFlags},
     exit::{Exit, Interrupted, WrongInput},
+    indexes::{self, Keeper},
     output::Output,
     runtime,
     show::{ended, job as shown_job, progress::Progressing, record as shown_record},
@@ -31,7 +32,7 @@ use crate::{
 pub(crate) enum Jobs {
     /// List jobs, the newest first
     #[command(
-        after_help = "Examples:\n  embermesh jobs ls\n  embermesh jobs ls --no-index\n  embermesh jobs ls --state running --state queued -o json"
+        after_help = "Examples:\n  embermesh jobs ls\n  embermesh jobs ls --index a.example.org:7420 --index b.example.org:7420\n  embermesh jobs ls --no-index\n  embermesh jobs ls --state running --state queued -o json"
     )]
     Ls {
         /// Only jobs in this state; may be repeated
@@ -50,7 +51,7 @@ pub(crate) enum Jobs {
     Get(One),
     /// Stream a job of yours until it ends
     #[command(
-        after_help = "Examples:\n  embermesh jobs watch 0197a3c2-...\n  embermesh jobs watch 0197a3c2-... --after 57 -o jsonl\n  embermesh jobs watch 0197a3c2-... --out ./out\n  embermesh jobs watch 0197a3c2-... --feed job.toml"
+        after_help = "Examples:\n  embermesh jobs watch 0197a3c2-...\n  embermesh jobs watch 0197a3c2-... --after 57 -o jsonl\n  embermesh jobs watch 0197a3c2-... --out ./out\n  embermesh jobs watch 0197a3c2-... --feed job.toml\n\nThe index that took the job is remembered. While it is away the job is joined at its node,\nas long as the token that is remembered is good: ten minutes."
     )]
     Watch {
         /// Begin behind this event
@@ -169,7 +170,10 @@ impl Jobs {
         let settings = global.resolve(flags)?;
         let output = global.output(&settings);
         let quiet = global.quiet;
-        let connected = || connect(&settings);
+        let holder = async |job| {
+            let (client, _) = Box::pin(indexes::holder(&settings, job)).await?;
+            anyhow::Ok(client)
+        };
         if let Some(record) = self.record()? {
             return runtime::run(Box::pin(self.direct(settings, output, quiet, record)));
         }
@@ -177,9 +181,9 @@ impl Jobs {
             let (job, state) = match self {
                 Self::Ls { mesh, most, .. } if mesh.no_index => return list_own(output, most),
                 Self::Ls { state, most, .. } => {
-                    return list(&connected().await?, output, &state, most).await;
+                    return list(&settings, output, &state, most).await;
                 }
-                Self::Get(one) => return page(&connected().await?, output, one.job).await,
+                Self::Get(one) => return page(&holder(one.job).await?, output, one.job).await,
                 Self::Watch {
                     after,
                     out,
@@ -189,13 +193,13 @@ impl Jobs {
                     let whole = (after, out, feed);
                     return watch(&settings, output, quiet, one.job, whole).await;
                 }
-                Self::Cancel(One { job, .. }) => (job, connected().await?.cancel(job, None).await?),
+                Self::Cancel(One { job, .. }) => (job, holder(job).await?.cancel(job, None).await?),
                 Self::Pause(One { job, .. }) => {
-                    let client = connected().await?;
+                    let client = holder(job).await?;
                     (job, client.set_paused(job, true, None).await?)
                 }
                 Self::Resume(One { job, .. }) => {
-                    let client = connected().await?;
+                    let client = holder(job).await?;
                     (job, client.set_paused(job, false, None).await?)
                 }
                 Self::Adjust {
@@ -203,11 +207,11 @@ impl Jobs {
                     weight_decay,
                     one: One { job, .. },
                 } => {
-                    let client = connected().await?;
+                    let client = holder(job).await?;
                     let state = client.adjust(job, learning_rate, weight_decay).await?;
                     (job, state)
                 }
-                Self::Stop(One { job, .. }) => (job, connected().await?.finish(job).await?),
+                Self::Stop(One { job, .. }) => (job, holder(job).await?.finish(job).await?),
             };
             say_state(output, job, state)
         })
@@ -317,14 +321,19 @@ async fn watch_own(
     finish(&party, &job, follow, shown, output, out, &cancel).await
 }
 
+/// Lists the jobs of all indexes that answer; the rest is told on stderr.
 async fn list(
-    client: &Client,
+    settings: &Settings,
     output: Output,
     states: &[State],
     most: usize,
 ) -> anyhow::Result<Exit> {
     let states: Vec<JobState> = states.iter().copied().map(Into::into).collect();
-    let jobs = client.jobs(&states, most).await?;
+    let indexes = indexes::all(settings)?;
+    let (jobs, silent) = Box::pin(indexes.jobs(&states, most)).await?;
+    for (index, reason) in silent {
+        eprintln!("the jobs of index {index} are not among these: {reason}");
+    }
     let now = UnixMillis::now();
     output.list(
         &shown_job::HEADERS,
@@ -354,19 +363,40 @@ async fn watch(
     let feed = feed.map(|file| stay::feed(&file)).transpose()?;
     let cancel = runtime::stop_token()?;
     let asking = Box::pin(async {
-        let client = connect(settings).await?;
-        let view = client.job(job).await?;
+        let (client, held) = Box::pin(indexes::holder(settings, job)).await?;
+        let view = match &held {
+            Some(_) => client.job_now(job).await,
+            None => client.job(job).await,
+        };
         // An assignment that nobody has presented yet is not started from here: its
         // inputs may be with whoever submitted it.
         let assignment = client.assignment(job).await.ok();
-        anyhow::Ok((client, view, assignment))
+        anyhow::Ok((client, held, view, assignment))
     });
     let left = format!(": job {job} is as it was");
-    let (client, view, assignment) = runtime::unless_stopped(&cancel, &left, asking).await?;
+    let (client, held, view, assignment) = runtime::unless_stopped(&cancel, &left, asking).await?;
     let shown = Progressing::new(output, quiet);
+    // While its index is away, what is remembered leads to its node.
+    let (named, held, spec) = match (view, held) {
+        (Ok(view), held) => {
+            let held = held.unwrap_or_else(|| Held::new(&client, &view));
+            (Named::from(&view), held, Ok(view.spec))
+        }
+        (Err(error), Some(held)) if indexes::is_away(&error) => {
+            shown.aside(&format!("{error}: joining the job at its node"));
+            let named = Named {
+                id: job,
+                name: held.name.clone(),
+                spec: held.spec,
+            };
+            (named, held, Err(error))
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
     let mut sources = Sources::default();
     if let Some((data, said)) = feed {
-        stay::belongs(&view.spec, &said)?;
+        let spec = spec.map_err(|error| indexes::away(job, &error))?;
+        stay::belongs(&spec, &said)?;
         sources.stay(data);
     }
     let start = Start {
@@ -376,9 +406,10 @@ async fn watch(
         ..Start::default()
     };
     let follow = client.follow(job, start);
-    let job = Named::from(&view);
+    let keeper = Keeper::of(held, &follow)?;
+    let _keeping = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
     let party = Party::Index(client);
-    finish(&party, &job, follow, shown, output, out, &cancel).await
+    finish(&party, &named, follow, shown, output, out, &cancel).await
 }
 
 /// Follows a job to its end, and checks and fetches what it made.

@@ -33,7 +33,7 @@ use crate::{
     args::{Cli, Command},
     config::{Road, Settings},
     exit::{Exit, WrongInput},
-    identity,
+    identity, indexes,
 };
 
 /// Does what was typed.
@@ -73,17 +73,14 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     }
 }
 
-/// Connects to the index of the settings, as the user.
+/// Connects to the first index of the settings that answers, as the user.
 pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Client> {
-    let keypair = identity::user_key(settings)?;
-    let target = settings.index_target()?;
-    let membership = settings.private.membership()?;
-    let options = Options {
-        membership: membership.clone(),
-        ..Options::default()
-    };
-    let client = Client::connect(target, keypair.clone(), options);
-    let client = Box::pin(client).await?;
+    let client = Box::pin(indexes::all(settings)?.connect()).await?;
+    by_road(settings, client).await
+}
+
+/// The same client by the roads of the settings.
+pub(crate) async fn by_road(settings: &Settings, client: Client) -> anyhow::Result<Client> {
     if settings.road == Road::Tls {
         return Ok(client.by(Options {
             road: settings.road.into(),
@@ -93,7 +90,8 @@ pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<Client> {
     if settings.road == Road::Auto {
         return Ok(client);
     }
-    let mesh = crate::mesh::join(&client, keypair, membership).await?;
+    let membership = settings.private.membership()?;
+    let mesh = crate::mesh::join(&client, identity::user_key(settings)?, membership).await?;
     Ok(client.by(Options {
         road: settings.road.into(),
         mesh: Some(mesh),

@@ -7,7 +7,10 @@ use std::{
 };
 
 use clap::Args;
-use embermesh_client::{Errand, Follow, IdempotencyKey, Sources, Update};
+use embermesh_client::{
+    Client, ClientError, Errand, Follow, IdempotencyKey, Sources, Submitted, Update,
+    bounds::RETRY_FOR,
+};
 use embermesh_crypto::PeerId;
 use embermesh_job::{
     file::{Format, JobFile, take_budget},
@@ -15,19 +18,20 @@ use embermesh_job::{
     units::{MicroUnits, Millis},
 };
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    args::{ClientFlags, Global},
+    args::{ClientFlags, Global, put},
     cmd::{
         account::units,
-        connect, measure, onnx,
+        by_road, measure, onnx,
         party::{Named, Party},
         stay,
     },
     config::Settings,
     direct::{self, MeshFlags},
     exit::{Exit, Interrupted, WrongInput},
+    indexes::{self, Keeper},
     output::Output,
     runtime,
     show::{amount, ended, progress::Progressing},
@@ -40,7 +44,7 @@ pub(crate) const UNANSWERED: &str =
 /// Flags of `submit`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  embermesh submit job.toml\n  embermesh submit job.toml --follow --out ./out\n  embermesh submit job.toml --no-index --peer /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW... --follow\n  embermesh submit job.toml --no-index --wait 10m --follow --out ./out\n  embermesh submit job.toml --budget 2.5\n  embermesh submit job.json --follow -o jsonl | jq .event\n\nWithout a budget only nodes that ask nothing take the job; `embermesh quote` says what\nit may cost. Paths in a job file are relative to the file. Without --follow the command ends\nonce a node has the inputs and has started the job.\n\nWith --no-index the nodes are asked themselves. A job that no node takes waits, and says for\neach node why; where its node is lost it goes on with another, as long as this command or\n`embermesh jobs watch` follows it."
+    after_help = "Examples:\n  embermesh submit job.toml\n  embermesh submit job.toml --follow --out ./out\n  embermesh submit job.toml --no-index --peer /ip4/192.0.2.1/tcp/4001/p2p/12D3KooW... --follow\n  embermesh submit job.toml --no-index --wait 10m --follow --out ./out\n  embermesh submit job.toml --index a.example.org:7420 --index b.example.org:7420 --follow\n  embermesh submit job.toml --index-or-none --wait 10m --follow --out ./out\n  embermesh submit job.toml --budget 2.5\n  embermesh submit job.json --follow -o jsonl | jq .event\n\nWithout a budget only nodes that ask nothing take the job; `embermesh quote` says what\nit may cost. Paths in a job file are relative to the file. Without --follow the command ends\nonce a node has the inputs and has started the job.\n\nOf several indexes the first that answers takes the job, and it stays with that one; no job\nruns twice, whichever of them dies meanwhile. With --index-or-none a job that none of them\ntakes goes to the nodes themselves, as with --no-index; the nodes that an index has told of\nare remembered for that.\n\nWith --no-index the nodes are asked themselves. A job that no node takes waits, and says for\neach node why; where its node is lost it goes on with another, as long as this command or\n`embermesh jobs watch` follows it."
 )]
 pub(crate) struct Flags {
     /// The job file, TOML or JSON by its name
@@ -54,9 +58,12 @@ pub(crate) struct Flags {
     /// Say whether the job file is right, and what the job costs, and submit nothing
     #[arg(long, conflicts_with_all = ["follow", "out"])]
     check: bool,
+    /// Ask the nodes themselves where no index answers; the nodes must let this key in
+    #[arg(long, group = "without")]
+    index_or_none: bool,
     /// How long the job may wait for a node, such as 10m, without an index [default: as
     /// long as it takes]
-    #[arg(long, value_name = "DURATION", requires = "no_index", value_parser = span)]
+    #[arg(long, value_name = "DURATION", requires = "without", value_parser = span)]
     wait: Option<Duration>,
     #[command(flatten)]
     budget: Budget,
@@ -112,7 +119,12 @@ pub(crate) struct Parsed {
 impl Flags {
     /// Does it.
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let flags = self.mesh.onto(self.client.settings());
+        let mut flags = self.mesh.onto(self.client.settings());
+        put(
+            &mut flags,
+            "index_or_none",
+            self.index_or_none.then_some(true),
+        );
         let settings = global.resolve(flags)?;
         let output = global.output(&settings);
         let Read {
@@ -143,24 +155,31 @@ impl Flags {
         }
         runtime::run(async move {
             let cancel = runtime::stop_token()?;
-            let key = IdempotencyKey::fresh()?;
-            let submitting = Box::pin(async {
-                let client = connect(&settings).await?;
-                let (submitted, follow) = client
-                    .run_for(&spec, sources, Vec::new(), key, budget)
-                    .await?;
-                anyhow::Ok((client, submitted, follow))
-            });
-            let (client, submitted, follow) =
-                runtime::unless_stopped(&cancel, UNANSWERED, submitting).await?;
             let shown = Progressing::new(output, quiet || (!self.follow && !output.is_table()));
+            let submitting = Box::pin(submit(&settings, &spec, budget));
+            let submitted = runtime::unless_stopped(&cancel, UNANSWERED, submitting).await;
+            let (client, submitted) = match submitted {
+                Err(error) if may_do_without(&settings, &error, budget) => {
+                    shown.aside(&format!("{error:#}\nasking the nodes themselves"));
+                    return Box::pin(self.direct(settings, spec, sources, shown, output)).await;
+                }
+                submitted => submitted?,
+            };
+            let follow = client.follow_new(&spec, &submitted, sources, Vec::new());
+            let mut keeper = Keeper::new(&client, &submitted.job, &follow)?;
+            let _keeping = AbortOnDropHandle::new(tokio::spawn(keeper.clone().run()));
+            if settings.index_or_none {
+                direct::remember_nodes_of(&client).await;
+            }
             let job = Named::from(&submitted.job);
             if self.follow {
                 let out = self.out.as_deref();
                 let party = Party::Index(client);
                 return stream(&party, &job, follow, shown, output, out, &cancel).await;
             }
-            hand_over(&job, follow, &shown, output, &cancel).await
+            let handed = hand_over(&job, follow, &shown, output, &cancel).await;
+            keeper.look();
+            handed
         })
     }
 
@@ -195,6 +214,36 @@ impl Flags {
         }
         hand_over(&job, follow, &shown, output, &cancel).await
     }
+}
+
+/// Submits a job to the index, or to the first of several that answers.
+async fn submit(
+    settings: &Settings,
+    spec: &JobSpec,
+    budget: Option<MicroUnits>,
+) -> anyhow::Result<(Client, Submitted)> {
+    let indexes = indexes::all(settings)?;
+    let (client, submitted) = if settings.index_or_none {
+        Box::pin(indexes.submit_for(spec, budget, Duration::ZERO)).await?
+    } else if indexes.targets().len() > 1 {
+        Box::pin(indexes.submit_for(spec, budget, RETRY_FOR)).await?
+    } else {
+        let client = Box::pin(indexes.connect()).await?;
+        let key = IdempotencyKey::fresh()?;
+        let submitted = client.submit_for(spec, key, budget).await?;
+        (client, submitted)
+    };
+    Ok((by_road(settings, client).await?, submitted))
+}
+
+/// Whether a job that no index has taken may go to the nodes themselves. One with a budget
+/// may not: without an index nobody counts money.
+fn may_do_without(settings: &Settings, error: &anyhow::Error, budget: Option<MicroUnits>) -> bool {
+    let none = matches!(
+        error.downcast_ref::<ClientError>(),
+        Some(ClientError::NoIndex { .. })
+    );
+    none && settings.index_or_none && budget.is_none()
 }
 
 /// Reads a job file and hashes what it names.

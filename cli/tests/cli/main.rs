@@ -19,6 +19,7 @@ mod grpcurl;
 mod hivemind;
 mod idle;
 mod index_sigkill;
+mod indexes;
 mod interrupts;
 mod languages;
 mod listeners;

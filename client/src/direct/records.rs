@@ -224,7 +224,7 @@ fn at(path: &Path, action: &'static str, source: io::Error) -> ClientError {
 }
 
 /// Reads a file that has no more than so many bytes.
-pub(super) fn bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let size = fs::metadata(path)?.len();
     if size > most {
         return Err(io::Error::other(format!(
@@ -235,7 +235,7 @@ pub(super) fn bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a file that is there whole or as it was, for this user alone.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = fs::OpenOptions::new();
@@ -254,7 +254,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes a folder for this user alone.
-pub(super) fn make_private(folder: &Path) -> io::Result<()> {
+pub(crate) fn make_private(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

@@ -63,6 +63,7 @@ fn submit(n: u128) -> Command {
         spec,
         idempotency: n.to_be_bytes(),
         budget: None,
+        tentative: false,
     }))
 }
 

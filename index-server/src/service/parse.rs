@@ -42,6 +42,7 @@ pub(super) fn submit(client: PeerId, request: v1::SubmitRequest) -> Result<Submi
         canonical: Bytes::copy_from_slice(&request.spec),
         idempotency: idempotency(&request.idempotency_key)?,
         budget: (request.budget_micros > 0).then_some(MicroUnits(request.budget_micros)),
+        tentative: request.tentative,
     })
 }
 

@@ -37,6 +37,9 @@ pub struct Submit {
     pub idempotency: [u8; 16],
     /// The most that the job may cost; without one it may cost nothing.
     pub budget: Option<MicroUnits>,
+    /// The client may have another index take the job if it hears no answer: until it is
+    /// heard of again, no node is ordered to run it.
+    pub tentative: bool,
 }
 
 /// Something that moves money in the ledger.

@@ -23,7 +23,15 @@ impl State {
                 .jobs
                 .get(&id)
                 .and_then(|record| Some(record.running()?.epoch));
-            let lapsed = epoch.map(|epoch| self.step(id, Input::LeaseLapsed { epoch }, now, out));
+            let unclaimed = self.jobs.get(&id).is_some_and(|record| record.unclaimed);
+            let lapsed = epoch.map(|epoch| {
+                let input = if unclaimed {
+                    Input::NotClaimed { epoch }
+                } else {
+                    Input::LeaseLapsed { epoch }
+                };
+                self.step(id, input, now, out)
+            });
             // A lease whose job will not hear of it is gone all the same: the
             // loop must come to an end.
             if !matches!(lapsed, Some(Ok(()))) {

@@ -150,9 +150,15 @@ impl State {
         let reply = match command {
             Command::Submit(submit) => self.submit(*submit, now, entropy, &mut out),
             Command::Show { jobs } => Ok(self.show(&jobs)),
-            Command::Watch { job, caller, known } => self.watch(job, caller, known, now),
+            Command::Watch { job, caller, known } => {
+                self.claimed_by(job, caller);
+                self.watch(job, caller, known, now)
+            }
             Command::Cancel { job, caller } => self.cancel(job, caller, now, &mut out),
-            Command::Renew { job, epoch, caller } => self.renew(job, epoch, caller, now),
+            Command::Renew { job, epoch, caller } => {
+                self.claimed_by(job, caller);
+                self.renew(job, epoch, caller, now)
+            }
             Command::Revoke { job, caller } => self.revoke(job, caller, now, entropy, &mut out),
             Command::RotateIssuerKey { caller } => self.rotate(caller, now, entropy, &mut out),
             Command::KeySet => Ok(self.key_set()),
@@ -293,12 +299,16 @@ impl State {
     ) -> Result<(), Refused> {
         let record = self.jobs.get_mut(&id).ok_or(Refused::UnknownJob(id))?;
         let before = record.standing();
+        let unclaimed = record.unclaimed;
         let renewal = matches!(input, Input::Renew { .. });
         let effects = record
             .job
             .handle(input, now)
             .map_err(|refused| Refused::Lifecycle { job: id, refused })?;
         let after = record.standing();
+        if unclaimed && record.has_begun() {
+            self.claim(id);
+        }
         // A renewed lease is nothing to look at.
         if !(renewal && effects.is_empty()) {
             out.changed.insert(id);

@@ -35,6 +35,23 @@ impl State {
         })))
     }
 
+    /// The client of a job has been heard of: he has not gone elsewhere with it.
+    pub(super) fn claimed_by(&mut self, id: JobId, caller: PeerId) {
+        let his = |record: &Record| record.job.owner == caller;
+        if self.jobs.get(&id).is_some_and(his) {
+            self.claim(id);
+        }
+    }
+
+    /// The job is its client's wish, whoever has said so.
+    pub(super) fn claim(&mut self, id: JobId) {
+        if let Some(record) = self.jobs.get_mut(&id)
+            && std::mem::take(&mut record.unclaimed)
+        {
+            self.dirty.insert(id);
+        }
+    }
+
     /// Ends a job for its owner: at once while it waits, else by an order.
     pub(super) fn cancel(
         &mut self,

@@ -187,11 +187,11 @@ impl State {
     }
 
     /// The order to run a job's current attempt, for every attempt but the first,
-    /// which the client presents.
+    /// which the client presents, as he does where he may have gone elsewhere.
     pub(super) fn run_order(&self, id: JobId, now: UnixMillis) -> Option<Order> {
         let record = self.jobs.get(&id)?;
         let attempt = record.running()?;
-        if attempt.epoch <= Epoch::FIRST {
+        if attempt.epoch <= Epoch::FIRST || record.unclaimed {
             return None;
         }
         let assignment = self

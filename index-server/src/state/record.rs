@@ -77,6 +77,9 @@ pub(super) struct Record {
     pub(super) bill: Option<Bill>,
     /// What was agreed for the newest attempt, where anything was.
     pub(super) terms: Option<Terms>,
+    /// Its client may have gone elsewhere with it: he has not been heard of since he
+    /// submitted it tentatively.
+    pub(super) unclaimed: bool,
 }
 
 /// Where a job stands, as far as the queue, the leases and the registry care.
@@ -97,6 +100,12 @@ impl Record {
             node: attempt.map(|attempt| attempt.node),
             lease: attempt.map(|attempt| attempt.lease_until),
         }
+    }
+
+    /// Whether a node has been heard of that has it.
+    pub(super) fn has_begun(&self) -> bool {
+        let last = self.job.attempts.last();
+        last.is_some_and(|attempt| attempt.started.is_some())
     }
 
     /// How the job ended, once it has.
@@ -182,6 +191,7 @@ impl Record {
             journal,
             bill: self.bill.clone(),
             terms: self.terms.clone(),
+            unclaimed: self.unclaimed,
         }
     }
 }

@@ -64,6 +64,8 @@ impl State {
         if !self.runs(&node, &key) {
             return self.late_report(node, key, report, out);
         }
+        // Its node has it from its client.
+        self.claim(key.job);
         match report {
             Report::Event(event) => self.report_event(node, key, *event, now, out)?,
             Report::AttemptFailed { code, message } => {

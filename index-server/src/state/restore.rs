@@ -96,6 +96,7 @@ impl State {
         let (idempotency, submitted_at, updated_at) =
             (stored.idempotency, stored.submitted_at, stored.updated_at);
         let (bill, terms) = (stored.bill.clone(), stored.terms.clone());
+        let unclaimed = stored.unclaimed;
         let job = stored.into_job();
         let open = spec.and_then(|canonical| {
             // The store keeps the bytes whose digest the job has; the parse can
@@ -116,6 +117,7 @@ impl State {
             updated_at,
             bill,
             terms,
+            unclaimed,
         };
         if record.outcome().is_some() {
             self.ended.push_back(id);

@@ -55,6 +55,7 @@ impl State {
                 journal_written: 0,
                 bill,
                 terms: None,
+                unclaimed: submit.tentative,
             },
         );
         self.dirty.insert(id);

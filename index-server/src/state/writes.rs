@@ -42,6 +42,8 @@ pub struct StoredJob {
     pub bill: Option<Bill>,
     /// What was agreed for the newest attempt.
     pub terms: Option<Terms>,
+    /// Whether its client has yet to be heard of again.
+    pub unclaimed: bool,
 }
 
 /// A receipt, exactly as signed.

@@ -29,6 +29,8 @@ struct BodyOut<'a> {
     bill: Option<&'a Bill>,
     #[serde(skip_serializing_if = "Option::is_none")]
     terms: Option<&'a Terms>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unclaimed: bool,
 }
 
 /// The same as it is read.
@@ -41,6 +43,8 @@ struct BodyIn {
     bill: Option<Bill>,
     #[serde(default)]
     terms: Option<Terms>,
+    #[serde(default)]
+    unclaimed: bool,
 }
 
 /// The text of a job's row. The journal has a table of its own.
@@ -51,6 +55,7 @@ pub(super) fn encode(stored: &StoredJob) -> String {
         updated_at: stored.updated_at,
         bill: stored.bill.as_ref(),
         terms: stored.terms.as_ref(),
+        unclaimed: stored.unclaimed,
     };
     // Only a map with keys that are not texts can fail, and there is none.
     serde_json::to_string(&body).unwrap_or_default()
@@ -72,6 +77,7 @@ pub(super) fn decode(text: &str, idempotency: &[u8]) -> Result<StoredJob, StoreE
         journal: Vec::new(),
         bill: body.bill,
         terms: body.terms,
+        unclaimed: body.unclaimed,
     })
 }
 

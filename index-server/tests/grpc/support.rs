@@ -165,6 +165,7 @@ impl Peer {
             spec: spec.canonical().into(),
             idempotency_key: idempotency.to_vec().into(),
             budget_micros,
+            tentative: false,
         };
         self.index
             .clone()

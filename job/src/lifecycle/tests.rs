@@ -252,3 +252,60 @@ proptest! {
         }
     }
 }
+
+fn declined(epoch: u64, code: &str) -> Input {
+    Input::AttemptFailed {
+        epoch: Epoch(epoch),
+        code: code.to_owned(),
+        message: "every slot is taken".to_owned(),
+    }
+}
+
+#[test]
+fn nodes_without_room_use_up_no_attempt_and_are_remembered_within_a_bound() {
+    let mut job = job();
+    let many = 5 * MAX_DECLINED as u64;
+    for epoch in 1..=many {
+        let code = NO_ROOM[usize::try_from(epoch).unwrap() % NO_ROOM.len()];
+        let effects = run(&mut job, [assign(2), declined(epoch, code)]);
+        assert!(effects.contains(&Effect::Requeue), "{effects:?}");
+    }
+    assert_eq!(job.attempts.len(), MAX_DECLINED);
+    assert_eq!(job.attempts.last().unwrap().epoch, Epoch(many));
+    // What has begun counts, whatever its node calls the end of it.
+    for epoch in many + 1..=many + 3 {
+        assert_eq!(job.state, JobState::Queued);
+        let begun = Input::Started {
+            epoch: Epoch(epoch),
+        };
+        run(&mut job, [assign(2), begun, declined(epoch, "busy")]);
+    }
+    assert_eq!(job.state, JobState::Failed);
+}
+
+#[test]
+fn what_a_node_cannot_do_uses_up_an_attempt() {
+    let mut job = job();
+    for epoch in 1..=3 {
+        run(&mut job, [assign(2), declined(epoch, "invalid_spec")]);
+    }
+    assert_eq!(job.state, JobState::Failed);
+}
+
+#[test]
+fn a_job_that_nobody_comes_for_is_called_off() {
+    let mut job = job();
+    run(&mut job, [assign(2)]);
+    let refused = job.handle(Input::NotClaimed { epoch: Epoch(2) }, NOW);
+    assert!(matches!(refused, Err(Refused::StaleEpoch { .. })));
+    let effects = run(&mut job, [Input::NotClaimed { epoch: Epoch(1) }]);
+    let stop = Effect::StopAttempt {
+        epoch: Epoch(1),
+        node: peer(2),
+    };
+    assert!(effects.contains(&stop) && effects.contains(&Effect::Ended));
+    assert_eq!(job.state, JobState::Cancelled);
+    assert!(job.journal.last().unwrap().reason.contains("elsewhere"));
+    let late = job.handle(finished(1, Outcome::Succeeded), NOW);
+    assert!(late.is_err(), "{late:?}");
+}

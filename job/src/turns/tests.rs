@@ -291,3 +291,30 @@ fn shares_are_fair_by_seed() {
         }
     }
 }
+
+#[test]
+fn what_several_indexes_send_counts_together_with_the_rest() {
+    let mut turns = Turns::new(rules());
+    // One task by each of two indexes, whose turns are not decided here.
+    for number in 1..=2 {
+        let sent = guest(1, number);
+        assert_eq!(turns.within_quota(&sent, START), Ok(None));
+        turns.started(sent, START);
+    }
+    let third = guest(1, 3);
+    let over = turns.within_quota(&third, START).unwrap().unwrap();
+    assert_eq!(over, Waits::TooMany { has: 2, most: 2 });
+    assert_eq!(ahead(turns.ask(third, 9, START)), (0, "too_many_tasks"));
+    // Neither the owner nor anybody else is held to what one guest has.
+    let owner = ask(1, Rank::Owner, 4);
+    assert_eq!(turns.within_quota(&owner, START), Ok(None));
+    assert_eq!(turns.within_quota(&guest(2, 5), START), Ok(None));
+    turns.ended(peer(1), job(1), after(1));
+    assert_eq!(turns.within_quota(&third, after(1)), Ok(None));
+    let large = Ask {
+        memory: Bytes(2 << 30),
+        ..third
+    };
+    let never = turns.within_quota(&large, after(1)).unwrap_err();
+    assert_eq!(never.code(), "too_much_memory");
+}

@@ -55,6 +55,10 @@ pub(crate) fn not_started(not: &NotStarted) -> Status {
             let (code, message) = (Code::ResourceExhausted, not.to_string());
             with(NO_SLOT, code, why.code(), message)
         }
+        NotStarted::OverQuota(why) => {
+            let (code, message) = (Code::ResourceExhausted, not.to_string());
+            with(NO_SLOT, code, why.code(), message)
+        }
         NotStarted::Store(error) => store(error),
     }
 }

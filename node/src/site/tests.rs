@@ -49,13 +49,14 @@ pub(crate) async fn site_in(dir: &std::path::Path) -> Arc<Site> {
         &workers,
     );
     Arc::new(Site {
+        links: Links::default(),
         fetcher: Fetcher::new(identity.clone(), None),
         identity,
         mesh,
         store: open_in(dir).await,
         blobs: BlobStore::open(dir.join("blobs"), 1 << 30).unwrap(),
         slots,
-        door: Door::new(GuestsConfig::default().rules(8)),
+        door: Door::new(GuestsConfig::default().rules(8), false),
         work: dir.join("work"),
         tls: Vec::new(),
         threads: 1,

@@ -92,38 +92,42 @@ impl Store {
         let (job, task) = (claims.job.as_bytes().to_vec(), i64::from(claims.task.0));
         let mut writer = self.writer(Durability::Power).await?;
         let mut tx = writer.begin().await?;
-        let newest: Option<i64> =
-            sqlx::query("SELECT max(epoch) FROM attempts WHERE job = ? AND task = ?")
-                .bind(&job)
-                .bind(task)
-                .fetch_one(&mut *tx)
-                .await?
-                .try_get(0)?;
-        let newest = newest.map(|epoch| Epoch(unsigned(epoch)));
-        token::admit(new.assignment, newest, new.asked)?;
-        sqlx::query(
-            "INSERT INTO attempts (job, task, epoch, token_id, issuer, client, reports_to, spec_digest, admitted_at, kind, name)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&job)
-        .bind(task)
-        .bind(signed(claims.epoch.0))
-        .bind(claims.token_id.0.to_vec())
-        .bind(claims.issuer.as_bytes().to_vec())
-        .bind(claims.client.as_bytes().to_vec())
-        .bind(new.reports_to.map(|index| index.as_bytes().to_vec()))
-        .bind(claims.spec.as_bytes().to_vec())
-        .bind(signed(now.0))
-        .bind(new.kind)
-        .bind(new.name)
-        .execute(&mut *tx)
-        .await?;
+        enter(&mut tx, new, now).await?;
         sqlx::query("DELETE FROM events WHERE job = ? AND task = ? AND seq > ?")
             .bind(&job)
             .bind(task)
             .bind(signed(new.resume_after))
             .execute(&mut *tx)
             .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Ends an attempt that has no room here before it begins: its token is used up, and
+    /// its index hears of it. So it runs here neither now nor later, wherever the index
+    /// gives the task next.
+    pub(crate) async fn decline(
+        &self,
+        new: &NewAttempt<'_>,
+        index: PeerId,
+        (code, message): (&str, &str),
+        now: UnixMillis,
+    ) -> Result<(), NotAdmitted> {
+        let claims = new.assignment.claims();
+        let key = TaskKey {
+            job: claims.job,
+            task: claims.task,
+            epoch: claims.epoch,
+        };
+        let report = Report::AttemptFailed {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        };
+        let mut writer = self.writer(Durability::Power).await?;
+        let mut tx = writer.begin().await?;
+        enter(&mut tx, new, now).await?;
+        end(&mut tx, key, code, message, now).await?;
+        outbox::insert(&mut tx, index, key, ReportKind::End, report, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -142,15 +146,15 @@ impl Store {
         .transpose()
     }
 
-    /// What each client used of this node without an index, in attempts that ended
-    /// since a moment: when, and for how long.
-    pub(crate) async fn used_without_index(
+    /// What each client used of this node in attempts that ended since a moment: when, and
+    /// for how long.
+    pub(crate) async fn used_since(
         &self,
         since: UnixMillis,
     ) -> Result<Vec<(PeerId, UnixMillis, Duration)>, StoreError> {
         sqlx::query(
             "SELECT client, admitted_at, ended_at FROM attempts
-             WHERE reports_to IS NULL AND ended_at >= ? ORDER BY ended_at",
+             WHERE ended_at >= ? ORDER BY ended_at",
         )
         .bind(signed(since.0))
         .fetch_all(self.readers())
@@ -275,6 +279,43 @@ impl Store {
         tx.commit().await?;
         Ok(naming)
     }
+}
+
+/// Writes an attempt down: once per (job, task, epoch), and never below the newest epoch.
+async fn enter(
+    tx: &mut sqlx::SqliteConnection,
+    new: &NewAttempt<'_>,
+    now: UnixMillis,
+) -> Result<(), NotAdmitted> {
+    let claims = new.assignment.claims();
+    let (job, task) = (claims.job.as_bytes().to_vec(), i64::from(claims.task.0));
+    let newest: Option<i64> =
+        sqlx::query("SELECT max(epoch) FROM attempts WHERE job = ? AND task = ?")
+            .bind(&job)
+            .bind(task)
+            .fetch_one(&mut *tx)
+            .await?
+            .try_get(0)?;
+    let newest = newest.map(|epoch| Epoch(unsigned(epoch)));
+    token::admit(new.assignment, newest, new.asked)?;
+    sqlx::query(
+        "INSERT INTO attempts (job, task, epoch, token_id, issuer, client, reports_to, spec_digest, admitted_at, kind, name)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&job)
+    .bind(task)
+    .bind(signed(claims.epoch.0))
+    .bind(claims.token_id.0.to_vec())
+    .bind(claims.issuer.as_bytes().to_vec())
+    .bind(claims.client.as_bytes().to_vec())
+    .bind(new.reports_to.map(|index| index.as_bytes().to_vec()))
+    .bind(claims.spec.as_bytes().to_vec())
+    .bind(signed(now.0))
+    .bind(new.kind)
+    .bind(new.name)
+    .execute(&mut *tx)
+    .await?;
+    Ok(())
 }
 
 async fn end(

@@ -14,9 +14,8 @@ pub(crate) struct TaskOrder {
     pub(crate) assignment: Assignment,
     /// The index that hears of the attempt.
     pub(crate) reports_to: Option<PeerId>,
-    /// How near the client is to the node's owner, where no index has given the task:
-    /// it then waits for its turn.
-    pub(crate) rank: Option<Rank>,
+    /// How near the client is to the node's owner.
+    pub(crate) rank: Rank,
     pub(crate) spec: JobSpec,
     /// The exact bytes of the spec, which the assignment names by digest.
     pub(crate) canonical: String,
@@ -37,18 +36,18 @@ impl TaskOrder {
         }
     }
 
-    /// The turn that it needs, where no index has given it.
-    pub(crate) fn ask(&self) -> Option<Ask> {
+    /// What it takes of the node. Where no index has given it, it waits for its turn.
+    pub(crate) fn ask(&self) -> Ask {
         let claims = self.assignment.claims();
-        Some(Ask {
+        Ask {
             client: claims.client,
-            rank: self.rank?,
+            rank: self.rank,
             job: claims.job,
             takes: Takes::of(&self.spec.work),
             device: self.spec.requires.device,
             memory: self.spec.limits.memory,
             wall: self.spec.limits.wall,
-        })
+        }
     }
 
     /// The number after which it goes on.

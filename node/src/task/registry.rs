@@ -7,6 +7,7 @@ use std::{
 };
 
 use embermesh_crypto::{
+    ids::PeerId,
     time::UnixMillis,
     token::{Refusal, TaskRef},
 };
@@ -28,13 +29,17 @@ use super::{
 use crate::{
     joined::joined,
     site::Site,
-    slots::NoSlot,
+    slots::{NoSlot, Slot},
     store::{AttemptEnd, NewAttempt, NotAdmitted, StoreError},
 };
 
 /// How long an attachment waits for an attempt that the index has ordered and
 /// that has not come yet.
 const ARRIVAL_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a slot may take to come back of a task that its index knows to have ended:
+/// what the index has sent in its place is not turned away meanwhile.
+const SETTLES: Duration = Duration::from_millis(500);
 
 /// Why an attempt was not started.
 #[derive(Debug, Error)]
@@ -47,8 +52,27 @@ pub(crate) enum NotStarted {
     NotTaken(#[from] NotTaken),
     #[error("{why}; {ahead} go first: ask this node for a permit, and wait")]
     Waits { ahead: u32, why: Waits },
+    #[error("{0}: another node may take the job, or this one once that has changed")]
+    OverQuota(Waits),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl NotStarted {
+    /// The word for it, where there is no room for the attempt.
+    pub(crate) const fn no_room(&self) -> Option<&'static str> {
+        match self {
+            Self::NoSlot(no_slot) => Some(no_slot.code()),
+            Self::NotTaken(not) => Some(not.code()),
+            Self::Waits { why, .. } | Self::OverQuota(why) => Some(why.code()),
+            Self::Refused(_) | Self::Store(_) => None,
+        }
+    }
+
+    /// Whether it may pass by itself within a moment.
+    const fn may_settle(&self) -> bool {
+        matches!(self, Self::NoSlot(no_slot) if no_slot.passes())
+    }
 }
 
 impl From<NotAdmitted> for NotStarted {
@@ -106,15 +130,70 @@ impl Tasks {
         joined(self.inner.site.tracker.spawn(starting)).await
     }
 
+    /// What an index has sent and has no room here is turned away for good, so that the
+    /// index gives it to another node at once: of two that sent for one slot, one has it.
     async fn start_in_turn(&self, order: TaskOrder) -> Result<TaskHandle, NotStarted> {
-        let _turn = self.inner.starting.lock().await;
+        let mut occupancy = self.inner.site.slots.occupancy();
+        let deadline = tokio::time::Instant::now() + SETTLES;
+        loop {
+            let turn = self.inner.starting.lock().await;
+            occupancy.mark_unchanged();
+            let not = match self.take(&order).await {
+                Ok(slot) => return self.begin(order, slot).await,
+                Err(not) => not,
+            };
+            let Some(index) = order.reports_to else {
+                return Err(not);
+            };
+            if !not.may_settle() || tokio::time::Instant::now() >= deadline {
+                return Err(self.decline(&order, index, not).await);
+            }
+            drop(turn);
+            let _ = tokio::time::timeout_at(deadline, occupancy.changed()).await;
+        }
+    }
+
+    /// Turns an attempt away, where its index can hear of that now. Else whoever brought it
+    /// may come again.
+    async fn decline(&self, order: &TaskOrder, index: PeerId, not: NotStarted) -> NotStarted {
+        let site = &self.inner.site;
+        let Some(code) = not.no_room().filter(|_| site.links.reaches(&index)) else {
+            return not;
+        };
+        let (key, message) = (order.key(), not.to_string());
+        let kind = order.spec.subject().kind;
+        tracing::info!(job = %key.job, epoch = %key.epoch, %index, code, "an attempt has no room here");
+        let new = NewAttempt {
+            assignment: &order.assignment,
+            asked: order.spec.limits.ceilings(),
+            reports_to: order.reports_to,
+            resume_after: order.resume_after(),
+            kind: &kind,
+            name: &order.spec.name,
+        };
+        let told = (code, message.as_str());
+        match site
+            .store
+            .decline(&new, index, told, UnixMillis::now())
+            .await
+        {
+            Ok(()) => {
+                site.report_posted();
+                not
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Takes a slot for an attempt that may have one now.
+    async fn take(&self, order: &TaskOrder) -> Result<Slot, NotStarted> {
         let site = &self.inner.site;
         let key = order.key();
         let task = task_of(key);
         let asked = order.spec.limits.ceilings();
         // Judged before anything is stopped or taken; admission judges it again.
         order.assignment.claims().ceilings.allow(asked)?;
-        self.must_be_its_clients(&order).await?;
+        self.must_be_its_clients(order).await?;
         if let Some(older) = self.find_running(task)
             && older.key().epoch < key.epoch
         {
@@ -130,21 +209,29 @@ impl Tasks {
             // A repeated order says so, even where every slot is taken: by it.
             Err(no_slot) => {
                 return Err(self
-                    .repeated(&order)
+                    .repeated(order)
                     .await?
                     .map_or(no_slot.into(), Into::into));
             }
         };
+        if let Some(not) = self.out_of_turn(order) {
+            let repeated = self.repeated(order).await?;
+            return Err(repeated.map_or(not, Into::into));
+        }
+        Ok(slot)
+    }
+
+    /// Admits an attempt that has a slot, and starts it.
+    async fn begin(&self, order: TaskOrder, slot: Slot) -> Result<TaskHandle, NotStarted> {
+        let site = &self.inner.site;
+        let key = order.key();
+        let task = task_of(key);
+        let asked = order.spec.limits.ceilings();
         let about = About {
             kind: order.spec.subject().kind,
             name: order.spec.name.clone(),
             began: UnixMillis::now(),
         };
-        let ask = order.ask();
-        if let Some(not) = ask.and_then(|ask| self.waits(&order, ask)) {
-            let repeated = self.repeated(&order).await?;
-            return Err(repeated.map_or(not, Into::into));
-        }
         let new = NewAttempt {
             assignment: &order.assignment,
             asked,
@@ -154,9 +241,7 @@ impl Tasks {
             name: &about.name,
         };
         site.store.admit(&new, about.began).await?;
-        if let Some(ask) = ask {
-            site.door.started(ask);
-        }
+        site.door.started(order.ask());
         let last = site.store.last_event(task).await?;
         let log = Log::new(site.store.clone(), key, last, None);
         let (told, hears) = mpsc::channel::<Told>(TOLD);
@@ -213,7 +298,20 @@ impl Tasks {
         }
     }
 
-    /// Why it is not the turn of an order that has a slot already, if it is not.
+    /// Why an order does not start that has a slot already, if it does not.
+    fn out_of_turn(&self, order: &TaskOrder) -> Option<NotStarted> {
+        let ask = order.ask();
+        if order.reports_to.is_none() {
+            return self.waits(order, ask);
+        }
+        // An index keeps its own queue.
+        match self.inner.site.door.within_quota(&ask) {
+            Ok(over) => over.map(NotStarted::OverQuota),
+            Err(not) => Some(not.into()),
+        }
+    }
+
+    /// Why it is not the turn of an order that no index has given, if it is not.
     fn waits(&self, order: &TaskOrder, ask: Ask) -> Option<NotStarted> {
         let (site, spec) = (&self.inner.site, &order.spec);
         let room = site

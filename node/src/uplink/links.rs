@@ -1,8 +1,9 @@
 //! The lines to all indexes together, as the owner of the node has them: wanted or not,
 //! and how many stand.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use embermesh_crypto::ids::PeerId;
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -16,19 +17,22 @@ pub(crate) struct Links {
 
 struct Inner {
     wanted: watch::Sender<bool>,
-    up: watch::Sender<usize>,
+    up: watch::Sender<BTreeSet<PeerId>>,
     again: Notify,
 }
 
 /// A line that stands until this is dropped.
-pub(super) struct Up(Links);
+pub(crate) struct Up {
+    links: Links,
+    index: PeerId,
+}
 
 impl Default for Links {
     fn default() -> Self {
         Self {
             inner: Arc::new(Inner {
                 wanted: watch::Sender::new(true),
-                up: watch::Sender::new(0),
+                up: watch::Sender::default(),
                 again: Notify::new(),
             }),
         }
@@ -43,7 +47,12 @@ impl Links {
 
     /// How many stand.
     pub(crate) fn up(&self) -> usize {
-        *self.inner.up.borrow()
+        self.inner.up.borrow().len()
+    }
+
+    /// Whether the line to this index stands.
+    pub(crate) fn reaches(&self, index: &PeerId) -> bool {
+        self.inner.up.borrow().contains(index)
     }
 
     /// Dials every index now that has none, or leaves them all.
@@ -57,7 +66,7 @@ impl Links {
     /// Waits until one stands (`any`) or none does, for so long at most.
     pub(crate) async fn settled(&self, any: bool, within: Duration) {
         let mut up = self.inner.up.subscribe();
-        let _ = timeout(within, up.wait_for(|up| (*up > 0) == any)).await;
+        let _ = timeout(within, up.wait_for(|up| up.is_empty() != any)).await;
     }
 
     /// Waits until lines are wanted.
@@ -84,22 +93,29 @@ impl Links {
         }
     }
 
-    /// A line stands.
-    pub(super) fn stands(&self) -> Up {
-        self.inner.up.send_modify(|up| *up += 1);
-        Up(self.clone())
+    /// The line to an index stands.
+    pub(crate) fn stands(&self, index: PeerId) -> Up {
+        self.inner.up.send_modify(|up| {
+            up.insert(index);
+        });
+        Up {
+            links: self.clone(),
+            index,
+        }
     }
 }
 
 impl Drop for Up {
     fn drop(&mut self) {
-        let count = |up: &mut usize| *up = up.saturating_sub(1);
-        self.0.inner.up.send_modify(count);
+        self.links.inner.up.send_modify(|up| {
+            up.remove(&self.index);
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use embermesh_crypto::Keypair;
     use futures::FutureExt as _;
 
     use super::*;
@@ -123,9 +139,11 @@ mod tests {
     #[tokio::test]
     async fn lines_are_counted_while_they_stand() {
         let links = Links::default();
-        let (one, two) = (links.stands(), links.stands());
+        let index = |seed| Keypair::from_seed(&[seed; 32]).peer_id();
+        let (one, two) = (links.stands(index(1)), links.stands(index(2)));
         drop(one);
         assert_eq!(links.up(), 1);
+        assert!(!links.reaches(&index(1)) && links.reaches(&index(2)));
         links.settled(true, Duration::from_secs(3600)).await;
         drop(two);
         links.settled(false, Duration::from_secs(3600)).await;

@@ -50,7 +50,6 @@ pub(crate) struct Parts {
     pub(crate) gate: Gate,
     /// Where a line tells that its index will never have this node.
     pub(crate) refused: mpsc::Sender<ClientError>,
-    pub(crate) links: Links,
     pub(crate) cancel: CancellationToken,
 }
 
@@ -76,7 +75,7 @@ impl Uplink {
     /// Keeps the line until the node stops.
     pub(crate) async fn run(mut self) {
         let cancel = self.parts.cancel.clone();
-        let links = self.parts.links.clone();
+        let links = self.parts.site.links.clone();
         let mut pauses = pauses();
         let mut told = false;
         while !cancel.is_cancelled() {
@@ -133,7 +132,7 @@ impl Uplink {
         let interval = session.register().await?;
         self.peer = Some(peer);
         self.first_words.taken();
-        let _stands = self.parts.links.stands();
+        let _stands = self.parts.site.links.stands(peer);
         Ok(session.serve(interval).await?)
     }
 

@@ -78,15 +78,17 @@ async fn start(session: &Session<'_>, run: RunOrder) {
         Err(NotStarted::Refused(refusal)) => {
             decline(session, key, refusal.code(), refusal.to_string()).await;
         }
-        Err(NotStarted::NoSlot(no_slot)) => {
-            decline(session, key, no_slot.code(), no_slot.to_string()).await;
-        }
-        // An index keeps its own queue: an order of its asks for no turn here.
-        Err(not @ (NotStarted::NotTaken(_) | NotStarted::Waits { .. })) => {
-            decline(session, key, "busy", not.to_string()).await;
-        }
         Err(NotStarted::Store(error)) => {
             decline(session, key, "storage_failed", error.to_string()).await;
+        }
+        // The index hears of it already.
+        Err(
+            not @ (NotStarted::NoSlot(_)
+            | NotStarted::NotTaken(_)
+            | NotStarted::Waits { .. }
+            | NotStarted::OverQuota(_)),
+        ) => {
+            tracing::debug!(job = %key.job, epoch = %key.epoch, %not, "an order has no room here");
         }
     }
 }

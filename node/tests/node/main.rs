@@ -11,6 +11,7 @@ mod disk;
 mod feed;
 mod foreign;
 mod index;
+mod indexes;
 mod language;
 mod late;
 mod origins;

@@ -1,6 +1,7 @@
 //! The state machine against a clock that the test turns.
 
 mod billing;
+mod claiming;
 mod deploying;
 mod issuing;
 mod leasing;
@@ -223,7 +224,27 @@ impl World {
             spec,
             idempotency,
             budget,
+            tentative: false,
         };
+        self.send(submit)
+    }
+
+    /// Submits a job that its client may take elsewhere.
+    fn submit_tentatively(&mut self, spec: JobSpec) -> Result<Assigned, Refused> {
+        let canonical = Bytes::from(spec.canonical());
+        self.submits += 1;
+        self.send(Submit {
+            client: self.client.peer_id(),
+            digest: Digest::of(&canonical),
+            canonical,
+            spec,
+            idempotency: self.submits.to_be_bytes(),
+            budget: None,
+            tentative: true,
+        })
+    }
+
+    fn send(&mut self, submit: Submit) -> Result<Assigned, Refused> {
         match self.handle(Command::Submit(Box::new(submit)))? {
             Reply::Assigned(assigned) => Ok(*assigned),
             other => panic!("a submit was answered with {other:?}"),

@@ -157,6 +157,7 @@ impl Play {
                     spec,
                     idempotency: name,
                     budget,
+                    tentative: false,
                 };
                 let _ = self.world.handle(Command::Submit(Box::new(submit)));
             }

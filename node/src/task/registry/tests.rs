@@ -87,7 +87,7 @@ fn order(site: &Site, number: u8) -> TaskOrder {
     TaskOrder {
         assignment: token::verify(&text, &expected).unwrap(),
         reports_to: None,
-        rank: None,
+        rank: embermesh_job::turns::Rank::Guest,
         canonical: String::from_utf8(spec.canonical()).unwrap(),
         spec,
         resume: None,

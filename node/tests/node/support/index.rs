@@ -55,9 +55,14 @@ pub(crate) struct FakeIndex {
 
 impl FakeIndex {
     pub(crate) async fn start(address: Option<SocketAddr>) -> Self {
+        Self::start_as(200, address).await
+    }
+
+    /// One of several, whose keys are of this number and the next.
+    pub(crate) async fn start_as(number: u8, address: Option<SocketAddr>) -> Self {
         let state = Arc::new(State {
-            issuer: Keypair::from_seed(&[201; 32]),
-            identity: super::key(200),
+            issuer: Keypair::from_seed(&[number + 1; 32]),
+            identity: super::key(number),
             said: Mutex::default(),
             heard: watch::Sender::new(0),
         });
