@@ -65,7 +65,11 @@ impl Fabric {
 
     /// Pulls the cable of one port, for good: as when its machine loses power.
     pub fn silence(&self, port: u64) {
-        let mut silent = self.0.silent.write().unwrap_or_else(PoisonError::into_inner);
+        let mut silent = self
+            .0
+            .silent
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         silent.insert(port);
         self.0.is_cut.store(true, Ordering::Release);
     }

@@ -12,13 +12,13 @@ use futures::StreamExt as _;
 use libp2p::{
     Swarm,
     gossipsub::{
-        self, ConfigBuilder, IdentTopic, MessageAuthenticity, ValidationMode, Version,
-        AllowAllSubscriptionFilter,
+        self, AllowAllSubscriptionFilter, ConfigBuilder, IdentTopic, MessageAuthenticity,
+        ValidationMode, Version,
     },
     identify, identity,
     swarm::{NetworkBehaviour, SwarmEvent},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Fabric, transport};
@@ -27,15 +27,21 @@ use crate::{
     net::{GossipTraffic, address, behaviour::identify_protocol, gossip, traffic::Traffic},
 };
 
+/// When the mesh of gossip is first made.
+const FIRST_HEARTBEAT: Duration = Duration::from_millis(100);
 /// Publications that wait.
 const MAX_WAITING: usize = 4096;
 /// Messages that wait for one peer: as many as it can be made to publish at once.
 const MAX_QUEUED_PER_PEER: usize = 16 * 1024;
 
+/// Messages that whoever listens may be behind.
+const MAX_HEARD: usize = 4096;
+
 /// How a raw peer behaves.
 #[derive(Debug, Clone)]
 pub enum Manners {
-    /// Gossip as libp2p sets it up when nothing is set.
+    /// Gossip as libp2p sets it up when nothing is set, but for the first heartbeat, which
+    /// does not wait for five seconds.
     Stock,
     /// The gossip of this network, passing on nothing of what it hears.
     Hostile(NetworkName),
@@ -47,6 +53,8 @@ pub struct RawPeer {
     id: PeerId,
     send: mpsc::Sender<Publication>,
     connected: watch::Receiver<usize>,
+    listeners: watch::Receiver<u64>,
+    heard: broadcast::Sender<Vec<u8>>,
     delivered: watch::Receiver<u64>,
     traffic: Traffic,
     _guard: DropGuard,
@@ -81,22 +89,28 @@ impl RawPeer {
         let counted = traffic.clone();
         let mut swarm = transport::swarm(key, fabric, port, |key, _| raw(key, manners, counted))?;
         let here = address::parse(&format!("/memory/{port}"))?;
-        swarm.listen_on(here.clone()).map_err(|error| MeshError::Listen {
-            address: here.to_string(),
-            reason: error.to_string(),
-        })?;
+        swarm
+            .listen_on(here.clone())
+            .map_err(|error| MeshError::Listen {
+                address: here.to_string(),
+                reason: error.to_string(),
+            })?;
         for text in dial {
             // One that cannot be reached is not dialled again.
             let _ = swarm.dial(address::parse(text)?);
         }
         let (send, wanted) = mpsc::channel(MAX_WAITING);
         let (connected_now, connected) = watch::channel(0);
+        let (listeners_now, listeners) = watch::channel(0);
+        let heard = broadcast::Sender::new(MAX_HEARD);
         let (delivered_now, delivered) = watch::channel(0);
         let cancel = CancellationToken::new();
         let life = Life {
             swarm,
             topic: topic(manners),
             connected: connected_now,
+            listeners: listeners_now,
+            heard: heard.clone(),
             delivered: delivered_now,
         };
         tokio::spawn(cancel.clone().run_until_cancelled_owned(life.run(wanted)));
@@ -104,6 +118,8 @@ impl RawPeer {
             id: keypair.peer_id(),
             send,
             connected,
+            listeners,
+            heard,
             delivered,
             traffic,
             _guard: cancel.drop_guard(),
@@ -128,6 +144,18 @@ impl RawPeer {
         self.connected.clone()
     }
 
+    /// How often a peer has said that it listens, now and as it changes.
+    #[must_use]
+    pub fn listeners(&self) -> watch::Receiver<u64> {
+        self.listeners.clone()
+    }
+
+    /// What it hears from now on.
+    #[must_use]
+    pub fn heard(&self) -> broadcast::Receiver<Vec<u8>> {
+        self.heard.subscribe()
+    }
+
     /// Messages that it has heard, each once, now and as it changes.
     #[must_use]
     pub fn delivered(&self) -> watch::Receiver<u64> {
@@ -145,6 +173,8 @@ struct Life {
     swarm: Swarm<Raw>,
     topic: IdentTopic,
     connected: watch::Sender<usize>,
+    listeners: watch::Sender<u64>,
+    heard: broadcast::Sender<Vec<u8>>,
     delivered: watch::Sender<u64>,
 }
 
@@ -170,8 +200,15 @@ impl Life {
                 let connected = self.swarm.connected_peers().count();
                 self.connected.send_replace(connected);
             }
-            SwarmEvent::Behaviour(RawEvent::Gossip(gossipsub::Event::Message { .. })) => {
+            SwarmEvent::Behaviour(RawEvent::Gossip(gossipsub::Event::Message {
+                message, ..
+            })) => {
+                // Nobody has to listen.
+                let _ = self.heard.send(message.data);
                 self.delivered.send_modify(|delivered| *delivered += 1);
+            }
+            SwarmEvent::Behaviour(RawEvent::Gossip(gossipsub::Event::Subscribed { .. })) => {
+                self.listeners.send_modify(|listeners| *listeners += 1);
             }
             _ => {}
         }
@@ -193,7 +230,9 @@ fn raw(
     let (authenticity, config, protocol) = match manners {
         Manners::Stock => (
             MessageAuthenticity::Signed(key.clone()),
-            gossipsub::Config::default(),
+            ConfigBuilder::default()
+                .heartbeat_initial_delay(FIRST_HEARTBEAT)
+                .build()?,
             "/stock/1".to_owned(),
         ),
         Manners::Hostile(network) => (
@@ -219,6 +258,6 @@ fn hostile(network: &NetworkName) -> Result<gossipsub::Config, gossipsub::Config
         .validate_messages()
         .message_id_fn(gossip::message_id)
         .connection_handler_queue_len(MAX_QUEUED_PER_PEER)
-        .heartbeat_initial_delay(Duration::from_millis(50))
+        .heartbeat_initial_delay(FIRST_HEARTBEAT)
         .build()
 }

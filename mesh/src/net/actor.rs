@@ -267,8 +267,8 @@ impl Actor {
             self.repeats.next(),
         ]
         .into_iter()
-            .flatten()
-            .fold(self.upkeep_at, Instant::min)
+        .flatten()
+        .fold(self.upkeep_at, Instant::min)
     }
 
     /// Does whatever has fallen due.

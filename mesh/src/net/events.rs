@@ -15,6 +15,7 @@ use super::{
     actor::{Actor, Neighbour},
     address,
     behaviour::{self, BehaviourEvent},
+    gossip,
     pause::Judged,
 };
 use crate::protocol::{Input, Verdict};
@@ -275,9 +276,21 @@ impl Actor {
         } else {
             Some(message)
         };
-        if let Some(message) = message {
-            self.report(&message, acceptance);
+        let Some(message) = message else {
+            return;
+        };
+        let is_rejected = matches!(acceptance, MessageAcceptance::Reject);
+        self.report(&message, acceptance);
+        if is_rejected && self.is_excluded(&message.1) {
+            // Gossip does not hear it any more; its connection is for somebody else.
+            self.shun(message.1);
         }
+    }
+
+    /// Whether a peer has sent so much that no honest peer sends that gossip is deaf to it.
+    fn is_excluded(&self, peer: &PeerId) -> bool {
+        let score = self.swarm.behaviour().gossip.peer_score(peer);
+        score.is_some_and(|score| score < gossip::EXCLUDED_BELOW)
     }
 
     /// Passes on the adverts that have waited enough.

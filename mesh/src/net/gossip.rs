@@ -8,12 +8,10 @@ use std::{
 };
 
 use embermesh_crypto::{digest::Digest, ids::NetworkName};
-use libp2p::{
-    gossipsub::{
-        self, ConfigBuilder, IdentTopic, Message, MessageAuthenticity, MessageId,
-        PeerScoreParams, PeerScoreThresholds, TopicScoreParams, ValidationMode, Version,
-        WhitelistSubscriptionFilter, score_parameter_decay,
-    },
+use libp2p::gossipsub::{
+    self, ConfigBuilder, IdentTopic, Message, MessageAuthenticity, MessageId, PeerScoreParams,
+    PeerScoreThresholds, TopicScoreParams, ValidationMode, Version, WhitelistSubscriptionFilter,
+    score_parameter_decay,
 };
 
 use super::traffic::Traffic;
@@ -51,6 +49,8 @@ const MESH_DEGREE_HIGH: usize = 4;
 const MESH_CHOSEN: usize = 1;
 /// Peers that are told every second which messages there were lately.
 const LAZY_DEGREE: usize = 6;
+/// The score below which nothing of a peer is heard.
+pub(crate) const EXCLUDED_BELOW: f64 = -80.0;
 /// Peers from one address before its score suffers. A site's nodes share one
 /// address behind its router; the default of 10 would shun a rack.
 const PEERS_PER_ADDRESS: f64 = 64.0;
@@ -127,7 +127,7 @@ fn thresholds() -> PeerScoreThresholds {
     PeerScoreThresholds {
         gossip_threshold: -10.0,
         publish_threshold: -50.0,
-        graylist_threshold: -80.0,
+        graylist_threshold: EXCLUDED_BELOW,
         // No score is high enough: peer exchange is off.
         accept_px_threshold: 1_000.0,
         opportunistic_graft_threshold: 1.0,

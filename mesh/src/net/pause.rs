@@ -108,7 +108,10 @@ mod tests {
         }
         let half = now + LONGEST / 2;
         let early = std::iter::from_fn(|| pauses.due(half)).count();
-        assert!((20..80).contains(&early), "{early} of 100 waited less than half");
+        assert!(
+            (20..80).contains(&early),
+            "{early} of 100 waited less than half"
+        );
         assert!(pauses.next().is_some_and(|next| next > half));
         let late = std::iter::from_fn(|| pauses.due(now + LONGEST)).count();
         assert_eq!(early + late, 100);

@@ -31,14 +31,14 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes the swarm of a process, with the transports that it is to have.
 pub(crate) type Build<'a> = &'a (
-         dyn Fn(
+        dyn Fn(
     libp2p::identity::Keypair,
     &MeshConfig,
     &Traffic,
 ) -> Result<Swarm<Behaviour>, MeshError>
-             + Send
-             + Sync
-     );
+            + Send
+            + Sync
+    );
 
 /// Starts the actor; when this returns, every listener has its address.
 pub(crate) async fn start(

@@ -65,7 +65,9 @@ impl Exchanges {
             return false;
         }
         let joining = self.completed as usize + self.in_flight.len() < JOIN_EXCHANGES as usize;
-        let quiet = self.asked_at.is_some_and(|at| after(at, MEETING_PAUSE) <= now);
+        let quiet = self
+            .asked_at
+            .is_some_and(|at| after(at, MEETING_PAUSE) <= now);
         (joining || quiet) && self.begin(peer, now)
     }
 
