@@ -11,15 +11,21 @@
 //!   arrive.
 //! - [`membership`] is who may take part where not everybody may.
 //! - [`config`] is everything that can be set.
+//! - `memory`, a feature, is a network in memory for simulations. Nothing that ships has it.
 
 pub mod blob;
 pub mod config;
 pub mod membership;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod net;
 pub mod protocol;
 pub mod road;
 
 pub use config::{Limits, MeshConfig};
 pub use membership::{Membership, NetworkKey};
-pub use net::{AdvertDraft, Incoming, Mesh, MeshError, MeshEvent, MeshStream, PeerView, Standing};
+pub use net::{
+    AdvertDraft, GossipTraffic, Incoming, Mesh, MeshError, MeshEvent, MeshStream, PeerView,
+    Standing,
+};
 pub use protocol::Known;

@@ -107,6 +107,12 @@ impl World {
                 self.pass_on(peer, None, &bytes.into());
                 Ok(())
             }
+            Output::Repeat(bytes) => {
+                if self.peers[peer].first_time(&bytes) {
+                    self.pass_on(peer, None, &bytes.into());
+                }
+                Ok(())
+            }
             Output::RequestTable { to, summary } => {
                 if let Some(to) = self.by_id.get(&to).copied() {
                     self.send(Happening::TableRequest {

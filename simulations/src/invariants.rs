@@ -36,7 +36,7 @@ impl fmt::Display for Violation {
         if let Some(seed) = self.seed {
             write!(
                 f,
-                "\nto see it again: cargo run --release -p embermesh-simulations -- --seed {seed}"
+                "\nto see it again: cargo run --release -p embermesh-simulations -- run --seed {seed}"
             )?;
         }
         Ok(())

@@ -12,6 +12,8 @@
 //!
 //! Beside them, [`lab`]: a network that is made up, for real programs in real time.
 //!
+//! And [`swarm`]: a thousand production meshes in this process, in real time.
+//!
 //! Nothing else here reads a clock or the system's randomness: one seed gives one
 //! trace, whose hash two runs can compare.
 
@@ -22,6 +24,7 @@ pub mod invariants;
 pub mod lab;
 pub mod peer;
 pub mod scenario;
+pub mod swarm;
 mod tasks;
 pub mod world;
 
