@@ -29,10 +29,10 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 /// Inbound streams of one connection whose protocol is not agreed on yet.
 const MAX_NEGOTIATING_STREAMS: usize = 64;
-/// Bytes in flight on one QUIC stream.
-const QUIC_STREAM_WINDOW: u32 = 4 << 20;
+/// Bytes in flight on one QUIC stream: a credit, which takes memory only while bytes wait.
+const QUIC_STREAM_WINDOW: u32 = 8 << 20;
 /// Bytes in flight on one QUIC connection.
-const QUIC_CONNECTION_WINDOW: u32 = 8 << 20;
+const QUIC_CONNECTION_WINDOW: u32 = 16 << 20;
 /// Bytes of a Kademlia message. Ours carry peers and addresses, never values.
 const KAD_PACKET_BYTES: usize = 16 * 1024;
 /// A Kademlia query gives up after this.
