@@ -29,7 +29,11 @@ const ROUNDS: usize = 7;
 fn main() {
     // `cargo test --benches` runs this too: one small round shows that it works.
     let testing = env::args().any(|argument| argument == "--test");
-    let (messages, rounds) = if testing { (1000, 1) } else { (MESSAGES, ROUNDS) };
+    let (messages, rounds) = if testing {
+        (1000, 1)
+    } else {
+        (MESSAGES, ROUNDS)
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(run(messages, rounds));
 }

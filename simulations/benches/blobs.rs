@@ -97,7 +97,10 @@ fn over_links(round_trip_ms: u64, bytes: u64, holders: usize) -> Duration {
 
 fn on_loopback(bytes: u64, rounds: usize) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    println!("loopback, {} MiB, median of {rounds} interleaved rounds", bytes >> 20);
+    println!(
+        "loopback, {} MiB, median of {rounds} interleaved rounds",
+        bytes >> 20
+    );
     let all: Vec<Target> = (1..=3)
         .map(|number| runtime.block_on(hold(number, (Ipv4Addr::LOCALHOST, 0).into(), bytes)))
         .collect();

@@ -64,7 +64,8 @@ impl ServerStreamingService<Wish> for Sender {
     fn call(&mut self, wish: tonic::Request<Wish>) -> Self::Future {
         let Wish { messages, bytes } = wish.into_inner();
         let data = self.message.slice(..usize::try_from(bytes).unwrap());
-        let parts = futures::stream::iter(0..messages).map(move |_| Ok(Part { data: data.clone() }));
+        let parts =
+            futures::stream::iter(0..messages).map(move |_| Ok(Part { data: data.clone() }));
         std::future::ready(Ok(tonic::Response::new(parts.boxed())))
     }
 }

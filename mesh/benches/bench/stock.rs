@@ -37,7 +37,9 @@ pub(crate) async fn libp2p(bytes: usize) -> Contender {
     let (mut server, mut client) = (swarm(), swarm());
     let peer = *server.local_peer_id();
     let mut accepted = server.behaviour().new_control().accept(PROTOCOL).unwrap();
-    server.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    server
+        .listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap())
+        .unwrap();
     let address: Multiaddr = loop {
         if let SwarmEvent::NewListenAddr { address, .. } = server.select_next_some().await {
             break address;

@@ -110,9 +110,8 @@ impl Identity {
 /// quarters of the time that it takes with 256, and nobody breaks either.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
-    let is_first = |suite: &SupportedCipherSuite| {
-        suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256
-    };
+    let is_first =
+        |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
     provider.cipher_suites.sort_by_key(|suite| !is_first(suite));
     provider
 }

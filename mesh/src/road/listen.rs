@@ -16,11 +16,12 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Protocol, RoadError, RoadStream, buffers,
+    Protocol, RoadError, RoadStream,
     bounds::{
         ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, MAX_BULK_CONNECTIONS, MAX_HANDSHAKES,
         MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, PREFACE_TIMEOUT, TCP_KEEPALIVE,
     },
+    buffers,
     handshakes::Handshakes,
     proof,
 };

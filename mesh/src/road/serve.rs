@@ -15,11 +15,11 @@ use tonic::{
 use super::{
     Identity, Listener, Protocol, RoadError, RoadStream,
     bounds::{
-        ACCEPTED_BACKLOG, ANSWER_TIMEOUT, DRAIN_GRACE, HTTP2_PING_INTERVAL,
-        HTTP2_PING_TIMEOUT, MAX_BULK_CONNECTIONS, MAX_CONCURRENT_STREAMS, MAX_FRAME_BYTES,
-        MAX_HEADER_BYTES, MAX_LOCAL_ERROR_RESETS, MAX_MESH_CONNECTIONS, MAX_PENDING_RESETS,
-        PREFACE_TIMEOUT, REQUEST_CONNECTION_WINDOW, REQUEST_STREAM_WINDOW,
-        UPLOAD_CONNECTION_WINDOW, UPLOAD_STREAM_WINDOW,
+        ACCEPTED_BACKLOG, ANSWER_TIMEOUT, DRAIN_GRACE, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT,
+        MAX_BULK_CONNECTIONS, MAX_CONCURRENT_STREAMS, MAX_FRAME_BYTES, MAX_HEADER_BYTES,
+        MAX_LOCAL_ERROR_RESETS, MAX_MESH_CONNECTIONS, MAX_PENDING_RESETS, PREFACE_TIMEOUT,
+        REQUEST_CONNECTION_WINDOW, REQUEST_STREAM_WINDOW, UPLOAD_CONNECTION_WINDOW,
+        UPLOAD_STREAM_WINDOW,
     },
     listen::Acceptor,
 };
@@ -188,8 +188,7 @@ async fn serve_grpc(
     cut: CancellationToken,
 ) {
     let incoming = ReceiverStream::new(accepted).map(Ok::<_, io::Error>);
-    let serving = server
-        .serve_with_incoming_shutdown(incoming, cancel.clone().cancelled_owned());
+    let serving = server.serve_with_incoming_shutdown(incoming, cancel.clone().cancelled_owned());
     let mut serving = Box::pin(serving);
     let end = tokio::select! {
         end = &mut serving => end,

@@ -247,11 +247,7 @@ async fn a_large_blob_comes_from_several_holders_at_once() {
 
 #[tokio::test]
 async fn what_a_failing_holder_had_in_hand_comes_from_the_others() {
-    let (bad, good, cut) = (
-        Peer::new(1).await,
-        Peer::new(2).await,
-        Peer::new(3).await,
-    );
+    let (bad, good, cut) = (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await);
     let absent = Peer::new(4).await;
     let data = bytes(16 << 20);
     for holder in [&bad, &good, &cut] {
@@ -277,7 +273,11 @@ async fn what_a_failing_holder_had_in_hand_comes_from_the_others() {
     let faults = faults(error);
     let corrupt = |fault: &HolderFault| matches!(fault, HolderFault::Corrupt(_));
     assert_eq!(faults.iter().filter(|fault| corrupt(fault)).count(), 1);
-    assert!(faults.iter().any(|fault| matches!(fault, HolderFault::NotFound)));
+    assert!(
+        faults
+            .iter()
+            .any(|fault| matches!(fault, HolderFault::NotFound))
+    );
 }
 
 /// Flips a bit of a holder's copy, which it sends without looking.

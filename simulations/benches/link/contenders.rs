@@ -297,7 +297,14 @@ async fn connect_grpc(served: Served, transport: Option<&str>) -> Client {
 async fn connect_bulk(served: Served, transport: Option<&str>) -> Client {
     let (choice, mesh) = way(transport).await;
     let protocol = Protocol::Blob;
-    let opened = road::open(&identity(2), &served.target, mesh.as_ref(), choice, protocol).await;
+    let opened = road::open(
+        &identity(2),
+        &served.target,
+        mesh.as_ref(),
+        choice,
+        protocol,
+    )
+    .await;
     let stream = Arc::new(tokio::sync::Mutex::new(opened.unwrap().stream));
     Box::new(move |bytes| {
         let (stream, mesh, digest) = (Arc::clone(&stream), mesh.clone(), served.digest);
@@ -328,7 +335,11 @@ fn encoded_bytes(bytes: u64, size: u64) -> u64 {
     let mut pairs = 0;
     while all > 1 {
         // A node without a sibling has no pair.
-        let whole = if nodes == all { all / 2 } else { nodes.div_ceil(2) };
+        let whole = if nodes == all {
+            all / 2
+        } else {
+            nodes.div_ceil(2)
+        };
         pairs += whole;
         (nodes, all) = (nodes.div_ceil(2), all.div_ceil(2));
     }

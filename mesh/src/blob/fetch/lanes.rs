@@ -18,11 +18,7 @@ use super::{
 };
 use crate::{
     blob::{
-        StoreError,
-        geometry::Groups,
-        partial::Partial,
-        receive::Ended,
-        source::Source,
+        StoreError, geometry::Groups, partial::Partial, receive::Ended, source::Source,
         wire::MAX_RANGES,
     },
     road::{self, Protocol, RoadKind, Target},
@@ -75,7 +71,10 @@ type Lane = (Target, bool, Result<(), Ended>);
 impl Fetch<'_> {
     /// Whether several holders are worth asking at once.
     pub(super) fn is_for_many(&self, holders: &[Target]) -> bool {
-        let missing = self.partial.as_ref().map(|partial| partial.missing().bytes());
+        let missing = self
+            .partial
+            .as_ref()
+            .map(|partial| partial.missing().bytes());
         holders.len() > 1 && missing >= Some(LEAST_BYTES)
     }
 
@@ -171,7 +170,7 @@ impl Fetch<'_> {
                 let mut pool = lock(pool);
                 pool.received += come - counted;
                 counted = come;
-                self.tell_of(who, pool.received);
+                self.tell_of(who, pool.received, pool.partial.size());
             };
             let (part, end) = match source.ask(Some(&piece)).await {
                 Ok(_) => source.take(part, &piece, tell).await,
@@ -193,15 +192,13 @@ impl Fetch<'_> {
         }
     }
 
-    fn tell_of(&self, (peer, road): (PeerId, RoadKind), received: u64) {
+    fn tell_of(&self, (peer, road): (PeerId, RoadKind), received: u64, size: u64) {
         if let Some(progress) = self.progress {
-            progress.send_modify(|now| {
-                *now = Progress {
-                    received,
-                    size: now.size,
-                    holder: Some(peer),
-                    road: Some(road),
-                };
+            progress.send_replace(Progress {
+                received,
+                size,
+                holder: Some(peer),
+                road: Some(road),
             });
         }
     }
