@@ -20,6 +20,12 @@ pub const FIRST_WAIT: Duration = Duration::from_millis(100);
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How long a node may say nothing on a stream, not even that it is idle.
 pub const NODE_SILENCE: Duration = Duration::from_secs(60);
+/// How long after a stream stands by the mesh a better road is first looked for.
+pub const BETTER_FIRST: Duration = Duration::from_secs(1);
+/// The longest wait before a better road is looked for again.
+pub const BETTER_LONGEST: Duration = Duration::from_secs(300);
+/// How long the stream by the old road is still read once the new one stands.
+pub const OLD_ROAD_DRAIN: Duration = Duration::from_secs(2);
 /// How long an index may say nothing of a watched job before it is asked.
 pub const INDEX_SILENCE: Duration = Duration::from_secs(30);
 /// How long a follower goes on when neither the node nor the index answers.

@@ -9,10 +9,12 @@
 //! again where its node is lost (`own_side`). `authority` is either of the two.
 //!
 //! `index_watch` follows the index and keeps the newest word of it; `attempt` is one
-//! connection to a node; `follower` decides what to do when either says something.
+//! connection to a node, for which `better` looks for a better road while it stands;
+//! `follower` decides what to do when either says something.
 
 mod attempt;
 mod authority;
+mod better;
 mod follower;
 mod index_side;
 mod index_watch;

@@ -5,10 +5,11 @@ use std::path::Path;
 use embermesh_crypto::ids::PeerId;
 use embermesh_job::address::PeerAddress;
 use embermesh_mesh::{
+    Mesh, MeshEvent,
     blob::{Fetched, Fetcher, Progress, Want},
-    road::{Identity, Target},
+    road::{Identity, RoadChoice, Target},
 };
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{ClientError, Download, Options, node::NodeLink};
@@ -48,6 +49,22 @@ impl Ways {
         let options = &self.options;
         let target = Target::from(address);
         NodeLink::connect(&self.identity, &target, options.mesh.as_ref(), options.road).await
+    }
+
+    /// Whether TLS straight to a node may be tried where the mesh was taken.
+    pub(crate) fn may_go_straight(&self, node: &PeerAddress) -> bool {
+        self.options.road == RoadChoice::Auto && !node.tls.is_empty()
+    }
+
+    /// Connects with a node by TLS alone.
+    pub(crate) async fn straight(&self, address: &PeerAddress) -> Result<NodeLink, ClientError> {
+        let target = Target::from(address);
+        NodeLink::connect(&self.identity, &target, None, RoadChoice::Tls).await
+    }
+
+    /// What happens in this side's part of the mesh from now on.
+    pub(crate) fn mesh_events(&self) -> Option<broadcast::Receiver<MeshEvent>> {
+        self.options.mesh.as_ref().map(Mesh::events)
     }
 
     /// Downloads a blob to a file, verified as it arrives. What had come of an

@@ -9,11 +9,16 @@ use embermesh_job::{
 };
 use embermesh_mesh::road::RoadKind;
 use futures::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::better::Moved;
 use crate::{
     ClientError, Sources, Update, Ways,
+    bounds::OLD_ROAD_DRAIN,
     feed::feed,
     node::{NodeLink, UpdateStream},
     upload,
@@ -47,6 +52,9 @@ impl Gifts {
 /// A stream that stands.
 pub(super) struct Attempt {
     stream: UpdateStream,
+    /// The stream by the road before, and until when it is read: what it has said and was
+    /// not read yet has no number to ask for it again, where it is a notice.
+    old: Option<(UpdateStream, Instant)>,
     /// The inputs on their way to the node, until they are there.
     upload: Option<BoxFuture<'static, Result<(), ClientError>>>,
     /// What gives the node samples of data that stays here. A task of its own: it
@@ -79,10 +87,18 @@ impl Attempt {
             Box::pin(async move { upload::upload(&link, &token, &sources, Some(&tell)).await });
         Ok(Self {
             stream,
+            old: None,
             upload: Some(upload),
             feed,
             road,
         })
+    }
+
+    /// Goes on by a stream that stands beside the present one.
+    pub(super) fn take(&mut self, moved: Moved) {
+        let old = std::mem::replace(&mut self.stream, moved.stream);
+        self.old = Some((old, Instant::now() + OLD_ROAD_DRAIN));
+        self.road = moved.road;
     }
 
     /// The next update. Cancel safe.
@@ -100,10 +116,21 @@ impl Attempt {
                     None => std::future::pending().await,
                 }
             };
+            let drained = async {
+                match &mut self.old {
+                    Some((old, until)) => timeout_at(*until, old.next()).await,
+                    None => std::future::pending().await,
+                }
+            };
             // The stream first: a node that ends the attempt says why, and the
             // upload only fails with it.
             tokio::select! {
                 biased;
+                last = drained => match last {
+                    Ok(Ok(Some(update))) => return Ok(update),
+                    // Whatever ended it, the new one goes on.
+                    _ => self.old = None,
+                },
                 update = self.stream.next() => {
                     return update?.ok_or_else(|| ClientError::Unreachable {
                         what: "the node".to_owned(),

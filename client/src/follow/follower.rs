@@ -18,6 +18,7 @@ use super::{
     Ended, Side, Update,
     attempt::{Attempt, Gifts},
     authority::{Authority, Queued},
+    better::Better,
     renewal::Renewal,
 };
 use crate::{
@@ -376,11 +377,19 @@ impl Follower {
         }
         self.announce(assignment, attempt.road).await?;
         let mut renewal = Renewal::of(self.authority.renewer(), assignment);
+        let ways = self.ways.clone();
+        let mut better = Better::than(attempt.road, &ways, &assignment.node);
         loop {
             let last_words = self.over_since.map(|since| since + LAST_WORDS);
+            let token = self.held.borrow().clone();
+            let token = token.as_ref().unwrap_or(assignment);
             tokio::select! {
                 biased;
                 () = self.out.closed() => return Err(Stop::Done),
+                moved = better.moved(&ways, token, self.sequence.last()) => {
+                    attempt.take(moved);
+                    self.announce(assignment, attempt.road).await?;
+                }
                 update = attempt.next() => self.show(update?).await?,
                 () = self.authority.changed() => {
                     if !self.hear_index().await {

@@ -19,7 +19,10 @@ use embermesh_crypto::{
     statement::{IssuerKey, KeySet, sign},
     time::UnixMillis,
 };
-use embermesh_mesh::road::{self, Caller, Identity, ListenConfig, Listener, Serving};
+use embermesh_mesh::{
+    Mesh, MeshConfig,
+    road::{self, Caller, Identity, ListenConfig, Listener, Serving},
+};
 use embermesh_proto::v1::{self, index_server, node_server};
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::watch;
@@ -209,11 +212,17 @@ impl OfTest for v1::event::Progress {
 pub(crate) struct Server {
     pub(crate) peer: PeerId,
     pub(crate) address: String,
+    /// Its part of the mesh, where it has one.
+    pub(crate) mesh: Option<Mesh>,
     serving: Serving,
 }
 
 impl Server {
     pub(crate) async fn start(seed: u8, listen: &str, routes: Routes) -> Self {
+        Self::with(seed, listen, routes, None).await
+    }
+
+    async fn with(seed: u8, listen: &str, routes: Routes, mesh: Option<Mesh>) -> Self {
         let keypair = Arc::new(Keypair::from_seed(&[seed; 32]));
         let listener = Listener::bind(&ListenConfig {
             address: listen.parse().unwrap(),
@@ -226,7 +235,7 @@ impl Server {
         let serving = road::serve(
             listener,
             &identity,
-            None,
+            mesh.as_ref(),
             routes,
             None,
             CancellationToken::new(),
@@ -235,6 +244,7 @@ impl Server {
         Self {
             peer: keypair.peer_id(),
             address,
+            mesh,
             serving,
         }
     }
@@ -242,6 +252,13 @@ impl Server {
     pub(crate) async fn node(seed: u8, script: &Script) -> Self {
         let service = node_server::NodeServer::new(script.clone());
         Self::start(seed, "127.0.0.1:0", Routes::new(service)).await
+    }
+
+    /// A node that is reached over the mesh too.
+    pub(crate) async fn node_of_mesh(seed: u8, script: &Script) -> Self {
+        let service = node_server::NodeServer::new(script.clone());
+        let mesh = mesh(seed).await;
+        Self::with(seed, "127.0.0.1:0", Routes::new(service), Some(mesh)).await
     }
 
     pub(crate) async fn stop(self) {
@@ -256,7 +273,7 @@ impl Server {
             node: Some(v1::PeerAddress {
                 peer_id: self.peer.to_string(),
                 tls: vec![self.address.clone()],
-                mesh: Vec::new(),
+                mesh: self.mesh.as_ref().map(Mesh::addresses).unwrap_or_default(),
             }),
             auth_token: "token".to_owned(),
             expires_at_ms: UnixMillis::now().0 + 600_000,
@@ -383,11 +400,21 @@ pub(crate) async fn follow_with(index: &Server, job: JobId, sources: Sources) ->
 }
 
 pub(crate) async fn client(index: &Server) -> Client {
+    client_with(index, Options::default()).await
+}
+
+/// A client with these ways to nodes.
+pub(crate) async fn client_with(index: &Server, options: Options) -> Client {
     let key = Arc::new(Keypair::from_seed(&[1; 32]));
     let target = index.address.parse().unwrap();
-    Client::connect(target, key, Options::default())
-        .await
-        .unwrap()
+    Client::connect(target, key, options).await.unwrap()
+}
+
+/// A part of the mesh on this machine.
+pub(crate) async fn mesh(seed: u8) -> Mesh {
+    let key = Arc::new(Keypair::from_seed(&[seed; 32]));
+    let starting = Mesh::start(key, MeshConfig::default(), CancellationToken::new());
+    starting.await.unwrap()
 }
 
 /// Everything that a follower says until its end.

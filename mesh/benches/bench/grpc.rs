@@ -1,17 +1,14 @@
-//! gRPC: stock tonic, and tonic over our roads. All serve the same handler, which
-//! sends messages out of memory.
+//! gRPC: stock tonic, and tonic over our roads. All serve the same method.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use bytes::Bytes;
 use embermesh_crypto::keys::Keypair;
 use embermesh_mesh::{
     Mesh, MeshConfig,
     road::{self, ListenConfig, Listener, RoadChoice, Target, connect},
 };
-use embermesh_proto::v1::{BlobChunk, FetchBlobRequest, node_client::NodeClient};
 use futures::StreamExt as _;
-use http::{Request, Response, Uri};
+use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,95 +16,40 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Status,
-    body::Body,
-    server::{NamedService, ServerStreamingService},
     service::Routes,
     transport::{Channel, Endpoint, Server},
 };
 use tower::service_fn;
 
-use super::{CHUNK_BYTES, Contender, identity, raw};
+use super::{
+    CHUNK_BYTES, Contender, identity, raw,
+    sender::{Sender, Wish, receive},
+};
 
-/// The one method that is measured, under the name of the node's service.
-#[derive(Clone)]
-struct Sender {
-    message: Bytes,
-    bytes: usize,
-}
-
-impl NamedService for Sender {
-    const NAME: &'static str = "embermesh.v1.Node";
-}
-
-impl ServerStreamingService<FetchBlobRequest> for Sender {
-    type Response = BlobChunk;
-    type ResponseStream = futures::stream::BoxStream<'static, Result<BlobChunk, Status>>;
-    type Future = std::future::Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
-
-    fn call(&mut self, _: tonic::Request<FetchBlobRequest>) -> Self::Future {
-        let message = self.message.clone();
-        let messages = futures::stream::iter(0..self.bytes / CHUNK_BYTES).map(move |_| {
-            Ok(BlobChunk {
-                size: 0,
-                data: message.clone(),
-            })
-        });
-        std::future::ready(Ok(tonic::Response::new(messages.boxed())))
-    }
-}
-
-impl tower::Service<Request<Body>> for Sender {
-    type Response = Response<Body>;
-    type Error = std::convert::Infallible;
-    type Future = futures::future::BoxFuture<'static, Result<Response<Body>, Self::Error>>;
-
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Self::Error>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let method = self.clone();
-        Box::pin(async move {
-            let mut grpc = tonic::server::Grpc::new(tonic_prost::ProstCodec::default());
-            Ok(grpc.server_streaming(method, request).await)
-        })
-    }
-}
-
-fn routes(bytes: usize) -> Routes {
-    Routes::new(Sender {
-        message: raw::message(),
-        bytes,
-    })
-}
-
-fn contender(name: &'static str, channel: Channel, bytes: usize) -> Contender {
-    Contender::new(name, move || {
-        let mut node = NodeClient::new(channel.clone());
-        async move {
-            let answer = node.fetch_blob(FetchBlobRequest::default()).await.unwrap();
-            let mut messages = answer.into_inner();
-            let mut left = bytes;
-            while let Some(message) = messages.message().await.unwrap() {
-                left -= message.data.len();
-            }
-            assert_eq!(left, 0);
-        }
-    })
+fn routes() -> Routes {
+    Sender::of(raw::message()).routes()
 }
 
 pub(crate) async fn all(bytes: usize) -> Vec<Contender> {
-    let (tls, mesh) = ours(bytes).await;
-    vec![
-        contender("stock tonic, plaintext", stock_plain(bytes).await, bytes),
-        contender("stock tonic, TLS", stock_tls(bytes).await, bytes),
-        contender("gRPC over our TLS road", tls, bytes),
-        contender("gRPC over our mesh road", mesh, bytes),
-    ]
+    let wish = Wish {
+        messages: (bytes / CHUNK_BYTES) as u64,
+        bytes: CHUNK_BYTES as u64,
+    };
+    asking(wish).await
+}
+
+/// The same wish by every way.
+pub(crate) async fn asking(wish: Wish) -> Vec<Contender> {
+    let (tls, mesh) = ours().await;
+    let ways = [
+        ("stock tonic, plaintext", stock_plain().await),
+        ("stock tonic, TLS", stock_tls().await),
+        ("gRPC over our TLS road", tls),
+        ("gRPC over our mesh road", mesh),
+    ];
+    let ways = ways.into_iter();
+    ways.map(|(name, channel)| Contender::new(name, move || receive(channel.clone(), wish)))
+        .collect()
 }
 
 async fn listen() -> (TcpListener, SocketAddr) {
@@ -116,10 +58,10 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-async fn stock_plain(bytes: usize) -> Channel {
+async fn stock_plain() -> Channel {
     let (listener, address) = listen().await;
     let serving = Server::builder()
-        .add_routes(routes(bytes))
+        .add_routes(routes())
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(serving);
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
@@ -129,7 +71,7 @@ async fn stock_plain(bytes: usize) -> Channel {
 /// tonic's `tls` feature puts tokio-rustls under its server and its connector, with
 /// HTTP/2 as it comes. This does the same from outside, so that the workspace needs
 /// no second build of tonic.
-async fn stock_tls(bytes: usize) -> Channel {
+async fn stock_tls() -> Channel {
     let (server, client) = raw::settings(b"h2");
     let (listener, address) = listen().await;
     let acceptor = TlsAcceptor::from(server);
@@ -142,7 +84,7 @@ async fn stock_tls(bytes: usize) -> Channel {
         }
     });
     let serving = Server::builder()
-        .add_routes(routes(bytes))
+        .add_routes(routes())
         .serve_with_incoming(Box::pin(incoming));
     tokio::spawn(serving);
     let connector = TlsConnector::from(client);
@@ -229,7 +171,7 @@ async fn mesh(number: u8) -> Mesh {
 }
 
 /// Both of our roads to one server.
-async fn ours(bytes: usize) -> (Channel, Channel) {
+async fn ours() -> (Channel, Channel) {
     let (server, client) = (identity(1), identity(2));
     let (server_mesh, client_mesh) = (mesh(1).await, mesh(2).await);
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
@@ -242,7 +184,7 @@ async fn ours(bytes: usize) -> (Channel, Channel) {
         listener,
         &server,
         Some(&server_mesh),
-        routes(bytes),
+        routes(),
         None,
         CancellationToken::new(),
     )

@@ -1,8 +1,10 @@
 //! The contenders of the benchmark of roads.
 
 mod bulk;
-mod grpc;
+pub(crate) mod grpc;
 mod raw;
+pub(crate) mod sender;
+mod stock;
 
 use std::{path::Path, pin::Pin, sync::Arc};
 
@@ -62,6 +64,7 @@ pub(crate) async fn contenders(bytes: usize) -> Vec<Contender> {
         raw::tls(bytes).await,
         raw::tls_from_file(bytes).await,
     ];
+    all.push(stock::libp2p(bytes).await);
     all.extend(grpc::all(bytes).await);
     all.extend(bulk::all(bytes).await);
     all

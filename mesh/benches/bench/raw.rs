@@ -17,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, server::TlsStream};
 use super::{CHUNK_BYTES, Contender, folder, noise};
 
 /// Sends all of it for each byte received.
-async fn send_on_request(mut io: impl AsyncRead + AsyncWrite + Unpin, bytes: usize) {
+pub(crate) async fn send_on_request(mut io: impl AsyncRead + AsyncWrite + Unpin, bytes: usize) {
     let chunk = noise(CHUNK_BYTES);
     while io.read_u8().await.is_ok() {
         for _ in 0..bytes / CHUNK_BYTES {

@@ -1,11 +1,13 @@
 //! Bringing a blob here from whoever holds it.
 //!
-//! Holders are asked in the order given, then those that the mesh knows. What one
-//! has given stays when it fails, and the next is asked for the rest. A holder that
+//! Several holders of a large blob are asked at once (`lanes`). Otherwise they are asked in
+//! the order given, then those that the mesh knows. What one has given stays when it fails,
+//! and the next is asked for the rest. A holder that
 //! sent wrong bytes is not asked again; one that was lost may be, as long as the
 //! last round brought something.
 
 mod draw;
+mod lanes;
 mod place;
 
 use std::{
@@ -170,6 +172,9 @@ impl Fetcher {
     ) -> Result<Fetched, FetchError> {
         let mut fetch = Fetch::begin(self, want, place, progress).await?;
         let mut holders: Vec<Target> = want.holders.iter().take(MAX_HOLDERS).cloned().collect();
+        if fetch.is_for_many(&holders) {
+            holders = fetch.ask_many(holders).await?;
+        }
         let mut asked_mesh = false;
         for _ in 0..MAX_ROUNDS {
             let before = fetch.present();

@@ -120,6 +120,37 @@ impl Groups {
         self.ranges.splice(at..=at, left.into_iter().chain(right));
     }
 
+    /// Takes groups off the beginning: so many bytes, rounded up to groups, in so many
+    /// ranges at most.
+    pub(crate) fn take(&mut self, bytes: u64, count: usize) -> Self {
+        let mut taken = self.first(count);
+        let mut left = bytes;
+        taken.ranges.retain_mut(|range| {
+            let end = up(range.start.saturating_add(left).min(range.end), self.size);
+            let taken = left > 0;
+            left = left.saturating_sub(end - range.start);
+            range.end = end;
+            taken
+        });
+        self.take_away(&taken);
+        taken
+    }
+
+    /// Takes groups away that are all among these.
+    pub(crate) fn take_away(&mut self, others: &Self) {
+        for range in &others.ranges {
+            self.remove(range.start, range.end - range.start);
+        }
+    }
+
+    /// Puts groups back that are not among these.
+    pub(crate) fn put_back(&mut self, others: &Self) {
+        let both: Vec<_> = self.pairs().into_iter().chain(others.pairs()).collect();
+        if let Some(merged) = Self::covering(self.size, &both) {
+            *self = merged;
+        }
+    }
+
     /// Nodes of the hash tree that stand above any of these groups. Counted along the
     /// edges of the ranges and not node by node: the size may be a holder's claim.
     pub(crate) fn parents(&self) -> u64 {
@@ -231,6 +262,26 @@ mod tests {
         let mut empty = Groups::all(0);
         empty.remove(0, 0);
         assert!(empty.is_empty());
+    }
+
+    #[test]
+    fn what_is_taken_off_and_put_back_is_whole_again() {
+        let size = 10 * G + 7;
+        let mut free = Groups::all(size);
+        free.remove(2 * G, G);
+        let whole = free.clone();
+        let first = free.take(3 * G - 1, 8);
+        assert_eq!(first.ranges, vec![0..2 * G, 3 * G..4 * G]);
+        assert_eq!(free.ranges, vec![4 * G..size]);
+        let second = free.take(u64::MAX, 8);
+        assert_eq!(second.ranges, vec![4 * G..size]);
+        assert!(free.is_empty());
+        assert!(free.take(G, 8).is_empty());
+        free.put_back(&second);
+        free.put_back(&first);
+        assert_eq!(free, whole);
+        // No more ranges than are wanted, whatever they hold.
+        assert_eq!(free.take(u64::MAX, 1).ranges, vec![0..2 * G]);
     }
 
     #[test]

@@ -100,6 +100,29 @@ impl Partial {
         })
     }
 
+    /// The same files, to take some groups that are missing. What comes that way has to be
+    /// [absorbed](Self::absorb).
+    pub(crate) fn part(&self, groups: Groups) -> Result<Self, StoreError> {
+        let again = |file: &File, path: &Path| {
+            file.try_clone()
+                .map_err(|error| StoreError::io("open", path, &error))
+        };
+        Ok(Self {
+            digest: self.digest,
+            paths: self.paths.clone(),
+            data: again(&self.data, &self.paths.data)?,
+            outboard: again(&self.outboard, &self.paths.outboard)?,
+            missing: groups,
+            run: Run::default(),
+        })
+    }
+
+    /// Of the groups of a part, all have come but those that are left.
+    pub(crate) fn absorb(&mut self, part: &Groups, left: &Groups) {
+        self.missing.take_away(part);
+        self.missing.put_back(left);
+    }
+
     /// The groups that have not come.
     pub(crate) const fn missing(&self) -> &Groups {
         &self.missing

@@ -34,10 +34,10 @@ pub(crate) const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 const MAX_NEGOTIATING_STREAMS: usize = 64;
 /// A connection of a private mesh that has not come to streams by then is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes in flight on one QUIC stream.
-const QUIC_STREAM_WINDOW: u32 = 4 << 20;
+/// Bytes in flight on one QUIC stream: a credit, which takes memory only while bytes wait.
+const QUIC_STREAM_WINDOW: u32 = 8 << 20;
 /// Bytes in flight on one QUIC connection.
-const QUIC_CONNECTION_WINDOW: u32 = 8 << 20;
+const QUIC_CONNECTION_WINDOW: u32 = 16 << 20;
 /// Bytes of a Kademlia message. Ours carry peers and addresses, never values.
 const KAD_PACKET_BYTES: usize = 16 * 1024;
 /// A Kademlia query gives up after this.

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use embermesh_crypto::{ids::PeerId, keys::Keypair};
 use rustls::{
-    ClientConfig, NoKeyLog, ServerConfig,
+    CipherSuite, ClientConfig, NoKeyLog, ServerConfig, SupportedCipherSuite,
     client::Resumption,
     crypto::{CryptoProvider, aws_lc_rs},
     server::NoServerSessionStorage,
@@ -49,7 +49,7 @@ impl Identity {
                 .map_err(|error| refuse(&error))?;
         let (certificate, key) =
             libp2p_tls::certificate::generate(&secret).map_err(|error| refuse(&error))?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(provider());
         let signer = provider
             .key_provider
             .load_private_key(key)
@@ -127,6 +127,16 @@ impl Identity {
         config.key_log = Arc::new(NoKeyLog);
         Ok(Arc::new(config))
     }
+}
+
+/// The library's suites, the fastest first: AES with a key of 128 bits takes three
+/// quarters of the time that it takes with 256, and nobody breaks either.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    let is_first =
+        |suite: &SupportedCipherSuite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.sort_by_key(|suite| !is_first(suite));
+    provider
 }
 
 impl fmt::Debug for Identity {

@@ -21,6 +21,7 @@ use super::{
         ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, MAX_BULK_CONNECTIONS, MAX_HANDSHAKES,
         MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, PREFACE_TIMEOUT, TCP_KEEPALIVE,
     },
+    buffers,
     handshakes::Handshakes,
     membership::Proofs,
     proof,
@@ -106,9 +107,11 @@ impl Listener {
     }
 }
 
-/// Sets what every TCP connection of ours has: no delay for small writes, and probes
-/// that find a dead peer. A socket that refuses either still works.
+/// Sets what every TCP connection of ours has: no delay for small writes, probes that find
+/// a dead peer, and room for what a long link carries. A socket that refuses any of it still
+/// works.
 pub(crate) fn tune(tcp: &TcpStream) {
+    buffers::widen(tcp);
     let keepalive = TcpKeepalive::new()
         .with_time(TCP_KEEPALIVE)
         .with_interval(TCP_KEEPALIVE);

@@ -11,10 +11,11 @@
 //! makes a gRPC channel of it; `listen` accepts on the TCP port, `handshakes` sees to
 //! it that none of those who knock keeps the others out, [`serve()`] feeds what the
 //! port and the mesh accept to tonic and to the blob service; [`Caller`] is what a
-//! handler learns of who asks; `bounds` names every limit. It leaves to others what a
+//! handler learns of who asks; `buffers` gives sockets room for long links; `bounds` names every limit. It leaves to others what a
 //! caller may do.
 
 pub mod bounds;
+mod buffers;
 mod caller;
 mod connect;
 mod dial;

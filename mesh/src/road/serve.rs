@@ -7,15 +7,19 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    service::Routes,
+    transport::{Server, server::Router},
+};
 
 use super::{
     Identity, Listener, Protocol, RoadError, RoadStream,
     bounds::{
-        ACCEPTED_BACKLOG, ANSWER_TIMEOUT, CONNECTION_WINDOW, DRAIN_GRACE, HTTP2_PING_INTERVAL,
-        HTTP2_PING_TIMEOUT, MAX_BULK_CONNECTIONS, MAX_CONCURRENT_STREAMS, MAX_FRAME_BYTES,
-        MAX_HEADER_BYTES, MAX_LOCAL_ERROR_RESETS, MAX_MESH_CONNECTIONS, MAX_PENDING_RESETS,
-        PREFACE_TIMEOUT, STREAM_WINDOW,
+        ACCEPTED_BACKLOG, ANSWER_TIMEOUT, DRAIN_GRACE, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT,
+        MAX_BULK_CONNECTIONS, MAX_CONCURRENT_STREAMS, MAX_FRAME_BYTES, MAX_HEADER_BYTES,
+        MAX_LOCAL_ERROR_RESETS, MAX_MESH_CONNECTIONS, MAX_PENDING_RESETS, PREFACE_TIMEOUT,
+        REQUEST_CONNECTION_WINDOW, REQUEST_STREAM_WINDOW, UPLOAD_CONNECTION_WINDOW,
+        UPLOAD_STREAM_WINDOW,
     },
     listen::Acceptor,
 };
@@ -108,11 +112,17 @@ pub fn serve(
         tracker: tracker.clone(),
     };
     tracker.spawn(acceptor.run());
+    let windows = if blobs.is_some() {
+        (UPLOAD_STREAM_WINDOW, UPLOAD_CONNECTION_WINDOW)
+    } else {
+        (REQUEST_STREAM_WINDOW, REQUEST_CONNECTION_WINDOW)
+    };
     if let Some(blobs) = blobs {
         let (cancel, tracker_of_bulk) = (cancel.clone(), tracker.clone());
         tracker.spawn(serve_bulk(blobs, bulk_accepted, tracker_of_bulk, cancel));
     }
-    tracker.spawn(serve_grpc(routes, grpc_accepted, cancel.clone(), cut));
+    let server = server(windows).add_routes(routes);
+    tracker.spawn(serve_grpc(server, grpc_accepted, cancel.clone(), cut));
     tracker.close();
     Ok(Serving {
         address,
@@ -173,15 +183,13 @@ async fn serve_bulk(
 }
 
 async fn serve_grpc(
-    routes: Routes,
+    server: Router,
     accepted: mpsc::Receiver<RoadStream>,
     cancel: CancellationToken,
     cut: CancellationToken,
 ) {
     let incoming = ReceiverStream::new(accepted).map(Ok::<_, io::Error>);
-    let serving = server()
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, cancel.clone().cancelled_owned());
+    let serving = server.serve_with_incoming_shutdown(incoming, cancel.clone().cancelled_owned());
     let mut serving = Box::pin(serving);
     let end = tokio::select! {
         end = &mut serving => end,
@@ -201,8 +209,9 @@ async fn drained_too_long(cancel: &CancellationToken) {
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-/// tonic, with what it leaves open decided.
-fn server() -> Server {
+/// tonic, with what it leaves open decided. The windows are of a stream and of a
+/// connection.
+fn server((stream_window, connection_window): (u32, u32)) -> Server {
     Server::builder()
         .timeout(ANSWER_TIMEOUT)
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
@@ -211,7 +220,7 @@ fn server() -> Server {
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(HTTP2_PING_INTERVAL))
         .http2_keepalive_timeout(Some(HTTP2_PING_TIMEOUT))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(connection_window)
         .max_frame_size(MAX_FRAME_BYTES)
 }

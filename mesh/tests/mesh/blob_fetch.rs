@@ -216,6 +216,70 @@ async fn the_next_holder_gives_the_rest() {
     assert_eq!(fs::read(fetched.path).unwrap(), data);
 }
 
+#[tokio::test]
+async fn a_large_blob_comes_from_several_holders_at_once() {
+    let mut holders = Vec::new();
+    let data = bytes(32 << 20);
+    for number in 1..=3 {
+        let holder = Peer::new(number).await;
+        holder.put(&data).await;
+        holders.push(holder);
+    }
+    let seeker = Seeker::new();
+    let (progress, seen) = watch::channel(Progress::default());
+    let want = want(&data, holders.iter().map(Peer::by_tls).collect());
+    let never = CancellationToken::new();
+    let fetching = seeker
+        .fetcher
+        .fetch(&seeker.store, &want, Some(&progress), &never);
+    let fetched = wait(fetching).await.unwrap();
+    assert!(fs::read(&fetched.path).unwrap() == data);
+    seeker.store.check(&want.digest).await.unwrap();
+    let mut from: Vec<_> = fetched.from.iter().map(|(peer, _)| *peer).collect();
+    from.sort_unstable();
+    let mut all: Vec<_> = holders.iter().map(Peer::id).collect();
+    all.sort_unstable();
+    assert_eq!(from, all);
+    let size = data.len() as u64;
+    assert_eq!((seen.borrow().received, seen.borrow().size), (size, size));
+    assert_eq!(seeker.left(), 0);
+}
+
+#[tokio::test]
+async fn what_a_failing_holder_had_in_hand_comes_from_the_others() {
+    let (bad, good, cut) = (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await);
+    let absent = Peer::new(4).await;
+    let data = bytes(16 << 20);
+    for holder in [&bad, &good, &cut] {
+        holder.put(&data).await;
+    }
+    let digest = Digest::of(&data);
+    // Whatever it is asked for is wrong.
+    fs::write(bad.store.path(&digest).unwrap(), vec![7; data.len()]).unwrap();
+    let proxy = Proxy::before(cut.address(), &[700_000, 0]).await;
+    let holders = vec![
+        bad.by_tls(),
+        absent.by_tls(),
+        cut.behind(&proxy),
+        good.by_tls(),
+    ];
+    let seeker = Seeker::new();
+    let fetched = seeker.fetch(&want(&data, holders)).await.unwrap();
+    assert!(fs::read(&fetched.path).unwrap() == data);
+    assert!(!fetched.from.iter().any(|(peer, _)| *peer == bad.id()));
+    // Nobody who could give it is left: who was asked, and why not, is told.
+    let nobody = vec![bad.by_tls(), absent.by_tls()];
+    let error = Seeker::new().fetch(&want(&data, nobody)).await.unwrap_err();
+    let faults = faults(error);
+    let corrupt = |fault: &HolderFault| matches!(fault, HolderFault::Corrupt(_));
+    assert_eq!(faults.iter().filter(|fault| corrupt(fault)).count(), 1);
+    assert!(
+        faults
+            .iter()
+            .any(|fault| matches!(fault, HolderFault::NotFound))
+    );
+}
+
 /// Flips a bit of a holder's copy, which it sends without looking.
 fn damage(holder: &Peer, digest: &Digest, at: usize, suffix: &str) {
     let mut path = holder.store.path(digest).unwrap().into_os_string();

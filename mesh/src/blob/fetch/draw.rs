@@ -18,16 +18,16 @@ use crate::{
 
 /// One fetch under way.
 pub(super) struct Fetch<'a> {
-    fetcher: &'a Fetcher,
-    digest: Digest,
+    pub(super) fetcher: &'a Fetcher,
+    pub(super) digest: Digest,
     /// As the caller knows it.
     size: Option<u64>,
     place: &'a Place,
-    partial: Option<Partial>,
+    pub(super) partial: Option<Partial>,
     resumed: Option<u64>,
-    from: Vec<(PeerId, RoadKind)>,
+    pub(super) from: Vec<(PeerId, RoadKind)>,
     trials: Vec<Trial>,
-    progress: Option<&'a watch::Sender<Progress>>,
+    pub(super) progress: Option<&'a watch::Sender<Progress>>,
 }
 
 impl<'a> Fetch<'a> {
@@ -138,14 +138,7 @@ impl<'a> Fetch<'a> {
         }
         let fault = match end {
             Ok(()) => return Ok(false),
-            Err(Ended::Store(error)) => {
-                self.partial = None;
-                let error = self.keep_or_leave_nothing::<()>(Err(error)).await;
-                return Err(error
-                    .err()
-                    .unwrap_or(StoreError::NotFound(self.digest))
-                    .into());
-            }
+            Err(Ended::Store(error)) => return Err(self.broken(error).await),
             Err(Ended::Holder(fault)) => fault,
         };
         tracing::debug!(%holder, digest = %self.digest, %fault, "a holder failed");
@@ -154,6 +147,12 @@ impl<'a> Fetch<'a> {
             self.give_up_what_has_come().await?;
         }
         let again = fault.may_pass() || self.present() > before && !is_lie(&fault);
+        self.note(holder, fault);
+        Ok(again)
+    }
+
+    /// Remembers what was wrong with a holder.
+    pub(super) fn note(&mut self, holder: &Target, fault: HolderFault) {
         self.trials.push(Trial {
             holder: holder_name(holder.peer, holder.tls.first()),
             fault,
@@ -161,7 +160,14 @@ impl<'a> Fetch<'a> {
         if self.trials.len() > MAX_HOLDERS {
             self.trials.remove(0);
         }
-        Ok(again)
+    }
+
+    /// Gives a fetch up that cannot keep what comes.
+    pub(super) async fn broken(&mut self, error: StoreError) -> FetchError {
+        self.partial = None;
+        let error = self.keep_or_leave_nothing::<()>(Err(error)).await;
+        let error = error.err().unwrap_or(StoreError::NotFound(self.digest));
+        error.into()
     }
 
     async fn give_up_what_has_come(&mut self) -> Result<(), StoreError> {
@@ -238,7 +244,8 @@ impl<'a> Fetch<'a> {
     }
 }
 
-const fn is_lie(fault: &HolderFault) -> bool {
+/// Whether a fault is one that no honest holder has.
+pub(super) const fn is_lie(fault: &HolderFault) -> bool {
     matches!(
         fault,
         HolderFault::Corrupt(_)
