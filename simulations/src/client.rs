@@ -139,6 +139,7 @@ impl World {
             canonical: canonical.into(),
             idempotency,
             budget: None,
+            tentative: false,
         }));
         self.send(Happening::Command(None, Box::new(command)));
         Ok(())
