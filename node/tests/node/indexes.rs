@@ -170,6 +170,7 @@ async fn ask(client: &Caller, number: u8, spec: &JobSpec) -> v1::PermitResponse 
         spec: spec.canonical().into(),
         job_id: job(number).to_string(),
         epoch: 1,
+        grants: Vec::new(),
     };
     client
         .stub
