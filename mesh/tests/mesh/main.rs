@@ -5,6 +5,7 @@ mod blob_fetch;
 mod blob_store;
 mod floods;
 mod hostile;
+mod ipv6;
 mod mesh;
 mod private;
 mod road;
