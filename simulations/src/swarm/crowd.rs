@@ -80,6 +80,18 @@ impl Crowd {
         Ok(crowd)
     }
 
+    /// Starts the meshes of a scenario, waits until all know each other, and lets them
+    /// settle.
+    ///
+    /// # Errors
+    /// When one cannot be started, or it takes longer than the scenario's patience.
+    pub async fn settled(scenario: &Scenario) -> Result<Self, SwarmError> {
+        let crowd = Self::start(scenario).await?;
+        crowd.whole(Instant::now()).await?;
+        tokio::time::sleep(Duration::from_secs(scenario.settle_s)).await;
+        Ok(crowd)
+    }
+
     /// The bootstrap peers of a network know each other.
     async fn introduce(&self) {
         for (number, member) in self.members.iter().enumerate() {

@@ -51,8 +51,7 @@ pub(super) async fn run(
     flood: &Flood,
     report: &mut Report,
 ) -> Result<(), SwarmError> {
-    let mut crowd = Crowd::start(scenario).await?;
-    crowd.whole(Instant::now()).await?;
+    let mut crowd = Crowd::settled(scenario).await?;
     let newcomers = newcomers(scenario, flood);
     let before = resident_mib();
     let (offered, names) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));

@@ -18,8 +18,7 @@ pub(super) async fn run(
     partition: &Partition,
     report: &mut Report,
 ) -> Result<(), SwarmError> {
-    let crowd = Crowd::start(scenario).await?;
-    crowd.whole(Instant::now()).await?;
+    let crowd = Crowd::settled(scenario).await?;
     let began = Instant::now();
     // By turns: both sides have bootstrap peers.
     let (one, other): (Vec<_>, Vec<_>) = crowd

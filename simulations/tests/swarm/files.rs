@@ -15,7 +15,6 @@ bootstrap = 3
 patience_s = 60
 [what.join]
 joiners = 2
-settle_s = 0
 [at_most]
 joiner_max_s = 5
 "#;
@@ -60,7 +59,7 @@ fn a_mistake_is_named_with_its_cure() {
     );
     let error = refused("joiners = 2", "joiner = 2");
     assert!(
-        error.contains("joiner") && error.contains("settle_s"),
+        error.contains("joiner") && error.contains("joiners"),
         "{error}"
     );
     let error = refused("what.join", "what.joins");

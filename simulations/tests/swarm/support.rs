@@ -16,6 +16,7 @@ pub(crate) fn small(name: &str, nodes: usize, seed: u64) -> Scenario {
     scenario.nodes = nodes;
     scenario.bootstrap = 3;
     scenario.seed = seed;
+    scenario.settle_s = 0;
     scenario.patience_s = 120;
     scenario
 }

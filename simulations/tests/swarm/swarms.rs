@@ -13,10 +13,7 @@ fn with(scenario: Scenario, what: What) -> Scenario {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joiners_know_everybody_and_are_known() {
-    let join = Join {
-        joiners: 3,
-        settle_s: 0,
-    };
+    let join = Join { joiners: 3 };
     let report = run(&with(small("join", 32, 101), What::Join(join))).await;
     assert!(value(&report, "joiner_max_s") > 0.0);
     assert!(value(&report, "connections_each") >= 3.0, "{report}");
@@ -79,10 +76,7 @@ async fn a_delay_is_felt_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_mesh_is_measured() {
-    let idle = Idle {
-        settle_s: 0,
-        span_s: 1,
-    };
+    let idle = Idle { span_s: 1 };
     let report = run(&with(small("idle", 12, 106), What::Idle(idle))).await;
     assert!(value(&report, "kb_per_s_per_node") > 0.0, "{report}");
     assert!(value(&report, "connections_each") >= 3.0, "{report}");
