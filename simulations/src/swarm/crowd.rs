@@ -258,5 +258,5 @@ async fn until(member: &Member, pause: Duration, holds: impl Fn(&Member) -> bool
 
 /// Ports are the process's: swarms of different seeds can run beside each other.
 fn first_port(seed: u64) -> u64 {
-    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 1 | 1 << 20
+    (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 1) | (1 << 20)
 }
