@@ -261,11 +261,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<S> {
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { inner, gate } = &mut *self;
-        if let Some(gate) = gate {
-            if gate.drain(inner, cx)?.is_pending() {
-                gate.set_alarm(cx);
-                return Poll::Pending;
-            }
+        if let Some(gate) = gate
+            && gate.drain(inner, cx)?.is_pending()
+        {
+            gate.set_alarm(cx);
+            return Poll::Pending;
         }
         Pin::new(inner).poll_close(cx)
     }

@@ -314,6 +314,7 @@ impl Actor {
         };
         match self.feed(Input::Gossip { from, bytes }).verdict {
             Some(Verdict::Accept) => MessageAcceptance::Accept,
+            Some(Verdict::Keep) | None => MessageAcceptance::Ignore,
             Some(Verdict::Reject(reason)) => {
                 tracing::debug!(peer = %from, %reason, "rejected an advert");
                 self.shared.tell(MeshEvent::AdvertRejected { from, reason });
@@ -323,7 +324,6 @@ impl Actor {
                 tracing::trace!(peer = %from, %reason, "ignored an advert");
                 MessageAcceptance::Ignore
             }
-            None => MessageAcceptance::Ignore,
         }
     }
 

@@ -47,6 +47,8 @@ const MESH_DEGREE_HIGH: usize = 4;
 /// Of these, how many this process has chosen itself: a crowd that dials in cannot be all
 /// that it hears.
 const MESH_CHOSEN: usize = 1;
+/// How long a neighbour that was let go does not ask again.
+const PRUNE_BACKOFF: Duration = Duration::from_secs(10);
 /// Peers that are told every second which messages there were lately.
 const LAZY_DEGREE: usize = 6;
 /// The score below which nothing of a peer is heard.
@@ -114,6 +116,9 @@ fn config(network: &NetworkName) -> Result<gossipsub::Config, gossipsub::ConfigB
         // Those of the best score that stay when some are let go, and those of them that
         // were chosen here; both must fit the degree.
         .retain_scores(1)
+        // A minute by default, in which a peer that came when all places were taken would
+        // not be let in although some have become free.
+        .prune_backoff(PRUNE_BACKOFF)
         .gossip_lazy(LAZY_DEGREE)
         .heartbeat_interval(Duration::from_secs(1))
         // Five seconds by default, in which a joiner has no mesh.

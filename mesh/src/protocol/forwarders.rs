@@ -36,6 +36,12 @@ pub const NEWCOMER_RATE: Rate = Rate {
     burst: (MAX_ADVERTS / 2) as u32,
     every: Duration::from_millis(500),
 };
+/// How many authors that were not in the table this peer passes on: fewer than others take
+/// from one peer, or a crowd of keys that besets one peer would have it shunned.
+pub const BRINGING_RATE: Rate = Rate {
+    burst: NEWCOMER_RATE.burst / 2,
+    every: Duration::from_millis(1_000),
+};
 /// Forwarders kept track of: above any limit on connections that makes sense.
 pub const MAX_FORWARDERS: usize = 4096;
 

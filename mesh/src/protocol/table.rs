@@ -17,7 +17,7 @@ use super::{
     CLOCK_SKEW, MAX_ADVERT_BYTES, MAX_ADVERTS, after,
     bucket::{Bucket, Rate},
     exchange::Exchanges,
-    forwarders::Forwarders,
+    forwarders::{BRINGING_RATE, Forwarders},
     millis,
     own::{Schedule, Ticket},
     roster::{Equivocation, Known, Merged, Roster},
@@ -84,6 +84,8 @@ pub enum Input {
 pub enum Verdict {
     /// Pass it on.
     Accept,
+    /// Do not pass it on, though it is good: this peer has passed on too much of its kind.
+    Keep,
     /// Do not pass it on; nobody is to blame, unless it happens too often.
     Ignore(Reason),
     /// Do not pass it on, and hold it against the peer that did.
@@ -216,6 +218,8 @@ pub struct Table {
     /// roster has lines; full buckets are forgotten.
     authors: BTreeMap<PeerId, Bucket>,
     forwarders: Forwarders,
+    /// How many more new authors this peer may bring to others.
+    brings: Bucket,
     wake_at: Option<UnixMillis>,
 }
 
@@ -238,6 +242,7 @@ impl Table {
             exchanges: Exchanges::default(),
             authors: BTreeMap::new(),
             forwarders: Forwarders::default(),
+            brings: Bucket::full(UnixMillis(0)),
             wake_at: None,
         }
     }
@@ -333,13 +338,20 @@ impl Table {
         if !self.may_introduce(from, author, now) {
             return Verdict::Ignore(Reason::Crowd);
         }
+        let is_known = self.roster.sequence_of(&author).is_some();
         let (verdict, is_new) = self.learn(advert, now, out);
-        let relay = !is_new || self.may_relay(author, now);
-        if relay {
-            verdict
-        } else {
-            Verdict::Ignore(Reason::TooOften)
+        if !is_new {
+            return verdict;
         }
+        if !self.may_relay(author, now) {
+            return Verdict::Ignore(Reason::TooOften);
+        }
+        // What a crowd of keys brings here must not use up the patience that the
+        // neighbours have with this peer.
+        if !is_known && !self.brings.take(BRINGING_RATE, now) {
+            return Verdict::Keep;
+        }
+        verdict
     }
 
     /// Whether an advert of this author may be learned of that peer: of those known

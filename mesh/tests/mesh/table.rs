@@ -11,9 +11,9 @@ use embermesh_crypto::{
     time::UnixMillis,
 };
 use embermesh_mesh::protocol::{
-    CLOCK_SKEW, Input, MAX_ADVERT_BYTES, MAX_ADVERTS, MAX_LIFETIME, Output, RELAY_RATE, Reason,
-    Summary, Table, Ticket, Verdict, exchange,
-    forwarders::{DISTRUST_RATE, IGNORED_RATE, NEWCOMER_RATE},
+    CLOCK_SKEW, GOSSIP_TIME, Input, MAX_ADVERT_BYTES, MAX_ADVERTS, MAX_LIFETIME, Output,
+    RELAY_RATE, Reason, Summary, Table, Ticket, Verdict, exchange,
+    forwarders::{BRINGING_RATE, DISTRUST_RATE, IGNORED_RATE, NEWCOMER_RATE},
     own,
 };
 use proptest::prelude::*;
@@ -850,8 +850,12 @@ fn one_peer_cannot_fill_the_table_with_fresh_keys() {
             _ => None,
         })
     };
-    for number in 0..most {
+    for number in 0..BRINGING_RATE.burst {
         assert_eq!(said(&mut table, 1, number), Some(Verdict::Accept));
+    }
+    // Learned, and kept from others, who would take this peer for the one that floods.
+    for number in BRINGING_RATE.burst..most {
+        assert_eq!(said(&mut table, 1, number), Some(Verdict::Keep));
     }
     let crowd = Some(Verdict::Ignore(Reason::Crowd));
     for number in most..most + 50 {
@@ -861,7 +865,7 @@ fn one_peer_cannot_fill_the_table_with_fresh_keys() {
     assert!(table.roster().len() < MAX_ADVERTS);
     // What it brought before may be renewed through it, and others may bring theirs.
     assert_eq!(said(&mut table, 1, 0), Some(Verdict::Accept));
-    assert_eq!(said(&mut table, 2, most), Some(Verdict::Accept));
+    assert_eq!(said(&mut table, 2, most), Some(Verdict::Keep));
 
     // By its own table it brings no more than by gossip.
     table.handle(Input::Connected(peer(1)), NOW, &mut rng());
@@ -875,8 +879,58 @@ fn one_peer_cannot_fill_the_table_with_fresh_keys() {
     // It speaks for itself whatever else it has said.
     assert_eq!(
         gossip_from(&mut table, 1, signed(1, &advert(1, 1))),
+        Verdict::Keep
+    );
+    // Known now: what it says next is passed on.
+    assert_eq!(
+        gossip_from(&mut table, 1, signed(1, &advert(1, 2))),
         Verdict::Accept
     );
+}
+
+/// What a peer that is asked brings at a moment, by what is to be repeated of it.
+fn repeated(table: &mut Table, from: u8, adverts: Vec<Vec<u8>>, now: UnixMillis) -> usize {
+    let response = Input::TableResponse {
+        from: peer(from),
+        adverts,
+    };
+    let outputs = table.handle(response, now, &mut rng());
+    let repeats = outputs.iter().filter(|o| matches!(o, Output::Repeat(_)));
+    repeats.count()
+}
+
+#[test]
+fn what_gossip_should_have_brought_is_repeated() {
+    let mut table = table();
+    table.handle(Input::Connected(peer(1)), NOW, &mut rng());
+    // A joiner hears of everybody for the first time.
+    let late = later(GOSSIP_TIME);
+    assert_eq!(
+        repeated(&mut table, 1, vec![signed(2, &advert(2, 1))], late),
+        0
+    );
+    let done = Input::TableDone {
+        from: peer(1),
+        complete: true,
+    };
+    table.handle(done, late, &mut rng());
+
+    // Whoever connects after a while may come from behind a cut.
+    let after = later(GOSSIP_TIME + exchange::MEETING_PAUSE);
+    let outputs = table.handle(Input::Connected(peer(3)), after, &mut rng());
+    assert!(
+        outputs
+            .iter()
+            .any(|o| matches!(o, Output::RequestTable { to, .. } if *to == peer(3)))
+    );
+    let old = signed(2, &advert(2, 2));
+    assert_eq!(repeated(&mut table, 3, vec![old.clone()], after), 1);
+    assert_eq!(repeated(&mut table, 3, vec![old], after), 0);
+    let fresh = Advert {
+        issued_at: after,
+        ..advert(2, 3)
+    };
+    assert_eq!(repeated(&mut table, 3, vec![signed(2, &fresh)], after), 0);
 }
 
 fn gossip_from(table: &mut Table, from: u8, bytes: Vec<u8>) -> Verdict {

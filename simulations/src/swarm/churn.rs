@@ -40,8 +40,7 @@ pub(super) async fn run(
     churn: &Churn,
     report: &mut Report,
 ) -> Result<(), SwarmError> {
-    let mut crowd = Crowd::start(scenario).await?;
-    crowd.whole(Instant::now()).await?;
+    let mut crowd = Crowd::settled(scenario).await?;
     let rate = churn.percent_in_ten_minutes / 100.0 * scenario.nodes as f64 / TEN_MINUTES;
     let pause = Duration::from_secs_f64(1.0 / rate);
     let began = Instant::now();

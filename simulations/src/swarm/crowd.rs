@@ -80,6 +80,18 @@ impl Crowd {
         Ok(crowd)
     }
 
+    /// Starts the meshes of a scenario, waits until all know each other, and lets them
+    /// settle.
+    ///
+    /// # Errors
+    /// When one cannot be started, or it takes longer than the scenario's patience.
+    pub async fn settled(scenario: &Scenario) -> Result<Self, SwarmError> {
+        let crowd = Self::start(scenario).await?;
+        crowd.whole(Instant::now()).await?;
+        tokio::time::sleep(Duration::from_secs(scenario.settle_s)).await;
+        Ok(crowd)
+    }
+
     /// The bootstrap peers of a network know each other.
     async fn introduce(&self) {
         for (number, member) in self.members.iter().enumerate() {
@@ -246,5 +258,5 @@ async fn until(member: &Member, pause: Duration, holds: impl Fn(&Member) -> bool
 
 /// Ports are the process's: swarms of different seeds can run beside each other.
 fn first_port(seed: u64) -> u64 {
-    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 1 | 1 << 20
+    (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 1) | (1 << 20)
 }

@@ -1,5 +1,6 @@
-//! More adverts come than anybody can take: half of them noise, half well signed by keys
-//! that nobody knows. Their senders are replaced as they are turned away.
+//! More adverts come than anybody can take: half of the senders send noise, half of them
+//! adverts that are well signed, by keys that nobody knows. One that is turned away comes back
+//! under another name.
 
 use std::{
     sync::{
@@ -24,6 +25,7 @@ use super::{
 
 /// A sender sends this often.
 const BEAT: Duration = Duration::from_millis(10);
+const BEATS_PER_SECOND: usize = 100;
 /// How often memory is looked at.
 const SAMPLE: Duration = Duration::from_millis(500);
 /// Bytes of noise: as many as an advert has.
@@ -49,8 +51,7 @@ pub(super) async fn run(
     flood: &Flood,
     report: &mut Report,
 ) -> Result<(), SwarmError> {
-    let mut crowd = Crowd::start(scenario).await?;
-    crowd.whole(Instant::now()).await?;
+    let mut crowd = Crowd::settled(scenario).await?;
     let newcomers = newcomers(scenario, flood);
     let before = resident_mib();
     let (offered, names) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -66,7 +67,7 @@ pub(super) async fn run(
                 crowd.members[scenario.bootstrap].port
             )],
             ports: first..first + (1 << 16),
-            each_beat: (flood.per_second / flood.senders / 100).max(1),
+            each_beat: (flood.per_second / flood.senders / BEATS_PER_SECOND).max(1),
             end,
             rng: ChaCha8Rng::seed_from_u64(first),
             newcomers,
@@ -124,8 +125,9 @@ fn charts(report: &mut Report, before: f64, memory: Vec<(f64, f64)>, honest: Vec
 /// Signed beforehand, for each sender: signing takes longer than sending.
 fn newcomers(scenario: &Scenario, flood: &Flood) -> Vec<Vec<Vec<u8>>> {
     let seconds = usize::try_from(flood.span_s).unwrap_or(usize::MAX);
-    let each = flood.per_second.saturating_mul(seconds) / flood.senders / 2;
+    let each = flood.per_second.saturating_mul(seconds) / flood.senders;
     let of_sender = |sender: usize| {
+        let each = if sender % 2 == 0 { each } else { 0 };
         let numbers = (sender * each..).take(each);
         let one = |number| hostile::newcomer(&member::key(!scenario.seed, number as u64));
         numbers.map(one).collect()
@@ -190,8 +192,8 @@ impl Sender {
         let mut beat = tokio::time::interval(BEAT);
         while *peer.connected().borrow() > 0 && Instant::now() < self.end {
             beat.tick().await;
-            for number in 0..self.each_beat {
-                let newcomer = (number % 2 == 0).then(|| self.newcomers.pop()).flatten();
+            for _ in 0..self.each_beat {
+                let newcomer = self.newcomers.pop();
                 let bytes = newcomer.unwrap_or_else(|| self.noise());
                 if !peer.publish(bytes).await {
                     break;

@@ -1,6 +1,6 @@
 //! Nothing happens but what always does: adverts are signed anew, neighbours are greeted.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
     Crowd, SwarmError,
@@ -17,9 +17,7 @@ pub(super) async fn run(
     idle: &Idle,
     report: &mut Report,
 ) -> Result<(), SwarmError> {
-    let crowd = Crowd::start(scenario).await?;
-    crowd.whole(Instant::now()).await?;
-    tokio::time::sleep(Duration::from_secs(idle.settle_s)).await;
+    let crowd = Crowd::settled(scenario).await?;
     let nodes = crowd.members.len() as f64;
     let part = Duration::from_secs(idle.span_s) / PARTS;
     let (whole, before) = (Usage::now(Some(&crowd)), meter::traffic(&crowd));

@@ -25,7 +25,7 @@ pub(super) async fn run(
     report.measure("all_at_once_cpu_s_per_node", used.processor_s / nodes);
     report.measure("all_at_once_kb_per_node", used.bytes as f64 / nodes / 1e3);
     report.measure("connections_each", meter::connections_each(&crowd));
-    tokio::time::sleep(Duration::from_secs(join.settle_s)).await;
+    tokio::time::sleep(Duration::from_secs(scenario.settle_s)).await;
     report.measure("mib_per_node", meter::resident_mib() / nodes);
 
     let (joiners, known) = joiners(&mut crowd, join.joiners).await?;

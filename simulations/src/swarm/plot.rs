@@ -21,6 +21,14 @@ const COLOURS: [RGBColor; 4] = [
 ];
 /// What limits are drawn in.
 const LIMIT: RGBColor = RGBColor(190, 20, 60);
+/// Room for the title and the names of the lines.
+const HEAD: u32 = 76;
+/// Where the names of the lines stand in it.
+const LEGEND_AT: i32 = 60;
+/// How long a line is that shows a colour.
+const SAMPLE_LENGTH: i32 = 24;
+/// About the width of a letter.
+const LETTER: i32 = 8;
 /// Room above the highest point, as a factor.
 const HEADROOM: f64 = 1.08;
 
@@ -57,8 +65,13 @@ fn draw_lines(
         chart.limits.iter().partition(|limit| limit.upright);
     let right = highest(points().map(|(x, _)| *x), &upright);
     let top = highest(points().map(|(_, y)| *y), &level);
-    let mut plot = ChartBuilder::on(area)
-        .caption(&chart.title, ("sans-serif", 22))
+    let (head, body) = area.split_vertically(HEAD);
+    let coloured = || lines.iter().zip(COLOURS.into_iter().cycle());
+    let names = coloured().map(|((name, _), colour)| (name.clone(), colour));
+    let limits = chart.limits.iter();
+    let limits = limits.map(|limit| (format!("{}: {}", limit.name, number(limit.at)), LIMIT));
+    draw_head(&head, &chart.title, names.chain(limits))?;
+    let mut plot = ChartBuilder::on(&body)
         .margin(MARGIN)
         .x_label_area_size(48)
         .y_label_area_size(64)
@@ -70,11 +83,11 @@ fn draw_lines(
         .axis_desc_style(("sans-serif", 16))
         .light_line_style(WHITE)
         .draw()?;
-    for ((name, points), colour) in lines.iter().zip(COLOURS.into_iter().cycle()) {
-        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
-        plot.draw_series(line)?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], colour.stroke_width(3)));
+    for ((_, points), colour) in coloured() {
+        plot.draw_series(LineSeries::new(
+            points.iter().copied(),
+            colour.stroke_width(2),
+        ))?;
     }
     for limit in &chart.limits {
         let ends = if limit.upright {
@@ -82,25 +95,39 @@ fn draw_lines(
         } else {
             [(0.0, limit.at), (right, limit.at)]
         };
-        let line = DashedLineSeries::new(ends, 6, 4, LIMIT.stroke_width(2));
-        plot.draw_series(line)?
-            .label(format!("{}: {}", limit.name, number(limit.at)))
-            .legend(|(x, y)| PathElement::new([(x, y), (x + 22, y)], LIMIT.stroke_width(2)));
+        plot.draw_series(DashedLineSeries::new(ends, 6, 4, LIMIT.stroke_width(2)))?;
     }
-    plot.configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(160, 160, 160))
-        .label_font(("sans-serif", 15))
-        .draw()
+    Ok(())
+}
+
+/// The title, and under it what each colour means, where it hides nothing.
+fn draw_head(
+    head: &Area<'_>,
+    title: &str,
+    entries: impl Iterator<Item = (String, RGBColor)>,
+) -> Result<(), DrawError> {
+    let edge = MARGIN.cast_signed();
+    head.draw_text(title, &("sans-serif", 22).into_text_style(head), (edge, 14))?;
+    let style = ("sans-serif", 15).into_text_style(head);
+    let mut left = edge;
+    for (name, colour) in entries {
+        let sample = [(left, LEGEND_AT), (left + SAMPLE_LENGTH, LEGEND_AT)];
+        head.draw(&PathElement::new(sample, colour.stroke_width(3)))?;
+        let text = left + SAMPLE_LENGTH + LETTER;
+        head.draw_text(&name, &style, (text, LEGEND_AT - LETTER))?;
+        let letters = i32::try_from(name.chars().count()).unwrap_or_default();
+        left = text + (letters + 3) * LETTER;
+    }
+    Ok(())
 }
 
 fn draw_bars(area: &Area<'_>, chart: &Chart, bars: &[(String, f64)]) -> Result<(), DrawError> {
     let level: Vec<&Limit> = chart.limits.iter().filter(|limit| !limit.upright).collect();
     let top = highest(bars.iter().map(|(_, height)| *height), &level);
     let right = bars.len() as f64;
-    let mut plot = ChartBuilder::on(area)
-        .caption(&chart.title, ("sans-serif", 22))
+    let (head, body) = area.split_vertically(HEAD / 2);
+    draw_head(&head, &chart.title, std::iter::empty())?;
+    let mut plot = ChartBuilder::on(&body)
         .margin(MARGIN)
         .x_label_area_size(40)
         .y_label_area_size(64)

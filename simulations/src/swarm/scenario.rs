@@ -10,6 +10,8 @@ pub const NODES: RangeInclusive<usize> = 4..=5_000;
 const PATIENCE_S: RangeInclusive<u64> = 1..=3_600;
 /// How long a byte may take from one mesh to another, in milliseconds.
 const DELAY_MS: RangeInclusive<u64> = 0..=2_000;
+/// How long the mesh may settle, in seconds.
+const SETTLE_S: RangeInclusive<u64> = 0..=3_600;
 /// How long a phase may last, in seconds.
 const SPAN_S: RangeInclusive<u64> = 1..=3_600;
 /// How many of anything else there may be.
@@ -30,6 +32,9 @@ pub struct Scenario {
     /// How long a byte takes from one mesh to another.
     #[serde(default)]
     pub delay_ms: u64,
+    /// How long the mesh may settle once all know each other, before anything is tried.
+    #[serde(default)]
+    pub settle_s: u64,
     /// How long anything is waited for.
     pub patience_s: u64,
     /// What is tried.
@@ -65,8 +70,6 @@ pub enum What {
 pub struct Join {
     /// How many join the mesh once it stands, one after the other.
     pub joiners: usize,
-    /// How long the mesh may settle before that.
-    pub settle_s: u64,
 }
 
 /// See [`What::Spread`].
@@ -133,8 +136,6 @@ pub struct Flood {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Idle {
-    /// How long the mesh may settle first.
-    pub settle_s: u64,
     /// How long it is looked at.
     pub span_s: u64,
 }
@@ -217,6 +218,7 @@ impl Scenario {
         within("nodes", self.nodes, NODES)?;
         within("bootstrap", self.bootstrap, 1..=self.nodes)?;
         within("delay_ms", self.delay_ms, DELAY_MS)?;
+        within("settle_s", self.settle_s, SETTLE_S)?;
         within("patience_s", self.patience_s, PATIENCE_S)?;
         self.what.check()?;
         let known = self.what.measures();
@@ -278,10 +280,7 @@ impl What {
 
     fn check(&self) -> Result<(), InvalidScenario> {
         match self {
-            Self::Join(join) => {
-                within("settle_s", join.settle_s, 0..=3_600)?;
-                within("joiners", join.joiners, COUNT)
-            }
+            Self::Join(join) => within("joiners", join.joiners, COUNT),
             Self::Spread(spread) => {
                 within("messages", spread.messages, COUNT)?;
                 within("every_ms", spread.every_ms, 1..=60_000)?;
@@ -305,10 +304,7 @@ impl What {
                 within("span_s", flood.span_s, SPAN_S)?;
                 within("senders", flood.senders, 1..=1_000)
             }
-            Self::Idle(idle) => {
-                within("settle_s", idle.settle_s, 0..=3_600)?;
-                within("span_s", idle.span_s, SPAN_S)
-            }
+            Self::Idle(idle) => within("span_s", idle.span_s, SPAN_S),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Crowd, SwarmError, member,
-    meter::{Usage, most, percentile, processor_s, traffic},
+    meter::{most, percentile, traffic},
     report::{Chart, Form, Report, share_until},
     scenario::{Scenario, Spread},
 };
@@ -29,7 +29,6 @@ struct Outcome {
     last: Vec<f64>,
     received: u64,
     delivered: u64,
-    processor_s: f64,
 }
 
 pub(super) async fn run(
@@ -37,8 +36,7 @@ pub(super) async fn run(
     spread: &Spread,
     report: &mut Report,
 ) -> Result<(), SwarmError> {
-    let mut crowd = Crowd::start(scenario).await?;
-    crowd.whole(Instant::now()).await?;
+    let mut crowd = Crowd::settled(scenario).await?;
     let bytes = crowd.members[0].mesh.adverts()[0].bytes().len();
     report.measure("advert_bytes", bytes as f64);
     let ours = ours(&mut crowd, spread).await?;
@@ -51,11 +49,6 @@ pub(super) async fn run(
         tell("each_node_p99_s", percentile(&outcome.times, 0.99));
         tell("all_nodes_p50_s", percentile(&outcome.last, 0.5));
         tell("all_nodes_max_s", most(&outcome.last));
-        let deliveries = outcome.delivered as f64;
-        tell(
-            "cpu_us_per_delivery",
-            outcome.processor_s * 1e6 / deliveries,
-        );
     }
     charts(&ours, &stock, report);
     Ok(())
@@ -100,12 +93,12 @@ fn charts(ours: &Outcome, stock: &Outcome, report: &mut Report) {
 
 async fn ours(crowd: &mut Crowd, spread: &Spread) -> Result<Outcome, SwarmError> {
     let mut outcome = Outcome::new();
-    let mut before = (traffic(crowd), Usage::now(Some(crowd)));
+    let mut before = traffic(crowd);
     let authors = 0..crowd.members.len();
     let authors = authors.choose_multiple(&mut crowd.rng, WARM_UP + spread.messages);
     for (number, author) in authors.into_iter().enumerate() {
         if number == WARM_UP {
-            before = (traffic(crowd), Usage::now(Some(crowd)));
+            before = traffic(crowd);
         }
         let author = crowd.members[author].clone();
         let began = Instant::now();
@@ -121,9 +114,8 @@ async fn ours(crowd: &mut Crowd, spread: &Spread) -> Result<Outcome, SwarmError>
         tokio::time::sleep(Duration::from_millis(spread.every_ms)).await;
     }
     let after = traffic(crowd);
-    outcome.received = after.received - before.0.received;
-    outcome.delivered = after.delivered - before.0.delivered;
-    outcome.processor_s = before.1.until_now(crowd).processor_s;
+    outcome.received = after.received - before.received;
+    outcome.delivered = after.delivered - before.delivered;
     Ok(outcome)
 }
 
@@ -134,7 +126,6 @@ impl Outcome {
             last: Vec::new(),
             received: 0,
             delivered: 0,
-            processor_s: 0.0,
         }
     }
 
@@ -148,10 +139,10 @@ async fn stock(scenario: &Scenario, spread: &Spread, bytes: usize) -> Result<Out
     let mut rng = ChaCha8Rng::seed_from_u64(scenario.seed);
     let peers = stock_peers(scenario, spread, &mut rng)?;
     let mut outcome = Outcome::new();
-    let mut before = (total(&peers), processor_s());
+    let mut before = total(&peers);
     for number in 0..WARM_UP + spread.messages {
         if number == WARM_UP {
-            before = (total(&peers), processor_s());
+            before = total(&peers);
         }
         let mut message = vec![0; bytes];
         rng.fill(message.as_mut_slice());
@@ -163,9 +154,8 @@ async fn stock(scenario: &Scenario, spread: &Spread, bytes: usize) -> Result<Out
         tokio::time::sleep(Duration::from_millis(spread.every_ms)).await;
     }
     let after = total(&peers);
-    outcome.received = after.received - before.0.received;
+    outcome.received = after.received - before.received;
     outcome.delivered = ((peers.len() - 1) * spread.messages) as u64;
-    outcome.processor_s = processor_s() - before.1;
     Ok(outcome)
 }
 

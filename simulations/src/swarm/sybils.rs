@@ -51,7 +51,7 @@ pub(super) async fn run(
     sybils: &Sybils,
     report: &mut Report,
 ) -> Result<(), SwarmError> {
-    let mut crowd = Crowd::start(scenario).await?;
+    let mut crowd = Crowd::settled(scenario).await?;
     let limits = Limits {
         connections: sybils.victim_connections,
         ..Limits::default()
