@@ -10,13 +10,19 @@
 //! - [`blob`] keeps bytes by their BLAKE3 hash and fetches them, verified as they
 //!   arrive.
 //! - [`config`] is everything that can be set.
+//! - `memory`, a feature, is a network in memory for simulations. Nothing that ships has it.
 
 pub mod blob;
 pub mod config;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod net;
 pub mod protocol;
 pub mod road;
 
 pub use config::{Limits, MeshConfig};
-pub use net::{AdvertDraft, Incoming, Mesh, MeshError, MeshEvent, MeshStream, PeerView, Standing};
+pub use net::{
+    AdvertDraft, GossipTraffic, Incoming, Mesh, MeshError, MeshEvent, MeshStream, PeerView,
+    Standing,
+};
 pub use protocol::Known;

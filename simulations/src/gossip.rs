@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use embermesh_crypto::PeerId;
 use embermesh_mesh::protocol::{Input, Known, Output, Summary, Verdict};
+use rand::Rng;
 
 use crate::{
     Violation, World,
@@ -13,6 +14,10 @@ use crate::{
     happening::{Happening, Place},
     world::PeerIndex,
 };
+
+/// What a table exchange has brought late is repeated within this, in milliseconds, as
+/// `mesh::net::pause` does it.
+const REPEATS_WITHIN_MS: std::ops::RangeInclusive<u64> = 0..=8_000;
 
 impl World {
     pub(crate) fn wake(&mut self, peer: PeerIndex, life: u32) -> Result<(), Violation> {
@@ -51,6 +56,13 @@ impl World {
                 self.pass_on(peer, None, &bytes.into());
                 Ok(())
             }
+            Output::Repeat(bytes) => {
+                let pause = self.rng.random_range(REPEATS_WITHIN_MS);
+                let life = self.peers[peer].life;
+                let repeat = Happening::Repeat(peer, life, bytes.into());
+                self.schedule(Duration::from_millis(pause), repeat);
+                Ok(())
+            }
             Output::RequestTable { to, summary } => {
                 if let Some(to) = self.by_id.get(&to).copied() {
                     let request = Happening::TableRequest {
@@ -86,6 +98,14 @@ impl World {
                 self.must_be_odd(peer, self.peers[peer].id(), "has a key that is used elsewhere")
             }
             Output::Verdict(_) | Output::Changed(_) | Output::Gone(_) => Ok(()),
+        }
+    }
+
+    /// What an exchange has brought late is passed on, unless somebody else has by now.
+    pub(crate) fn repeat(&mut self, peer: PeerIndex, life: u32, bytes: &Arc<[u8]>) {
+        let node = &mut self.peers[peer];
+        if node.alive && node.life == life && node.first_time(bytes) {
+            self.pass_on(peer, None, bytes);
         }
     }
 

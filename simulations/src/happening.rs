@@ -91,6 +91,8 @@ pub enum Happening {
         /// The signed advert.
         bytes: Arc<[u8]>,
     },
+    /// A node passes on what it learned late.
+    Repeat(PeerIndex, u32, Arc<[u8]>),
     /// A table is asked for.
     TableRequest {
         /// Of whom.
@@ -200,6 +202,11 @@ impl Happening {
                 trace.update(b"gossip");
                 trace.update(&(*to as u64).to_le_bytes());
                 trace.update(&(*from as u64).to_le_bytes());
+                trace.update(blake3::hash(bytes).as_bytes());
+            }
+            Self::Repeat(peer, _, bytes) => {
+                trace.update(b"repeat");
+                trace.update(&(*peer as u64).to_le_bytes());
                 trace.update(blake3::hash(bytes).as_bytes());
             }
             other => {

@@ -16,6 +16,8 @@
 //!
 //! Beside them, [`lab`]: a network that is made up, for real programs in real time.
 //!
+//! And [`swarm`]: a thousand production meshes in this process, in real time.
+//!
 //! Nothing else here reads a clock or the system's randomness: one seed gives one
 //! trace, whose hash two runs can compare.
 
@@ -36,6 +38,7 @@ pub mod peer;
 pub mod scenario;
 pub mod storm;
 mod streams;
+pub mod swarm;
 mod tasks;
 mod transport;
 mod uplink;

@@ -249,6 +249,10 @@ impl World {
             Happening::Redial(peer, life) => self.redial(peer, life),
             Happening::LinkLost(a, b) => self.link_lost(a, b),
             Happening::Gossip { to, from, bytes } => self.gossip_arrives(to, from, &bytes),
+            Happening::Repeat(peer, life, bytes) => {
+                self.repeat(peer, life, &bytes);
+                Ok(())
+            }
             Happening::TableRequest { to, from, summary } => self.table_asked(to, from, summary),
             Happening::Table { to, from, adverts } => self.table_arrives(to, from, adverts),
             Happening::Heartbeat(peer, life) => {

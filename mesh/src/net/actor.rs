@@ -25,6 +25,7 @@ use super::{
     AdvertDraft, MeshError, Standing,
     behaviour::Behaviour,
     dialing::{Reply, Seeds, Waiters},
+    pause::{Judged, Pauses},
     queries::{ProvideReply, ProvidersReply, Queries},
     reach::Reach,
     shared::Shared,
@@ -126,6 +127,10 @@ pub(crate) struct Actor {
     pub(crate) waiters: Waiters,
     pub(crate) queries: Queries,
     pub(crate) reach: Reach,
+    /// Adverts that wait to be passed on.
+    pub(crate) pauses: Pauses<Judged>,
+    /// Adverts of others that wait to be repeated.
+    pub(crate) repeats: Pauses<Vec<u8>>,
     /// Whether this process carries for others, where it can be reached.
     pub(crate) relays: bool,
     pub(crate) table_wake: Option<Instant>,
@@ -179,6 +184,8 @@ impl Actor {
             waiters: Waiters::default(),
             queries: Queries::default(),
             reach: Reach::default(),
+            pauses: Pauses::of_gossip(),
+            repeats: Pauses::of_repeats(),
             relays: parts.relays,
             table_wake: None,
             last_dial_error: None,
@@ -252,10 +259,16 @@ impl Actor {
             .values()
             .filter_map(|stranger| stranger.block_at)
             .min();
-        [self.table_wake, seeds, refusals]
-            .into_iter()
-            .flatten()
-            .fold(self.upkeep_at, Instant::min)
+        [
+            self.table_wake,
+            seeds,
+            refusals,
+            self.pauses.next(),
+            self.repeats.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.upkeep_at, Instant::min)
     }
 
     /// Does whatever has fallen due.
@@ -265,6 +278,8 @@ impl Actor {
             self.table_wake = None;
             self.feed(Input::Tick);
         }
+        self.pass_on(now);
+        self.repeat(now);
         self.dial_seeds();
         self.block_strangers(now);
         if self.upkeep_at <= now {

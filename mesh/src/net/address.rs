@@ -57,6 +57,8 @@ pub(crate) fn is_loopback(address: &Multiaddr) -> bool {
         Protocol::Ip4(ip) => ip.is_loopback(),
         // Canonical, because an IPv4 address can be dressed as one of IPv6.
         Protocol::Ip6(ip) => IpAddr::V6(ip).to_canonical().is_loopback(),
+        // Not even another process can; only a simulation listens on one.
+        Protocol::Memory(_) => true,
         Protocol::Dns(name) | Protocol::Dns4(name) | Protocol::Dns6(name) => {
             name == "localhost" || name.ends_with(".localhost")
         }

@@ -14,7 +14,7 @@ use libp2p::{
 };
 use libp2p_stream as stream;
 
-use super::{MeshError, gossip, providers::ProviderStore};
+use super::{MeshError, gossip, providers::ProviderStore, traffic::Traffic};
 use crate::config::{Limits, MeshConfig};
 
 /// A connection without a stream on it is closed after this. libp2p's default of
@@ -96,7 +96,11 @@ pub(crate) fn network_of(protocol: &str) -> Option<&str> {
 }
 
 /// Builds the swarm with all its transports. Needs a tokio runtime.
-pub(crate) fn swarm(key: Keypair, config: &MeshConfig) -> Result<Swarm<Behaviour>, MeshError> {
+pub(crate) fn swarm(
+    key: Keypair,
+    config: &MeshConfig,
+    traffic: &Traffic,
+) -> Result<Swarm<Behaviour>, MeshError> {
     let failed = |error: &dyn Display| MeshError::Transport(error.to_string());
     // The builder's types name the transports, so the two endings cannot be one value.
     macro_rules! base {
@@ -118,7 +122,7 @@ pub(crate) fn swarm(key: Keypair, config: &MeshConfig) -> Result<Swarm<Behaviour
             $builder
                 .with_relay_client((tls::Config::new, noise::Config::new), yamux_config)
                 .map_err(|error| failed(&error))?
-                .with_behaviour(|key, relayed| Behaviour::new(key, relayed, config))
+                .with_behaviour(|key, relayed| Behaviour::new(key, relayed, config, traffic))
                 .map_err(|error| failed(&error))?
                 .with_swarm_config(swarm_config)
                 .build()
@@ -134,7 +138,7 @@ pub(crate) fn swarm(key: Keypair, config: &MeshConfig) -> Result<Swarm<Behaviour
     }
 }
 
-fn yamux_config() -> yamux::Config {
+pub(crate) fn yamux_config() -> yamux::Config {
     let mut config = yamux::Config::default();
     config.set_max_num_streams(MAX_STREAMS_PER_CONNECTION as usize);
     config
@@ -151,17 +155,18 @@ fn quic_config(mut config: quic::Config) -> quic::Config {
     config
 }
 
-fn swarm_config(config: swarm::Config) -> swarm::Config {
+pub(crate) fn swarm_config(config: swarm::Config) -> swarm::Config {
     config
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_max_negotiating_inbound_streams(MAX_NEGOTIATING_STREAMS)
 }
 
 impl Behaviour {
-    fn new(
+    pub(crate) fn new(
         key: &Keypair,
         relayed: relay::client::Behaviour,
         config: &MeshConfig,
+        traffic: &Traffic,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let me = key.public().to_peer_id();
         let mdns = if config.mdns {
@@ -182,7 +187,7 @@ impl Behaviour {
                     .with_timeout(PING_TIMEOUT),
             ),
             kad: kademlia(me, config)?,
-            gossip: gossip::behaviour(key.clone(), &config.network)?,
+            gossip: gossip::behaviour(&config.network, traffic)?,
             mdns: mdns.into(),
             stream: stream::Behaviour::new(),
             relayed,

@@ -56,6 +56,10 @@ impl Actor {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Publish(bytes) => self.publish(bytes),
+            Output::Repeat(bytes) => {
+                // One that finds no room is left to later exchanges.
+                let _ = self.repeats.add(bytes, Instant::now(), &mut self.rng);
+            }
             Output::RequestTable { to, summary } => {
                 let ask = exchange::ask(
                     self.control.clone(),
@@ -195,6 +199,15 @@ impl Actor {
                 self.unheard = Some(bytes);
             }
             Err(error) => tracing::warn!(%error, "the own advert was not published"),
+        }
+    }
+
+    /// Publishes adverts of others that gossip has not brought in the meantime.
+    pub(crate) fn repeat(&mut self, now: Instant) {
+        while let Some(bytes) = self.repeats.due(now) {
+            let topic = self.topic.clone();
+            // A duplicate has come by gossip, which is as good.
+            let _ = self.swarm.behaviour_mut().gossip.publish(topic, bytes);
         }
     }
 

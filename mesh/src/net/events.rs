@@ -15,6 +15,8 @@ use super::{
     actor::{Actor, Neighbour},
     address,
     behaviour::{self, BehaviourEvent},
+    gossip,
+    pause::Judged,
 };
 use crate::protocol::{Input, Verdict};
 
@@ -253,12 +255,9 @@ impl Actor {
                 message_id,
                 message,
             } => {
+                self.shared.traffic.delivered();
                 let acceptance = self.judge(propagation_source, message.data);
-                // False when the message has left the cache: then nobody waits for it.
-                self.swarm
-                    .behaviour_mut()
-                    .gossip
-                    .report_message_validation_result(&message_id, &propagation_source, acceptance);
+                self.judged((message_id, propagation_source), acceptance);
             }
             gossipsub::Event::Subscribed { .. } => self.listener_came(),
             gossipsub::Event::SlowPeer { peer_id, .. } => {
@@ -266,6 +265,47 @@ impl Actor {
             }
             _ => {}
         }
+    }
+
+    /// Tells gossip at once what is not to be passed on, and the rest after a pause.
+    fn judged(&mut self, message: Judged, acceptance: MessageAcceptance) {
+        let now = Instant::now();
+        let message = if matches!(acceptance, MessageAcceptance::Accept) {
+            self.shared.traffic.accepted();
+            self.pauses.add(message, now, &mut self.rng)
+        } else {
+            Some(message)
+        };
+        let Some(message) = message else {
+            return;
+        };
+        let is_rejected = matches!(acceptance, MessageAcceptance::Reject);
+        self.report(&message, acceptance);
+        if is_rejected && self.is_excluded(&message.1) {
+            // Gossip does not hear it any more; its connection is for somebody else.
+            self.shun(message.1);
+        }
+    }
+
+    /// Whether a peer has sent so much that no honest peer sends that gossip is deaf to it.
+    fn is_excluded(&self, peer: &PeerId) -> bool {
+        let score = self.swarm.behaviour().gossip.peer_score(peer);
+        score.is_some_and(|score| score < gossip::EXCLUDED_BELOW)
+    }
+
+    /// Passes on the adverts that have waited enough.
+    pub(crate) fn pass_on(&mut self, now: Instant) {
+        while let Some(message) = self.pauses.due(now) {
+            self.report(&message, MessageAcceptance::Accept);
+        }
+    }
+
+    fn report(&mut self, (id, from): &Judged, acceptance: MessageAcceptance) {
+        // False when the message has left the cache: then nobody waits for it.
+        self.swarm
+            .behaviour_mut()
+            .gossip
+            .report_message_validation_result(id, from, acceptance);
     }
 
     fn judge(&mut self, from: PeerId, bytes: Vec<u8>) -> MessageAcceptance {

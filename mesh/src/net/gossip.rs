@@ -8,22 +8,19 @@ use std::{
 };
 
 use embermesh_crypto::{digest::Digest, ids::NetworkName};
-use libp2p::{
-    gossipsub::{
-        self, ConfigBuilder, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId,
-        PeerScoreParams, PeerScoreThresholds, TopicScoreParams, ValidationMode, Version,
-        WhitelistSubscriptionFilter, score_parameter_decay,
-    },
-    identity::Keypair,
+use libp2p::gossipsub::{
+    self, ConfigBuilder, IdentTopic, Message, MessageAuthenticity, MessageId, PeerScoreParams,
+    PeerScoreThresholds, TopicScoreParams, ValidationMode, Version, WhitelistSubscriptionFilter,
+    score_parameter_decay,
 };
 
+use super::traffic::Traffic;
 use crate::protocol::{CLOCK_SKEW, MAX_ADVERT_BYTES, MAX_LIFETIME};
 
 /// Gossip over our one topic. Peers cannot make us keep a list of topics.
-pub(crate) type Gossip = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
+pub(crate) type Gossip = gossipsub::Behaviour<Traffic, WhitelistSubscriptionFilter>;
 
-/// Bytes of one gossip message: an advert with its envelope, which holds the
-/// publisher's id, its signature and the topic.
+/// Bytes of one gossip message: an advert with its envelope, which holds the topic.
 const MAX_MESSAGE_BYTES: usize = MAX_ADVERT_BYTES + 512;
 /// Bytes of a frame of gossip, which holds many messages and control lists. It must
 /// be far above one read of a socket: libp2p measures what is buffered, not the frame.
@@ -37,8 +34,23 @@ const MAX_CONTROL_IDS: usize = 256;
 const MAX_QUEUED_PER_PEER: usize = 512;
 /// Messages taken from one gossip frame. Default: 5000.
 const MAX_MESSAGES_PER_FRAME: usize = 512;
-/// Peers that gossip goes to and comes from directly.
-const MESH_DEGREE: usize = 6;
+/// Peers that gossip goes to and comes from directly. Each link carries a message once
+/// (see [`super::pause`]), so that a peer gets it half as often as it has such neighbours:
+/// three cost a copy and a half. What a neighbour that dies or lies keeps back comes by
+/// the others, by the lists of ids that go to more peers every second, and by the tables
+/// that peers ask each other for. libp2p's default of six costs as much again and more.
+const MESH_DEGREE: usize = 3;
+/// With fewer than this, more are sought.
+const MESH_DEGREE_LOW: usize = 2;
+/// With more than this, some are let go.
+const MESH_DEGREE_HIGH: usize = 4;
+/// Of these, how many this process has chosen itself: a crowd that dials in cannot be all
+/// that it hears.
+const MESH_CHOSEN: usize = 1;
+/// Peers that are told every second which messages there were lately.
+const LAZY_DEGREE: usize = 6;
+/// The score below which nothing of a peer is heard.
+pub(crate) const EXCLUDED_BELOW: f64 = -80.0;
 /// Peers from one address before its score suffers. A site's nodes share one
 /// address behind its router; the default of 10 would shun a rack.
 const PEERS_PER_ADDRESS: f64 = 64.0;
@@ -50,20 +62,27 @@ pub(crate) fn topic(network: &NetworkName) -> IdentTopic {
 
 /// Gossip, subscribed to the adverts of `network`.
 pub(crate) fn behaviour(
-    key: Keypair,
     network: &NetworkName,
+    traffic: &Traffic,
 ) -> Result<Gossip, Box<dyn std::error::Error + Send + Sync>> {
     let topic = topic(network);
     let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
     let mut gossip = Gossip::new_with_subscription_filter_and_transform(
-        MessageAuthenticity::Signed(key),
+        // An advert carries its author's signature. One more around it would be checked
+        // for every copy, and say only who else has repeated it.
+        MessageAuthenticity::Anonymous,
         config(network)?,
         filter,
-        IdentityTransform,
+        traffic.clone(),
     )?;
     gossip.with_peer_score(score(&topic), thresholds())?;
     gossip.subscribe(&topic)?;
     Ok(gossip)
+}
+
+/// Names a message by its content.
+pub(crate) fn message_id(message: &Message) -> MessageId {
+    MessageId::from(Digest::of(&message.data).as_bytes().to_vec())
 }
 
 fn config(network: &NetworkName) -> Result<gossipsub::Config, gossipsub::ConfigBuilderError> {
@@ -71,14 +90,12 @@ fn config(network: &NetworkName) -> Result<gossipsub::Config, gossipsub::ConfigB
         .protocol_id(format!("/embermesh/{network}/gossip/1"), Version::V1_1)
         // Off by default, and then everything is passed on before anybody looks.
         .validate_messages()
-        // Off by default, and then a process that has restarted holds its own former
-        // adverts against the honest peers that pass them on. The table knows its own.
-        .allow_self_origin(true)
-        .validation_mode(ValidationMode::Strict)
+        // An envelope that names or signs anything is refused.
+        .validation_mode(ValidationMode::Anonymous)
         // By content, not by publisher and number: the same advert is the same
         // message whoever publishes it, so nobody can repeat it under a new name,
         // and nobody gains by publishing another's advert first.
-        .message_id_fn(|message| MessageId::from(Digest::of(&message.data).as_bytes().to_vec()))
+        .message_id_fn(message_id)
         // Longer than any advert lives, so that a replay is never news.
         .duplicate_cache_time(MAX_LIFETIME + 2 * CLOCK_SKEW)
         .max_transmit_size(MAX_FRAME_BYTES)
@@ -91,10 +108,13 @@ fn config(network: &NetworkName) -> Result<gossipsub::Config, gossipsub::ConfigB
         // is rare and small, and a joiner has no mesh yet.
         .flood_publish(true)
         .mesh_n(MESH_DEGREE)
-        .mesh_n_low(4)
-        .mesh_n_high(12)
-        .mesh_outbound_min(2)
-        .gossip_lazy(MESH_DEGREE)
+        .mesh_n_low(MESH_DEGREE_LOW)
+        .mesh_n_high(MESH_DEGREE_HIGH)
+        .mesh_outbound_min(MESH_CHOSEN)
+        // Those of the best score that stay when some are let go, and those of them that
+        // were chosen here; both must fit the degree.
+        .retain_scores(1)
+        .gossip_lazy(LAZY_DEGREE)
         .heartbeat_interval(Duration::from_secs(1))
         // Five seconds by default, in which a joiner has no mesh.
         .heartbeat_initial_delay(Duration::from_millis(100))
@@ -107,7 +127,7 @@ fn thresholds() -> PeerScoreThresholds {
     PeerScoreThresholds {
         gossip_threshold: -10.0,
         publish_threshold: -50.0,
-        graylist_threshold: -80.0,
+        graylist_threshold: EXCLUDED_BELOW,
         // No score is high enough: peer exchange is off.
         accept_px_threshold: 1_000.0,
         opportunistic_graft_threshold: 1.0,
@@ -167,13 +187,12 @@ mod tests {
         thresholds().validate().unwrap();
         let config = config(&network).unwrap();
         assert!(config.validate_messages());
-        assert!(config.allow_self_origin());
         assert_eq!(
             config.max_transmit_size_for_topic(&topic(&network).hash()),
             MAX_MESSAGE_BYTES
         );
         // A full list of ids, each with its two bytes of head, fits the control bound.
         const { assert!(MAX_CONTROL_IDS * (32 + 2) + 256 < MAX_CONTROL_BYTES) }
-        behaviour(Keypair::generate_ed25519(), &network).unwrap();
+        behaviour(&network, &Traffic::default()).unwrap();
     }
 }

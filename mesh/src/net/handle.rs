@@ -18,9 +18,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    AdvertDraft, Incoming, MeshError, MeshEvent, MeshStream, PeerView, Standing,
+    AdvertDraft, GossipTraffic, Incoming, MeshError, MeshEvent, MeshStream, PeerView, Standing,
     actor::Command,
-    address, parse_advertised, queries,
+    address, behaviour, parse_advertised, queries,
     shared::Shared,
     start,
     stream::{self, Control},
@@ -79,7 +79,7 @@ impl Mesh {
         cancel: CancellationToken,
     ) -> Result<Self, MeshError> {
         // Boxed: building the transports makes a large future.
-        Box::pin(start::start(keypair, config, cancel)).await
+        Box::pin(start::start(keypair, config, cancel, &behaviour::swarm)).await
     }
 
     /// The peer id of this process.
@@ -173,6 +173,12 @@ impl Mesh {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerView> {
         self.inner.shared.peers()
+    }
+
+    /// What gossip has brought since the start.
+    #[must_use]
+    pub fn traffic(&self) -> GossipTraffic {
+        self.inner.shared.traffic.now()
     }
 
     /// The last measured round trip to a connected peer.

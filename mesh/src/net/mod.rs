@@ -3,6 +3,7 @@
 //! - `actor` owns the swarm and the table; `events` says what the swarm's events
 //!   mean, `driver` carries out what the table decides.
 //! - `behaviour` and `gossip` hold the settings of libp2p, each with its reason.
+//! - `pause` lets adverts wait before they are passed on, `traffic` counts them.
 //! - `dialing` knows whom to dial and when, `connect` does it, `strangers` turns away
 //!   peers of other networks.
 //! - `queries` asks the DHT, `providers` is what this process keeps for it.
@@ -14,8 +15,8 @@
 //! whoever lies, there is nothing to speak about.
 
 mod actor;
-mod address;
-mod behaviour;
+pub(crate) mod address;
+pub(crate) mod behaviour;
 mod connect;
 mod dialing;
 mod draft;
@@ -24,21 +25,24 @@ mod error;
 mod event;
 mod events;
 mod exchange;
-mod gossip;
+pub(crate) mod gossip;
 mod handle;
+mod pause;
 mod providers;
 mod queries;
 mod reach;
 mod shared;
-mod start;
+pub(crate) mod start;
 mod strangers;
 mod stream;
+pub(crate) mod traffic;
 
 pub use draft::AdvertDraft;
 pub use error::MeshError;
 pub use event::{MeshEvent, PeerView, Standing};
 pub use handle::Mesh;
 pub use stream::{Incoming, MeshStream};
+pub use traffic::GossipTraffic;
 
 /// The addresses of an advert that can be parsed and are worth dialling from a process
 /// that is `local` or not. An advert is signed by its peer, which does not make sense

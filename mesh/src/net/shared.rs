@@ -10,7 +10,7 @@ use embermesh_crypto::ids::PeerId;
 use libp2p::Multiaddr;
 use tokio::sync::{broadcast, watch};
 
-use super::{MeshEvent, PeerView, Standing};
+use super::{MeshEvent, PeerView, Standing, traffic::Traffic};
 use crate::protocol::roster::Known;
 
 /// Events that a slow watcher can be behind.
@@ -25,11 +25,12 @@ pub(crate) struct Shared {
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) standing: watch::Sender<Standing>,
     events: broadcast::Sender<MeshEvent>,
+    pub(crate) traffic: Traffic,
     pub(crate) closed: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(standing: Standing) -> Arc<Self> {
+    pub(crate) fn new(standing: Standing, traffic: Traffic) -> Arc<Self> {
         Arc::new(Self {
             adverts: RwLock::default(),
             peers: RwLock::default(),
@@ -38,6 +39,7 @@ impl Shared {
             changes: watch::Sender::new(0),
             standing: watch::Sender::new(standing),
             events: broadcast::Sender::new(MAX_EVENTS),
+            traffic,
             closed: AtomicBool::new(false),
         })
     }

@@ -8,30 +8,44 @@ use std::{
 
 use embermesh_crypto::keys::Keypair;
 use futures::StreamExt as _;
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, Swarm};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     MeshError, Standing,
     actor::{Actor, MAX_COMMANDS, Parts},
-    address, behaviour,
+    address,
+    behaviour::Behaviour,
     dialing::{self, Seeds},
     exchange,
     handle::{Inner, Mesh},
     shared::Shared,
     stream,
+    traffic::Traffic,
 };
 use crate::config::MeshConfig;
 
 /// How long the system may take to give us the addresses asked for.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Makes the swarm of a process, with the transports that it is to have.
+pub(crate) type Build<'a> = &'a (
+        dyn Fn(
+    libp2p::identity::Keypair,
+    &MeshConfig,
+    &Traffic,
+) -> Result<Swarm<Behaviour>, MeshError>
+            + Send
+            + Sync
+    );
+
 /// Starts the actor; when this returns, every listener has its address.
 pub(crate) async fn start(
     keypair: Arc<Keypair>,
     config: MeshConfig,
     cancel: CancellationToken,
+    build: Build<'_>,
 ) -> Result<Mesh, MeshError> {
     let cancel = cancel.child_token();
     let listen = parse_all(&config.listen)?;
@@ -41,7 +55,8 @@ pub(crate) async fn start(
 
     let key = libp2p::identity::Keypair::from_protobuf_encoding(&keypair.to_libp2p_protobuf())
         .map_err(|error| MeshError::Transport(error.to_string()))?;
-    let mut swarm = behaviour::swarm(key, &config)?;
+    let traffic = Traffic::default();
+    let mut swarm = build(key, &config, &traffic)?;
     seeds.forget(swarm.local_peer_id());
     let mut unbound = HashSet::new();
     for address in &listen {
@@ -62,7 +77,7 @@ pub(crate) async fn start(
     } else {
         Standing::Joining { last: None }
     };
-    let shared = Shared::new(standing);
+    let shared = Shared::new(standing, traffic);
     let tracker = TaskTracker::new();
     let (sender, commands) = mpsc::channel(MAX_COMMANDS);
     let mut control = stream::Control::new(swarm.behaviour().stream.new_control());

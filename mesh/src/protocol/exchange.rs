@@ -1,7 +1,8 @@
 //! Which peers were asked for their tables, and whom to ask next.
 //!
 //! A joiner asks the first few peers it meets; after that one peer at random is
-//! asked now and then, which repairs whatever gossip lost. Every wait ends.
+//! asked now and then, which repairs whatever gossip lost, and a peer that connects, which
+//! may come from the other side of a cut. Every wait ends.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,6 +21,8 @@ pub const JOIN_EXCHANGES: u32 = 3;
 pub const EXCHANGE_INTERVAL: Duration = Duration::from_secs(60);
 /// Up to this much sooner, at random.
 pub const EXCHANGE_JITTER: Duration = Duration::from_secs(20);
+/// A peer that connects is asked at once where nobody was asked for this long.
+pub const MEETING_PAUSE: Duration = Duration::from_secs(10);
 /// A joiner whose exchange failed asks again after this.
 pub const EXCHANGE_RETRY: Duration = Duration::from_secs(2);
 /// An exchange that takes longer is given up.
@@ -41,6 +44,8 @@ pub struct Exchanges {
     in_flight: BTreeMap<PeerId, UnixMillis>,
     completed: u32,
     next: Option<UnixMillis>,
+    /// When somebody was last asked.
+    asked_at: Option<UnixMillis>,
     /// What each asker may still ask. Outlives its connection, so that dialling
     /// again does not fill it.
     askers: BTreeMap<PeerId, Bucket>,
@@ -59,8 +64,11 @@ impl Exchanges {
         if self.connected.insert(peer, false).is_some() {
             return false;
         }
-        let due = self.completed as usize + self.in_flight.len() < JOIN_EXCHANGES as usize;
-        due && self.begin(peer, now)
+        let joining = self.completed as usize + self.in_flight.len() < JOIN_EXCHANGES as usize;
+        let quiet = self
+            .asked_at
+            .is_some_and(|at| after(at, MEETING_PAUSE) <= now);
+        (joining || quiet) && self.begin(peer, now)
     }
 
     /// A peer has gone, and with it any exchange under way.
@@ -134,6 +142,7 @@ impl Exchanges {
             return false;
         }
         self.connected.insert(peer, true);
+        self.asked_at = Some(now);
         self.in_flight.insert(peer, after(now, EXCHANGE_TIMEOUT));
         true
     }

@@ -28,6 +28,9 @@ pub const RELAY_RATE: Rate = Rate {
     every: std::time::Duration::from_millis(500),
 };
 
+/// By then gossip has brought an advert to everybody whom it reaches.
+pub const GOSSIP_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -148,6 +151,9 @@ pub enum Output {
     Sign(Ticket),
     /// Publish these bytes by gossip.
     Publish(Vec<u8>),
+    /// Publish these bytes of another peer by gossip, some time within the next seconds,
+    /// unless gossip brings them before that.
+    Repeat(Vec<u8>),
     /// Ask a peer for the adverts that this summary lacks.
     RequestTable {
         /// Whom to ask.
@@ -397,11 +403,19 @@ impl Table {
         if !self.exchanges.is_asked(&from) {
             return;
         }
+        let joined = self.exchanges.completed() > 0;
         for bytes in adverts {
             match self.check(bytes, now) {
                 Ok(advert) => {
                     if self.may_introduce(from, advert.peer, now) {
-                        self.learn(advert, now, out);
+                        let late = joined && after(advert.issued_at, GOSSIP_TIME) <= now;
+                        let (author, bytes) = (advert.peer, advert.bytes().to_vec());
+                        let (_, is_new) = self.learn(advert, now, out);
+                        // Gossip should have brought it: the mesh was cut in two, and
+                        // those behind this peer have not heard of it either.
+                        if is_new && late && self.may_relay(author, now) {
+                            out.push(Output::Repeat(bytes));
+                        }
                     }
                 }
                 Err(Verdict::Reject(reason)) => {

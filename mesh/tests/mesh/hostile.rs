@@ -97,15 +97,17 @@ fn rogue() -> Swarm<Rogue> {
         .with_behaviour(|key| {
             let gossip = gossipsub::ConfigBuilder::default()
                 .protocol_id("/embermesh/embermesh/gossip/1", gossipsub::Version::V1_1)
+                .validation_mode(gossipsub::ValidationMode::Anonymous)
+                .message_id_fn(|message| gossipsub::MessageId::from(message.data.clone()))
                 .heartbeat_initial_delay(Duration::from_millis(50))
                 .build()?;
-            let signed = gossipsub::MessageAuthenticity::Signed(key.clone());
+            let unsigned = gossipsub::MessageAuthenticity::Anonymous;
             Ok(Rogue {
                 identify: identify::Behaviour::new(identify::Config::new(
                     "/embermesh/embermesh/1".to_owned(),
                     key.public(),
                 )),
-                gossip: gossipsub::Behaviour::new(signed, gossip)?,
+                gossip: gossipsub::Behaviour::new(unsigned, gossip)?,
             })
         })
         .unwrap()

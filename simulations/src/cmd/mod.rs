@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod run;
+mod swarm;
 
 use std::process::ExitCode;
 
@@ -11,6 +12,8 @@ use clap::Subcommand;
 pub(crate) enum Command {
     /// Run the production state machines under virtual time, by seed.
     Run(run::Run),
+    /// Run real swarms in this process, by a scenario file.
+    Swarm(swarm::Swarm),
 }
 
 impl Command {
@@ -18,6 +21,7 @@ impl Command {
     pub(crate) fn run(self) -> ExitCode {
         match self {
             Self::Run(run) => run.run(),
+            Self::Swarm(swarm) => swarm.run(),
         }
     }
 }

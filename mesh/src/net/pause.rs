@@ -1,0 +1,131 @@
+//! What waits for a moment of random length before it goes into gossip, so that it is not
+//! sent by everybody at once: whoever goes first saves the others the sending.
+//!
+//! **Adverts that are passed on.** Gossip passes a message on to every neighbour but those
+//! from which it has come. Passed on at once, two neighbours that heard it at about the same
+//! time send it to each other, and a peer with six neighbours gets it six times. After a
+//! pause the one has sent it before the other would, who then knows; each link carries a
+//! message once. Nobody needs an advert within a tenth of a second.
+//!
+//! **Adverts that are repeated.** What a table exchange has brought late (see
+//! [`crate::protocol`]) is known to many at the same time, after a cut has healed to half of
+//! the mesh. The first to repeat it reaches everybody, and gossip drops the rest.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use libp2p::{PeerId, gossipsub::MessageId};
+use rand::Rng;
+
+/// The longest pause of an advert that is passed on. Above the time that most messages take
+/// from one peer to another: a shorter one saves little.
+const LONGEST_OF_GOSSIP: Duration = Duration::from_millis(150);
+/// Adverts that wait to be passed on. In a flood what is beyond it goes without a pause.
+const MAX_GOSSIP: usize = 1024;
+/// The longest pause of an advert that is repeated: many times what gossip needs to reach
+/// everybody, so that few repeat the same.
+const LONGEST_OF_REPEATS: Duration = Duration::from_secs(8);
+/// Adverts that wait to be repeated. What is beyond it is left to others, and to later
+/// exchanges.
+const MAX_REPEATS: usize = crate::protocol::MAX_ADVERTS;
+
+/// An advert that was judged good, by its id, and the neighbour that passed it on.
+pub(crate) type Judged = (MessageId, PeerId);
+
+/// Things that wait, each for a while of its own.
+#[derive(Debug)]
+pub(crate) struct Pauses<T> {
+    longest: Duration,
+    bound: usize,
+    waiting: BTreeMap<(Instant, u64), T>,
+    count: u64,
+}
+
+impl Pauses<Judged> {
+    /// For adverts that are passed on.
+    pub(crate) fn of_gossip() -> Self {
+        Self::new(LONGEST_OF_GOSSIP, MAX_GOSSIP)
+    }
+}
+
+impl Pauses<Vec<u8>> {
+    /// For signed adverts that are repeated.
+    pub(crate) fn of_repeats() -> Self {
+        Self::new(LONGEST_OF_REPEATS, MAX_REPEATS)
+    }
+}
+
+impl<T> Pauses<T> {
+    fn new(longest: Duration, bound: usize) -> Self {
+        Self {
+            longest,
+            bound,
+            waiting: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    /// Takes one in; gives it back when there is no room for it.
+    pub(crate) fn add(&mut self, thing: T, now: Instant, rng: &mut impl Rng) -> Option<T> {
+        if self.waiting.len() >= self.bound {
+            return Some(thing);
+        }
+        let due = now + self.longest.mul_f64(rng.random_range(0.0..1.0));
+        self.count = self.count.wrapping_add(1);
+        self.waiting.insert((due, self.count), thing);
+        None
+    }
+
+    /// When the first has waited enough.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.waiting.keys().next().map(|(due, _)| *due)
+    }
+
+    /// One that has waited enough.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<T> {
+        let first = self.waiting.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng as _, rngs::StdRng};
+
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn each_waits_for_a_while_of_its_own_and_none_is_lost() {
+        let rng = &mut StdRng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut pauses = Pauses::new(LONGEST, 100);
+        for number in 0..100 {
+            assert_eq!(pauses.add(number, now, rng), None);
+        }
+        let half = now + LONGEST / 2;
+        let early = std::iter::from_fn(|| pauses.due(half)).count();
+        assert!(
+            (20..80).contains(&early),
+            "{early} of 100 waited less than half"
+        );
+        assert!(pauses.next().is_some_and(|next| next > half));
+        let late = std::iter::from_fn(|| pauses.due(now + LONGEST)).count();
+        assert_eq!(early + late, 100);
+        assert_eq!(pauses.next(), None);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_comes_back() {
+        let rng = &mut StdRng::seed_from_u64(1);
+        let now = Instant::now();
+        let mut pauses = Pauses::new(LONGEST, 2);
+        let back: Vec<Option<u32>> = (0..3).map(|n| pauses.add(n, now, rng)).collect();
+        assert_eq!(back, [None, None, Some(2)]);
+        assert!(pauses.due(now + LONGEST).is_some());
+        assert_eq!(pauses.add(3, now, rng), None);
+    }
+}
