@@ -154,6 +154,7 @@ impl World {
         from: PeerIndex,
         bytes: &Arc<[u8]>,
     ) -> Result<(), Violation> {
+        self.counts.copies += 1;
         if !self.peers[to].alive || !self.peers[to].first_time(bytes) {
             return Ok(());
         }
@@ -233,6 +234,44 @@ impl World {
     /// The advert of a node says how many slots are free.
     pub(crate) fn slots_changed(&mut self, peer: PeerIndex) -> Result<(), Violation> {
         self.feed(peer, Input::Change)
+    }
+}
+
+/// What is measured of gossip, to hold a model to it.
+impl World {
+    /// A node has news; says under which number it told them.
+    ///
+    /// # Errors
+    /// As every step.
+    pub fn tell_news(&mut self, peer: PeerIndex) -> Result<u64, Violation> {
+        self.slots_changed(peer)?;
+        let advert = self.peers[peer].advert.as_ref();
+        let opened = advert.and_then(|advert| advert.open().ok());
+        Ok(opened.map_or(0, |advert| advert.sequence))
+    }
+
+    /// How many nodes know what a node told under a number, or later.
+    #[must_use]
+    pub fn knowers(&self, of: PeerIndex, sequence: u64) -> usize {
+        let id = self.peers[of].id();
+        let knows = |peer: &&crate::peer::Peer| {
+            let known = peer.table.roster().sequence_of(&id);
+            known.is_some_and(|known| known >= sequence)
+        };
+        self.peers.iter().filter(knows).count()
+    }
+
+    /// Copies of adverts that arrived so far.
+    #[must_use]
+    pub fn copies(&self) -> u64 {
+        self.counts.copies
+    }
+
+    /// How many neighbours a node has, on average.
+    #[must_use]
+    pub fn mean_degree(&self) -> f64 {
+        let sum: usize = self.peers.iter().map(|peer| peer.neighbours.len()).sum();
+        sum as f64 / self.peers.len().max(1) as f64
     }
 }
 

@@ -14,6 +14,8 @@
 //! - [`scenario`]: nodes join, jobs come, a third of the nodes dies. [`storm`]:
 //!   everything goes wrong at once.
 //!
+//! [`scale`] is a model of what a mesh costs at sizes that no test reaches.
+//!
 //! Beside them, [`lab`]: a network that is made up, for real programs in real time.
 //!
 //! And [`swarm`]: a thousand production meshes in this process, in real time.
@@ -35,6 +37,7 @@ mod liars;
 mod links;
 mod money;
 pub mod peer;
+pub mod scale;
 pub mod scenario;
 pub mod storm;
 mod streams;

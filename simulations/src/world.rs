@@ -65,6 +65,8 @@ pub struct Counts {
     pub happenings: u64,
     /// Messages.
     pub messages: u64,
+    /// Copies of adverts that arrived by gossip.
+    pub copies: u64,
     /// Messages that did not arrive.
     pub lost: u64,
     /// Messages that arrived twice.
