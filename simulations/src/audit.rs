@@ -30,9 +30,9 @@ impl Audit {
     pub(crate) fn told(&mut self, job: JobId, epoch: Epoch, state: JobState) -> Result<(), String> {
         let before = self.jobs.insert(job, (epoch, state));
         match before {
-            Some((known, _)) if epoch < known => {
-                Err(format!("job {job} is told of as attempt {epoch} after {known}"))
-            }
+            Some((known, _)) if epoch < known => Err(format!(
+                "job {job} is told of as attempt {epoch} after {known}"
+            )),
             Some((_, known)) if known.is_final() && state != known => {
                 Err(format!("job {job} is told of as {state} after {known}"))
             }

@@ -47,6 +47,8 @@ pub struct Client {
     pub submits: Vec<(Option<MicroUnits>, Option<JobId>)>,
     /// The payments that were not answered.
     unpaid: BTreeSet<u64>,
+    /// Those that were.
+    paid: BTreeSet<u64>,
     streams: u64,
 }
 
@@ -117,6 +119,7 @@ impl Client {
             seen: BTreeMap::new(),
             submits: Vec::new(),
             unpaid: BTreeSet::new(),
+            paid: BTreeSet::new(),
             streams: 0,
         }
     }
@@ -221,7 +224,7 @@ impl World {
     /// The client pays the node of this number, or is paid in by the administrator: the
     /// first payment. Until it is answered.
     pub(crate) fn pay(&mut self, number: u64) {
-        if self.audit.payment(number).is_some() {
+        if self.client.paid.contains(&number) {
             return;
         }
         self.client.unpaid.insert(number);
@@ -236,7 +239,15 @@ impl World {
             let to = self.peers[number as usize % self.peers.len()].id();
             let from = self.client.keypair.peer_id();
             let (amount, subject) = (PAYMENT, Subject::default());
-            (from, Ask::Transfer { from, to, amount, subject })
+            (
+                from,
+                Ask::Transfer {
+                    from,
+                    to,
+                    amount,
+                    subject,
+                },
+            )
         };
         let mut key = [1; 16];
         key[..8].copy_from_slice(&number.to_le_bytes());
@@ -262,6 +273,7 @@ impl World {
             }
             (About::Payment(number), Ok(_)) => {
                 self.client.unpaid.remove(&number);
+                self.client.paid.insert(number);
                 Ok(())
             }
             (about, reply) => {

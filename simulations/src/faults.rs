@@ -103,19 +103,53 @@ impl Plan {
     /// # Errors
     /// The first number that makes no sense.
     pub fn checked(self) -> Result<Self, InvalidPlan> {
-        let honest = self.nodes.saturating_sub(self.late_nodes + self.wrong_clocks);
+        let honest = self
+            .nodes
+            .saturating_sub(self.late_nodes + self.wrong_clocks);
         let share = |share: f64| (0.0..=0.5).contains(&share);
         let rules = [
-            ("nodes", honest >= 4, "at least 4 more than those who are late or off"),
-            ("nodes", self.nodes + self.liars <= 500, "500 with the liars at most"),
-            ("jobs", (1..=10_000).contains(&self.jobs), "from 1 to 10,000"),
-            ("skew_ms", self.skew_ms <= 14_000, "14,000 at most: two clocks may be 30 s apart"),
-            ("partition_s", self.partition_s <= 240, "240 at most: adverts live for 300"),
-            ("messages.gossip_loss", share(self.messages.gossip_loss), "from 0 to 0.5"),
+            (
+                "nodes",
+                honest >= 4,
+                "at least 4 more than those who are late or off",
+            ),
+            (
+                "nodes",
+                self.nodes + self.liars <= 500,
+                "500 with the liars at most",
+            ),
+            (
+                "jobs",
+                (1..=10_000).contains(&self.jobs),
+                "from 1 to 10,000",
+            ),
+            (
+                "skew_ms",
+                self.skew_ms <= 14_000,
+                "14,000 at most: two clocks may be 30 s apart",
+            ),
+            (
+                "partition_s",
+                self.partition_s <= 240,
+                "240 at most: adverts live for 300",
+            ),
+            (
+                "messages.gossip_loss",
+                share(self.messages.gossip_loss),
+                "from 0 to 0.5",
+            ),
             ("messages.loss", share(self.messages.loss), "from 0 to 0.5"),
-            ("messages.duplicates", share(self.messages.duplicates), "from 0 to 0.5"),
+            (
+                "messages.duplicates",
+                share(self.messages.duplicates),
+                "from 0 to 0.5",
+            ),
             ("messages.late", share(self.messages.late), "from 0 to 0.5"),
-            ("messages.late_ms", self.messages.late_ms <= 5_000, "5,000 at most"),
+            (
+                "messages.late_ms",
+                self.messages.late_ms <= 5_000,
+                "5,000 at most",
+            ),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             Some((what, _, rule)) => Err(InvalidPlan::Number { what, rule }),

@@ -94,9 +94,11 @@ impl World {
             Output::Equivocation(evidence) => {
                 self.must_be_odd(peer, evidence.peer, "was taken for a cheat")
             }
-            Output::KeyElsewhere { .. } => {
-                self.must_be_odd(peer, self.peers[peer].id(), "has a key that is used elsewhere")
-            }
+            Output::KeyElsewhere { .. } => self.must_be_odd(
+                peer,
+                self.peers[peer].id(),
+                "has a key that is used elsewhere",
+            ),
             Output::Verdict(_) | Output::Changed(_) | Output::Gone(_) => Ok(()),
         }
     }

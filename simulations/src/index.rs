@@ -4,9 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use embermesh_crypto::{Epoch, JobId};
-use embermesh_index_server::state::{
-    Command, Effects, Outputs, Refused, Reply, State, Writes,
-};
+use embermesh_index_server::state::{Command, Effects, Outputs, Refused, Reply, State, Writes};
 use embermesh_job::{
     lifecycle::JobState,
     order::{Order, Report},
@@ -22,6 +20,9 @@ use crate::{
 
 /// How long a commit takes, in milliseconds.
 const COMMIT_MS: std::ops::RangeInclusive<u64> = 0..=8;
+
+/// How long the index is away after a crash, in milliseconds.
+const AWAY_MS: std::ops::RangeInclusive<u64> = 300..=12_000;
 
 /// A command that was applied, until what it changed is durable.
 #[derive(Debug)]
@@ -114,6 +115,7 @@ impl World {
             ended_by: ends.filter(|_| accepted),
         };
         let writes = self.index.take_writes();
+        let dies = self.index_doomed && !writes.is_empty();
         if self.sabotage == Some(Sabotage::AnswerEarly) {
             self.let_out(effects)?;
             let nothing = Let::nothing();
@@ -122,6 +124,9 @@ impl World {
             self.begin_commit(writes, effects);
         }
         self.wake_index_when_due();
+        if dies {
+            self.index_dies();
+        }
         Ok(())
     }
 
@@ -146,10 +151,9 @@ impl World {
             (About::Report(_), Ok(Reply::Reported { accepted: false })) => {
                 self.counts.fenced += 1;
             }
-            (
-                About::Report(_),
-                Err(Refused::StaleEpoch { .. } | Refused::Lifecycle { .. }),
-            ) => self.counts.fenced += 1,
+            (About::Report(_), Err(Refused::StaleEpoch { .. } | Refused::Lifecycle { .. })) => {
+                self.counts.fenced += 1
+            }
             // Asked over a line that broke, and heard late.
             (About::Orders, Err(Refused::NotRegistered(_))) => {}
             (_, Err(refused)) => {
@@ -168,7 +172,8 @@ impl World {
 
     /// Whether the newest attempt of a job is that node's.
     fn is_its_own(&self, from: Place, job: Option<JobId>) -> bool {
-        let (Place::Node(peer), Some(job)) = (from, job.and_then(|job| self.index.job(&job))) else {
+        let (Place::Node(peer), Some(job)) = (from, job.and_then(|job| self.index.job(&job)))
+        else {
             return false;
         };
         let newest = job.attempts.last();
@@ -272,14 +277,26 @@ impl World {
         }
     }
 
-    /// The index dies. Of the commits under way some are durable by then, and nobody is
-    /// told; the others have never been.
+    /// The index dies: at once, or in the middle of what it does next.
     pub(crate) fn index_crash(&mut self) {
         if !self.index_up {
             return;
         }
+        if self.rng.random_bool(0.3) {
+            self.index_dies();
+        } else {
+            self.index_doomed = true;
+        }
+    }
+
+    /// The index dies. Of the commits under way some are durable by then, and nobody is
+    /// told; the others have never been.
+    fn index_dies(&mut self) {
         self.counts.crashes += 1;
+        let away = Duration::from_millis(self.rng.random_range(AWAY_MS));
+        self.schedule(away, Happening::IndexRestart);
         self.index_up = false;
+        self.index_doomed = false;
         self.index_life += 1;
         let durable = self.rng.random_range(0..=self.commits.len());
         let lost = self.sabotage == Some(Sabotage::AnswerEarly);

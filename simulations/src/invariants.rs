@@ -6,7 +6,9 @@ use embermesh_crypto::{Epoch, JobId, UnixMillis};
 use embermesh_job::lifecycle::JobState;
 use embermesh_mesh::protocol::{CLOCK_SKEW, MAX_LIFETIME};
 
-use crate::{World, client::Seen, gossip::WHOLE_AFTER, peer::Peer, tasks::LAST_EVENT, world::PeerIndex};
+use crate::{
+    World, client::Seen, gossip::WHOLE_AFTER, peer::Peer, tasks::LAST_EVENT, world::PeerIndex,
+};
 
 /// A table may hold what has expired for so long beyond the skew: until it is woken.
 const SLACK: Duration = Duration::from_millis(1);
@@ -47,8 +49,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What the index had said of each job when it was last looked at.
-pub type Known = BTreeMap<JobId, (Epoch, JobState)>;
+/// How each job stood in the index's memory when it was last looked at.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// How many lives the index had had: what it had not committed went with each.
+    life: u32,
+    jobs: BTreeMap<JobId, (Epoch, JobState)>,
+}
 
 impl World {
     pub(crate) fn violation(&self, what: impl Into<String>) -> Violation {
@@ -132,9 +139,15 @@ impl World {
         }
         let clock = node.clock(self.now);
         for advert in node.table.roster().adverts() {
-            let author = self.by_id.get(&advert.peer).map(|author| &self.peers[*author]);
+            let author = self
+                .by_id
+                .get(&advert.peer)
+                .map(|author| &self.peers[*author]);
             let honest = author.is_none_or(|author| !author.lies);
-            let signed = || self.audit.has_signed(advert.peer, advert.sequence, advert.bytes());
+            let signed = || {
+                self.audit
+                    .has_signed(advert.peer, advert.sequence, advert.bytes())
+            };
             let wrong = if honest && !signed() {
                 "was never signed"
             } else if advert.issued_at > clock.saturating_add(CLOCK_SKEW) {
@@ -182,7 +195,10 @@ impl World {
                 )));
             }
         }
-        let told = self.audit.payments().filter_map(|number| self.audit.payment(number));
+        let told = self
+            .audit
+            .payments()
+            .filter_map(|number| self.audit.payment(number));
         let last = self.index.ledger().last();
         if let Some(lost) = told.into_iter().find(|number| *number > last) {
             return Err(self.violation(format!("the index has forgotten transaction {lost}")));
@@ -190,14 +206,21 @@ impl World {
         Ok(())
     }
 
-    /// Epochs never fall and ended jobs stay as they are, since `before`.
+    /// Epochs never fall and ended jobs stay as they are, since `before`, as far as it is
+    /// the same process. What it had told anybody holds beyond that.
     ///
     /// # Errors
     /// The first job of which that is not so.
     pub fn check_jobs_since(&self, before: &mut Known) -> Result<(), Violation> {
+        if before.life != self.index_life {
+            *before = Known {
+                life: self.index_life,
+                ..Known::default()
+            };
+        }
         for job in self.index.jobs() {
             let now = (job.epoch, job.state);
-            if let Some((epoch, state)) = before.insert(job.id, now)
+            if let Some((epoch, state)) = before.jobs.insert(job.id, now)
                 && (job.epoch < epoch || (state.is_final() && state != job.state))
             {
                 return Err(
@@ -246,7 +269,9 @@ impl World {
     /// The first node that does not.
     pub fn check_whole(&self, before: UnixMillis) -> Result<(), Violation> {
         let sound = |peer: &&Peer| {
-            peer.alive && peer.is_sound() && peer.alive_since.saturating_add(WHOLE_AFTER) <= self.now
+            peer.alive
+                && peer.is_sound()
+                && peer.alive_since.saturating_add(WHOLE_AFTER) <= self.now
         };
         for peer in self.peers.iter().filter(sound) {
             for other in self.peers.iter().filter(sound) {
@@ -254,8 +279,9 @@ impl World {
                 let said = self.audit.last_signed(other.id(), other.clock(before));
                 let whole = known.is_some_and(|known| Some(known.sequence) >= said);
                 if !whole {
+                    let ago = said.map_or(0, |said| other.clock(before).0.saturating_sub(said));
                     return Err(self.violation(format!(
-                        "node {} does not know what node {} said before {}",
+                        "node {} does not know what node {} said {ago} ms before {}",
                         self.by_id[&peer.id()],
                         self.by_id[&other.id()],
                         before
@@ -271,6 +297,9 @@ impl World {
     /// # Errors
     /// The first job of which that is not so.
     pub fn check_all_done(&self, jobs: usize) -> Result<(), Violation> {
+        if !self.index_up {
+            return Err(self.violation("the index is away"));
+        }
         let known = self.index.jobs().count();
         if known != jobs {
             return Err(self.violation(format!("{known} jobs are known of {jobs}")));

@@ -216,7 +216,10 @@ impl World {
         let me = self.peers[peer].id();
         let victims = self.index.jobs().filter(|job| {
             job.state != JobState::Queued
-                && job.attempts.last().is_some_and(|attempt| attempt.node != me)
+                && job
+                    .attempts
+                    .last()
+                    .is_some_and(|attempt| attempt.node != me)
         });
         let Some((job, epoch, spec)) = victims
             .map(|job| (job.id, job.epoch, job.spec_digest))

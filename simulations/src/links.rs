@@ -34,9 +34,7 @@ impl World {
         let found: Vec<PeerIndex> = (0..self.peers.len())
             .filter(|other| self.reaches(peer, *other))
             .collect();
-        let found = found
-            .into_iter()
-            .choose_multiple(&mut self.rng, FOUND);
+        let found = found.into_iter().choose_multiple(&mut self.rng, FOUND);
         let seeds = (0..SEEDS.min(self.peers.len())).filter(|seed| self.reaches(peer, *seed));
         let all: Vec<PeerIndex> = found.into_iter().chain(seeds).collect();
         for other in all {

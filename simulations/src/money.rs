@@ -61,7 +61,11 @@ impl World {
             let open = !job.state.is_final();
             let expected = self.client.budget(job.id).filter(|_| open);
             // A job whose submit was not answered yet is not known to its client.
-            let known = self.client.submits.iter().any(|(_, of)| *of == Some(job.id));
+            let known = self
+                .client
+                .submits
+                .iter()
+                .any(|(_, of)| *of == Some(job.id));
             let right = match holds {
                 None => expected.is_none(),
                 Some(1) => open && (expected.is_some() || !known),
@@ -77,7 +81,9 @@ impl World {
             }
         }
         match of_jobs.into_keys().next() {
-            Some(subject) => Err(self.violation(format!("a hold is for {subject:?}, which is none"))),
+            Some(subject) => {
+                Err(self.violation(format!("a hold is for {subject:?}, which is none")))
+            }
             None => Ok(()),
         }
     }
@@ -89,7 +95,12 @@ impl World {
             let amount = i64::try_from(PAYMENT.0).unwrap_or(i64::MAX);
             *paid.entry(number as usize % self.peers.len()).or_default() += amount;
         }
-        for (peer, node) in self.peers.iter().enumerate().filter(|(_, node)| node.price == 0) {
+        for (peer, node) in self
+            .peers
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.price == 0)
+        {
             let balance = self.index.ledger().balance_of(Account::Peer(node.id()));
             let expected = paid.get(&peer).copied().unwrap_or(0);
             if balance.available != expected {

@@ -70,7 +70,7 @@ fn play(scenario: Scenario) -> Result<(World, Summary), Violation> {
         "run --seed {} --nodes {} --jobs {}",
         scenario.seed, scenario.nodes, scenario.jobs
     );
-    let mut known = Known::new();
+    let mut known = Known::default();
     for peer in 0..scenario.nodes {
         let share = JOINING.as_millis() as u64 * peer as u64 / scenario.nodes as u64;
         world.schedule(Duration::from_millis(share), Happening::Join(peer));

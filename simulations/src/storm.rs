@@ -26,8 +26,6 @@ const JOINING: Duration = Duration::from_secs(5);
 const BEFORE: Duration = Duration::from_secs(60);
 /// After it is whole again.
 const AFTER: Duration = Duration::from_secs(60);
-/// How long the index is away after a crash, in milliseconds.
-const INDEX_AWAY_MS: std::ops::RangeInclusive<u64> = 300..=12_000;
 /// A clock that is wrong is off by this much, in milliseconds, either way.
 const WRONG_BY_MS: std::ops::RangeInclusive<i64> = 90_000..=900_000;
 /// Everything is looked at so often, beside each step's own part.
@@ -90,7 +88,7 @@ fn play(
         let share = JOINING.as_millis() as u64 * peer as u64 / world.peers.len() as u64;
         world.schedule(Duration::from_millis(share), Happening::Join(peer));
     }
-    let mut known = Known::new();
+    let mut known = Known::default();
     let start = EPOCH.saturating_add(JOINING + WHOLE_AFTER);
     world.look_until(start, &mut known)?;
     world.check_whole(EPOCH.saturating_add(JOINING))?;
@@ -177,9 +175,7 @@ impl World {
         }
         for _ in 0..plan.index_crashes {
             let at = self.within(all);
-            let away = Duration::from_millis(self.rng.random_range(INDEX_AWAY_MS));
             self.schedule(at, Happening::IndexCrash);
-            self.schedule(at + away, Happening::IndexRestart);
         }
         for _ in 0..if plan.liars == 0 { 0 } else { plan.lies } {
             let liar = plan.nodes + self.rng.random_range(0..plan.liars);

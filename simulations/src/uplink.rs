@@ -114,7 +114,10 @@ impl World {
             .and_then(|signed| signed.open())
             .map_err(|error| self.violation(format!("the key set does not verify: {error}")))?;
         let kept = &mut self.peers[peer].store.key_set;
-        if kept.as_ref().is_none_or(|kept| kept.sequence <= opened.sequence) {
+        if kept
+            .as_ref()
+            .is_none_or(|kept| kept.sequence <= opened.sequence)
+        {
             *kept = Some(opened);
         }
         Ok(())

@@ -108,6 +108,8 @@ pub struct World {
     pub(crate) index_entropy: Entropy,
     pub(crate) index_ticks: Option<UnixMillis>,
     pub(crate) index_up: bool,
+    /// Whether it dies as soon as it has something to commit.
+    pub(crate) index_doomed: bool,
     /// Rises with each crash of the index.
     pub(crate) index_life: u32,
     pub(crate) commits: VecDeque<Pending>,
@@ -186,6 +188,7 @@ impl World {
             index_entropy,
             index_ticks: None,
             index_up: true,
+            index_doomed: false,
             index_life: 0,
             commits: VecDeque::new(),
             last_commit: EPOCH,

@@ -65,12 +65,19 @@ fn an_advert_spreads_in_real_swarms_as_the_model_says() {
         given.network.delay_sigma = 0.0;
         given.network.loss = 0.0;
         let graph = Graph::new(nodes, given.gossip.degree, given.gossip.degree_high, 1);
-        let all: Vec<_> = (0..10).map(|n| spread(&graph, n, &given, 7 + u64::from(n))).collect();
+        let all: Vec<_> = (0..10)
+            .map(|n| spread(&graph, n, &given, 7 + u64::from(n)))
+            .collect();
         let mean = |value: fn(&embermesh_simulations::scale::spread::Spread) -> f64| {
             all.iter().map(value).sum::<f64>() / all.len() as f64
         };
         if let Some(copies) = measure(&report, "receives_per_delivery") {
-            near(&format!("{path}: copies"), mean(|one| one.copies), copies, 0.3);
+            near(
+                &format!("{path}: copies"),
+                mean(|one| one.copies),
+                copies,
+                0.3,
+            );
         }
         if let Some(time) = measure(&report, "each_node_p50_s") {
             near(&format!("{path}: time"), mean(|one| one.p50_s), time, 0.6);
@@ -83,7 +90,8 @@ fn an_advert_spreads_in_real_swarms_as_the_model_says() {
 #[test]
 fn an_advert_spreads_in_the_world_as_the_model_says() {
     const NODES: usize = 200;
-    let mut world = World::new(1, NODES, embermesh_index_server::state::Settings::default()).unwrap();
+    let mut world =
+        World::new(1, NODES, embermesh_index_server::state::Settings::default()).unwrap();
     for peer in 0..NODES {
         let at = Duration::from_millis(20 * peer as u64);
         world.schedule(at, Happening::Join(peer));
@@ -97,12 +105,16 @@ fn an_advert_spreads_in_the_world_as_the_model_says() {
     let mut steps = 0;
     while half.is_none() && steps < 1_000 {
         steps += 1;
-        world.run_until(world.now.saturating_add(Duration::from_millis(5))).unwrap();
+        world
+            .run_until(world.now.saturating_add(Duration::from_millis(5)))
+            .unwrap();
         if world.knowers(17, told) * 2 >= NODES {
             half = Some(world.now.since(begun).as_secs_f64());
         }
     }
-    world.run_until(begun.saturating_add(Duration::from_secs(3))).unwrap();
+    world
+        .run_until(begun.saturating_add(Duration::from_secs(3)))
+        .unwrap();
     let copies = (world.copies() - copies_before) as f64 / (NODES - 1) as f64;
 
     let mut given = given();
@@ -115,12 +127,19 @@ fn an_advert_spreads_in_the_world_as_the_model_says() {
     let mean_degree = world.mean_degree();
     let degree = mean_degree.round() as usize;
     let graph = Graph::new(NODES as u32, degree, degree + 4, 1);
-    let all: Vec<_> = (0..10).map(|n| spread(&graph, n, &given, 5 + u64::from(n))).collect();
+    let all: Vec<_> = (0..10)
+        .map(|n| spread(&graph, n, &given, 5 + u64::from(n)))
+        .collect();
     let mean = |value: fn(&embermesh_simulations::scale::spread::Spread) -> f64| {
         all.iter().map(value).sum::<f64>() / all.len() as f64
     };
     let per_degree = mean(|one| one.copies) / graph.mean_degree();
-    near("copies for each neighbour", per_degree, copies / mean_degree, 0.25);
+    near(
+        "copies for each neighbour",
+        per_degree,
+        copies / mean_degree,
+        0.25,
+    );
     // The world's first two nodes know everybody, which shortens its ways.
     near("time to half", mean(|one| one.p50_s), half.unwrap(), 0.6);
 }
@@ -130,7 +149,9 @@ fn an_advert_spreads_in_the_world_as_the_model_says() {
 fn an_advert_is_as_large_as_the_model_says() {
     let mut world = World::new(1, 3, embermesh_index_server::state::Settings::default()).unwrap();
     world.schedule(Duration::ZERO, Happening::Join(0));
-    world.run_until(EPOCH.saturating_add(Duration::from_secs(1))).unwrap();
+    world
+        .run_until(EPOCH.saturating_add(Duration::from_secs(1)))
+        .unwrap();
     let bytes = world.peers[0].advert.as_ref().unwrap().bytes().len() as f64;
     near("bytes of an advert", given().advert.bytes, bytes, 0.35);
     for (path, report) in reports("spread") {
@@ -166,7 +187,9 @@ fn what_breaks_first_does_not_depend_on_what_is_measured_where() {
     let of = at(20_000);
     let all = limits(&of, &given());
     assert!(all.windows(2).all(|pair| pair[0].nodes <= pair[1].nodes));
-    let bandwidth = all.iter().find(|limit| limit.what.contains("knowing every other"));
+    let bandwidth = all
+        .iter()
+        .find(|limit| limit.what.contains("knowing every other"));
     let nodes = bandwidth.unwrap().nodes;
     // There the model must say that the budget is spent, and not far below.
     let of_budget = |nodes: f64| at(nodes as u32).full.bytes_per_s / given().budget.bytes_per_s;

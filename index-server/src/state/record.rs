@@ -137,9 +137,7 @@ impl Record {
             .job
             .attempts
             .iter()
-            .filter(|attempt| {
-                attempt.started.is_some() || was_ignored(attempt) || !lapsed(attempt)
-            })
+            .filter(|attempt| attempt.started.is_some() || was_ignored(attempt) || !lapsed(attempt))
             .map(|attempt| attempt.node)
             .collect();
         nodes.sort_unstable();

@@ -85,12 +85,16 @@ impl Run {
     fn storm(&self, file: Option<&PathBuf>, seeds: Range<u64>) -> Result<(), String> {
         let begun = Instant::now();
         let (mut plan, mut arguments) = match file {
-            None => (Plan::built_in().map_err(|error| error.to_string())?, String::new()),
+            None => (
+                Plan::built_in().map_err(|error| error.to_string())?,
+                String::new(),
+            ),
             Some(path) => {
                 let shown = path.display();
                 let text = std::fs::read_to_string(path)
                     .map_err(|error| format!("error: {shown} cannot be read: {error}"))?;
-                let plan = Plan::parse(&text).map_err(|error| format!("error: {shown}: {error}"))?;
+                let plan =
+                    Plan::parse(&text).map_err(|error| format!("error: {shown}: {error}"))?;
                 (plan, format!(" {shown}"))
             }
         };
@@ -114,11 +118,17 @@ impl Run {
                 }
             }
         }
-        println!("{runs} runs in {:.1?}, {} with a violation", begun.elapsed(), broken.len());
+        println!(
+            "{runs} runs in {:.1?}, {} with a violation",
+            begun.elapsed(),
+            broken.len()
+        );
         if broken.is_empty() {
             Ok(())
         } else {
-            Err(format!("error: an invariant did not hold with the seeds {broken:?}"))
+            Err(format!(
+                "error: an invariant did not hold with the seeds {broken:?}"
+            ))
         }
     }
 }

@@ -113,8 +113,12 @@ const ROWS: &[Row] = &[
     ("full table: memory, MB", |of| of.full.memory_bytes / 1e6),
     ("full table: of a core, %", |of| 100.0 * of.full.cpu),
     ("full table: to join, MB", |of| of.full.join_bytes / 1e6),
-    ("zones and keys: received, kB/s", |of| of.zones.bytes_per_s / 1e3),
-    ("zones and keys: memory, MB", |of| of.zones.memory_bytes / 1e6),
+    ("zones and keys: received, kB/s", |of| {
+        of.zones.bytes_per_s / 1e3
+    }),
+    ("zones and keys: memory, MB", |of| {
+        of.zones.memory_bytes / 1e6
+    }),
     ("indexes: heartbeats/s", |of| of.index.heartbeats_per_s),
     ("indexes: cores", |of| of.index.cores),
     ("indexes: memory, GB", |of| of.index.memory_bytes / 1e9),
@@ -136,7 +140,13 @@ fn print(report: &Report) {
     }
     println!("\nWhat breaks first, at how many nodes:");
     for limit in &report.limits {
-        println!("{:>12}  {}\n{:14}instead: {}", number(limit.nodes), limit.what, "", limit.instead);
+        println!(
+            "{:>12}  {}\n{:14}instead: {}",
+            number(limit.nodes),
+            limit.what,
+            "",
+            limit.instead
+        );
     }
 }
 

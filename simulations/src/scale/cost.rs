@@ -52,12 +52,10 @@ pub fn table_of(known: f64, each: PerAdvert, messages: f64, given: &Calibration)
     let lists = news_per_s * each.ids * gossip.id_bytes;
     // A node is asked as often as it asks: the summaries of others come in. What they
     // lack is little: gossip has brought the rest.
-    let join_bytes =
-        known * (advert.bytes + exchange.join_exchanges * exchange.summary_bytes);
-    let tables =
-        known * exchange.summary_bytes / exchange.every_s + join_bytes / network.session_s;
-    let lookups = messages * (kademlia.request_bytes + kademlia.answer_bytes)
-        / kademlia.bootstrap_every_s;
+    let join_bytes = known * (advert.bytes + exchange.join_exchanges * exchange.summary_bytes);
+    let tables = known * exchange.summary_bytes / exchange.every_s + join_bytes / network.session_s;
+    let lookups =
+        messages * (kademlia.request_bytes + kademlia.answer_bytes) / kademlia.bootstrap_every_s;
     Cost {
         adverts_bytes_per_s: adverts,
         lists_bytes_per_s: lists,

@@ -39,7 +39,8 @@ pub fn limits(of: &Outlook, given: &Calibration) -> Vec<Limit> {
     };
     let (budget, index) = (&given.budget, &given.index);
     let one_core = first(|nodes| index_load(nodes, given).cores > 1.0);
-    let eight_gib = first(|nodes| index_load(nodes, given).memory_bytes > 8.0 * budget.memory_bytes);
+    let eight_gib =
+        first(|nodes| index_load(nodes, given).memory_bytes > 8.0 * budget.memory_bytes);
     let hot = first(|nodes| hot_key_per_s(nodes, given) > HOT);
     let limit = |nodes, what: &str, instead| Limit {
         nodes,

@@ -234,7 +234,11 @@ impl Run<'_> {
     fn send_to_neighbour(&mut self, now: u32, from: u32, place: usize) {
         let to = self.graph.of(from)[place];
         let back = self.graph.of(to).iter().position(|other| *other == from);
-        self.send(now, to, back.map_or(What::Other, |back| What::Copy(back as u8)));
+        self.send(
+            now,
+            to,
+            back.map_or(What::Other, |back| What::Copy(back as u8)),
+        );
     }
 
     fn send(&mut self, now: u32, to: u32, what: What) {
@@ -294,7 +298,11 @@ mod tests {
     #[test]
     fn every_node_has_about_as_many_neighbours_as_it_seeks() {
         let graph = Graph::new(10_000, 3, 4, 1);
-        assert!((3.0..=4.0).contains(&graph.mean_degree()), "{}", graph.mean_degree());
+        assert!(
+            (3.0..=4.0).contains(&graph.mean_degree()),
+            "{}",
+            graph.mean_degree()
+        );
         for node in 0..10_000 {
             for other in graph.of(node) {
                 assert!(graph.of(*other).contains(&node), "neighbours of each other");
@@ -325,7 +333,10 @@ mod tests {
         let spread = spread(&graph, 0, &given, 1);
         // Each of the links once: half as many as neighbours.
         let once = graph.mean_degree() / 2.0;
-        assert!((spread.copies - once).abs() < 0.05 * once, "{spread:?} {once}");
+        assert!(
+            (spread.copies - once).abs() < 0.05 * once,
+            "{spread:?} {once}"
+        );
         given.gossip.pause_s = 0.0;
         given.network.delay_median_s = 0.05;
         let at_once = super::spread(&graph, 0, &given, 1);
@@ -340,6 +351,9 @@ mod tests {
         let told = spread(&graph, 0, &given, 1);
         given.gossip.lazy = 0;
         let untold = spread(&graph, 0, &given, 1);
-        assert!(told.reached > 0.999 && untold.reached < 0.97, "{told:?} {untold:?}");
+        assert!(
+            told.reached > 0.999 && untold.reached < 0.97,
+            "{told:?} {untold:?}"
+        );
     }
 }
