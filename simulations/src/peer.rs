@@ -1,18 +1,26 @@
-//! One node: its key, its advert table, the tasks that it runs.
+//! One node: its key, its clock, its advert table, the tasks that it runs, and what of
+//! all that is written down.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use embermesh_crypto::{
-    Digest, Epoch, JobId, Keypair, NetworkName, PeerId,
+    Digest, Epoch, JobId, Keypair, NetworkName, PeerId, UnixMillis,
     statement::{self, Advert, DeviceAdvert, DeviceKind, Role, Signed, StatementError},
 };
-use embermesh_job::assignment::{NodeAssignment, TaskKey};
+use embermesh_job::{
+    assignment::{NodeAssignment, TaskKey},
+    order::{Order, Report},
+};
 use embermesh_mesh::protocol::{Table, Ticket};
 
 /// Messages whose hashes a node remembers, so that it passes each on once.
 pub const SEEN_KEPT: usize = 4096;
 /// Tasks that a node runs at once.
 pub const SLOTS: u32 = 2;
+/// Slots that a node claims which lies about them.
+const BOASTED_SLOTS: u32 = 32;
+/// How many adverts and orders of others a lying node keeps, to say them again later.
+pub(crate) const HOARD: usize = 64;
 
 /// A task that a node runs.
 #[derive(Clone, Debug)]
@@ -23,11 +31,47 @@ pub struct Task {
     pub assignment: NodeAssignment,
     /// Steps done.
     pub step: u64,
-    /// The last event that the client was told, or has from the attempt before: the
-    /// node keeps what it cannot tell, and tells it when it can.
-    pub told: u64,
     /// The digest of the spec.
     pub spec: Digest,
+    /// When it began, by the node's clock.
+    pub began: UnixMillis,
+}
+
+/// The numbered events of a task that a node has, without a gap.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// The first.
+    pub first: u64,
+    /// The last; one less than the first where there is none.
+    pub last: u64,
+}
+
+/// A client that hears of a task.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    /// Its stream.
+    pub stream: u64,
+    /// The next event that it is to get.
+    pub next: u64,
+    /// When what was sent last arrives: a stream keeps its order.
+    pub arrives: UnixMillis,
+}
+
+/// What a node keeps over a crash.
+#[derive(Default)]
+pub struct Store {
+    /// The newest attempt that it admitted for each job.
+    pub admitted: BTreeMap<JobId, Epoch>,
+    /// Attempts that it admitted and that have not ended.
+    pub open: BTreeMap<JobId, TaskKey>,
+    /// The events of each task.
+    pub logs: BTreeMap<JobId, Log>,
+    /// What the index has still to hear, oldest first, each with its number.
+    pub outbox: VecDeque<(u64, TaskKey, Report)>,
+    /// The number of the next report.
+    pub reports: u64,
+    /// The index's key set, once it is known.
+    pub key_set: Option<statement::Verified<statement::KeySet>>,
 }
 
 /// One node.
@@ -38,25 +82,50 @@ pub struct Peer {
     pub table: Table,
     /// Whether it runs and can be reached.
     pub alive: bool,
-    /// Whether it has joined at all.
-    pub joined: bool,
+    /// Since when.
+    pub alive_since: UnixMillis,
     /// Rises with each death, so that what was scheduled for an earlier life
     /// does not happen in a later one.
     pub life: u32,
+    /// By how many milliseconds its clock is ahead of the index's.
+    pub skew_ms: i64,
+    /// Whether its clock is off by more than is allowed.
+    pub wrong_clock: bool,
+    /// Whether it lies.
+    pub lies: bool,
+    /// What an hour of it costs, in millionths of a unit.
+    pub price: u64,
     /// Whom it is connected with.
     pub neighbours: BTreeSet<usize>,
+    /// Dials in a row of those to join through that have come to nothing.
+    pub dials: u32,
+    /// Whether it is registered, as far as it knows.
+    pub linked: bool,
+    /// Heartbeats in a row without an answer.
+    pub unanswered: u32,
     /// What it runs.
     pub tasks: BTreeMap<JobId, Task>,
-    /// The newest attempt that it admitted for each job: its durable memory.
-    pub admitted: BTreeMap<JobId, Epoch>,
+    /// Who hears of its tasks.
+    pub listeners: BTreeMap<JobId, Listener>,
+    /// What it has written down.
+    pub store: Store,
     /// Its newest advert.
     pub advert: Option<Signed<Advert>>,
     /// Whether the index has that advert.
     pub advert_told: bool,
-    /// The index's key set, once it is known.
-    pub key_set: Option<statement::Verified<statement::KeySet>>,
+    /// What a lying node has kept of what others said.
+    pub hoard: Hoard,
     seen: BTreeSet<[u8; 32]>,
     seen_order: VecDeque<[u8; 32]>,
+}
+
+/// What a lying node keeps of others, to say it again.
+#[derive(Default)]
+pub struct Hoard {
+    /// Adverts.
+    pub adverts: VecDeque<Vec<u8>>,
+    /// Orders to others, and permissions.
+    pub orders: VecDeque<(usize, Order)>,
 }
 
 impl Peer {
@@ -67,14 +136,22 @@ impl Peer {
             table: Table::new(keypair.peer_id(), NetworkName::default()),
             keypair,
             alive: false,
-            joined: false,
+            alive_since: UnixMillis(0),
             life: 0,
+            skew_ms: 0,
+            wrong_clock: false,
+            lies: false,
+            price: 0,
             neighbours: BTreeSet::new(),
+            dials: 0,
+            linked: false,
+            unanswered: 0,
             tasks: BTreeMap::new(),
-            admitted: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            store: Store::default(),
             advert: None,
             advert_told: false,
-            key_set: None,
+            hoard: Hoard::default(),
             seen: BTreeSet::new(),
             seen_order: VecDeque::new(),
         }
@@ -84,6 +161,36 @@ impl Peer {
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.keypair.peer_id()
+    }
+
+    /// Whether what holds of every peer must hold of this one.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.lies && !self.wrong_clock
+    }
+
+    /// The time by its own clock.
+    #[must_use]
+    pub fn clock(&self, now: UnixMillis) -> UnixMillis {
+        UnixMillis(now.0.saturating_add_signed(self.skew_ms))
+    }
+
+    /// A time of its own clock, by the world's.
+    pub(crate) fn true_time(&self, local: UnixMillis) -> UnixMillis {
+        UnixMillis(local.0.saturating_add_signed(-self.skew_ms))
+    }
+
+    /// Forgets all that a process forgets when it dies.
+    pub(crate) fn forget(&mut self) {
+        self.life += 1;
+        self.table = Table::new(self.id(), NetworkName::default());
+        self.linked = false;
+        self.tasks.clear();
+        self.listeners.clear();
+        self.advert = None;
+        self.advert_told = false;
+        self.seen.clear();
+        self.seen_order.clear();
     }
 
     /// Whether a message is new; it is not the next time.
@@ -101,10 +208,25 @@ impl Peer {
         true
     }
 
-    /// Signs what the node says of itself now.
-    pub(crate) fn sign_advert(&self, ticket: &Ticket) -> Result<Signed<Advert>, StatementError> {
+    /// Keeps a report until the index has answered it.
+    pub(crate) fn post(&mut self, key: TaskKey, report: Report) {
+        self.store.reports += 1;
+        self.store
+            .outbox
+            .push_back((self.store.reports, key, report));
+    }
+
+    /// What the node says of itself now.
+    #[must_use]
+    pub fn says(&self, ticket: &Ticket) -> Advert {
         let running = u32::try_from(self.tasks.len()).unwrap_or(SLOTS).min(SLOTS);
-        let advert = Advert {
+        // A lying node has many slots, all of them free, and is fast.
+        let (slots, mflops) = if self.lies {
+            (BOASTED_SLOTS, 1_000_000)
+        } else {
+            (SLOTS, 100_000)
+        };
+        Advert {
             peer: self.id(),
             network: NetworkName::default(),
             sequence: ticket.sequence,
@@ -115,23 +237,27 @@ impl Peer {
             mesh_addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned()],
             tls_addresses: vec!["127.0.0.1:1".to_owned()],
             region: String::new(),
-            price_micros_per_hour: 0,
+            price_micros_per_hour: self.price,
             devices: vec![DeviceAdvert {
                 name: "cpu".to_owned(),
                 kind: DeviceKind::Cpu,
                 memory_bytes: 8 << 30,
-                mflops: 100_000,
+                mflops,
                 fault: None,
             }],
-            slots: SLOTS,
-            free_slots: SLOTS - running,
+            slots,
+            free_slots: slots - running,
             queued: 0,
             draining: false,
             runtimes: embermesh_crypto::statement::Runtimes::default(),
             models: Vec::new(),
             free_residents: 0,
             missing_fences: None,
-        };
-        statement::sign(&advert, &self.keypair)
+        }
+    }
+
+    /// Signs what the node says of itself now.
+    pub(crate) fn sign_advert(&self, ticket: &Ticket) -> Result<Signed<Advert>, StatementError> {
+        statement::sign(&self.says(ticket), &self.keypair)
     }
 }

@@ -2,87 +2,34 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-    ops::RangeInclusive,
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
-use embermesh_crypto::{JobId, Keypair, UnixMillis};
-use embermesh_index_server::state::{Command, Entropy, Settings, Snapshot, State};
-use embermesh_job::{assignment::NodeAssignment, order::Order};
-use embermesh_mesh::protocol::{Known, Summary};
-use rand::{Rng, SeedableRng};
+use embermesh_crypto::{Keypair, PeerId, UnixMillis};
+use embermesh_index_server::state::{Entropy, Settings, Snapshot, State};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Violation, client::Client, peer::Peer};
+use crate::{
+    Violation,
+    audit::Audit,
+    client::Client,
+    disk::Disk,
+    faults::{Faults, Sabotage},
+    happening::{Happening, Place},
+    index::Pending,
+    peer::Peer,
+};
 
 /// The least and the greatest delay of a message, in milliseconds.
 pub const DELAY_MS: std::ops::RangeInclusive<u64> = 5..=120;
-/// The share of gossip messages that are lost; everything else is a stream.
-pub const GOSSIP_LOSS: f64 = 0.05;
 /// When the simulation begins, in milliseconds since the Unix epoch.
 pub const EPOCH: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// A node's place in the world.
 pub type PeerIndex = usize;
-
-/// What can happen.
-#[derive(Debug)]
-pub enum Happening {
-    /// A node starts and dials the bootstrap peer.
-    Join(PeerIndex),
-    /// A node's table wants to be woken.
-    Wake(PeerIndex, u32),
-    /// Gossip arrives.
-    Gossip {
-        /// At whom.
-        to: PeerIndex,
-        /// From whom.
-        from: PeerIndex,
-        /// The signed advert.
-        bytes: Arc<[u8]>,
-    },
-    /// A table is asked for.
-    TableRequest {
-        /// Of whom.
-        to: PeerIndex,
-        /// By whom.
-        from: PeerIndex,
-        /// What the asker has.
-        summary: Summary,
-    },
-    /// A table arrives; nothing where it was refused.
-    Table {
-        /// At whom.
-        to: PeerIndex,
-        /// From whom.
-        from: PeerIndex,
-        /// The adverts, if the peer answered.
-        adverts: Option<Vec<Known>>,
-    },
-    /// A node sends its heartbeat.
-    Heartbeat(PeerIndex, u32),
-    /// A command reaches the index.
-    Command(Option<PeerIndex>, Box<Command>),
-    /// The index wakes for what is due.
-    IndexTick,
-    /// An order reaches a node.
-    Order(PeerIndex, Box<Order>),
-    /// A client holds out its token to a node.
-    Present(PeerIndex, Box<NodeAssignment>),
-    /// A task makes one step.
-    Step(PeerIndex, u32, JobId),
-    /// A client submits its next job.
-    Submit,
-    /// Numbered events reach the client, in order: what a node has to tell of a job
-    /// since it last could.
-    Seen(JobId, RangeInclusive<u64>),
-    /// A third of the nodes dies, for good or for a while.
-    Kill,
-    /// A node that was silent for a while is back.
-    Revive(PeerIndex),
-}
 
 #[derive(Debug)]
 struct Scheduled {
@@ -112,62 +59,121 @@ impl Ord for Scheduled {
 }
 
 /// What the run counts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Things that happened.
     pub happenings: u64,
-    /// Messages between nodes.
+    /// Messages.
     pub messages: u64,
-    /// Gossip that did not arrive.
+    /// Copies of adverts that arrived by gossip.
+    pub copies: u64,
+    /// Messages that did not arrive.
     pub lost: u64,
+    /// Messages that arrived twice.
+    pub duplicated: u64,
     /// Reports that the index refused because a later attempt had taken over.
     pub fenced: u64,
+    /// Attempts that a node was asked to begin once more.
+    pub replayed: u64,
+    /// Crashes, of nodes and of the index.
+    pub crashes: u64,
+    /// Commits that were durable when the index died, and never answered.
+    pub unanswered: u64,
+    /// Commits that the index had under way when it died, and lost.
+    pub undone: u64,
+    /// What lying peers did.
+    pub lies: u64,
+    /// Lies that were refused by whoever was told.
+    pub refused: u64,
+    /// Events that a client was told it would not get: they were with a node that died.
+    pub missed: u64,
 }
 
 /// Everything, at one moment of virtual time.
 pub struct World {
     /// The seed that made it.
     pub seed: u64,
-    /// Virtual time.
+    /// The command that shows the same run again.
+    pub command: String,
+    /// Virtual time; also the index's and the client's clock.
     pub now: UnixMillis,
-    /// All nodes; the first is everybody's bootstrap peer.
+    /// All nodes; the first two are everybody's to join through.
     pub peers: Vec<Peer>,
     /// The index.
     pub index: State,
+    /// What the index has made durable.
+    pub(crate) disk: Disk,
+    pub(crate) index_identity: Arc<Keypair>,
+    pub(crate) index_settings: Settings,
     pub(crate) index_entropy: Entropy,
     pub(crate) index_ticks: Option<UnixMillis>,
+    pub(crate) index_up: bool,
+    /// Whether it dies as soon as it has something to commit.
+    pub(crate) index_doomed: bool,
+    /// Rises with each crash of the index.
+    pub(crate) index_life: u32,
+    pub(crate) commits: VecDeque<Pending>,
+    pub(crate) last_commit: UnixMillis,
     /// Who submits.
     pub client: Client,
+    /// Somebody who may act for any account.
+    pub(crate) administrator: PeerId,
     /// What was counted.
     pub counts: Counts,
+    /// What was told to somebody, and must stay true.
+    pub(crate) audit: Audit,
+    pub(crate) faults: Faults,
+    pub(crate) sabotage: Option<Sabotage>,
+    /// Who is on the far side of the index, while the network is in two.
+    pub(crate) partition: Option<BTreeSet<Place>>,
+    pub(crate) healed_at: Option<UnixMillis>,
     pub(crate) rng: ChaCha8Rng,
-    pub(crate) by_id: BTreeMap<embermesh_crypto::PeerId, PeerIndex>,
+    pub(crate) by_id: BTreeMap<PeerId, PeerIndex>,
+    /// What the last step changed, to be looked at.
+    pub(crate) touched: Touched,
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     trace: blake3::Hasher,
 }
 
+/// What a step changed.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    /// Nodes whose tables took something in.
+    pub(crate) tables: BTreeSet<PeerIndex>,
+    /// Whether the index did anything.
+    pub(crate) index: bool,
+    /// Jobs of which it did.
+    pub(crate) jobs: BTreeSet<embermesh_crypto::JobId>,
+}
+
 impl World {
-    /// A world with an index and no node yet.
+    /// A world with an index and no node yet, in quiet times.
     ///
     /// # Errors
     /// Never for a fresh index; the type is the state machine's.
     pub fn new(seed: u64, nodes: usize, settings: Settings) -> Result<Self, Violation> {
+        let administrator = Keypair::from_seed(&derived(seed, "administrator", 0)).peer_id();
+        let mut settings = settings;
+        settings.administrators.push(administrator);
         let identity = Arc::new(Keypair::from_seed(&derived(seed, "index", 0)));
         let mut index_entropy = Entropy::from_seed(derived(seed, "entropy", 0));
-        let index = State::restore(
-            settings,
-            identity,
+        let mut index = State::restore(
+            settings.clone(),
+            Arc::clone(&identity),
             Snapshot::default(),
             EPOCH,
             &mut index_entropy,
         )
         .map_err(|error| Violation::new(EPOCH, format!("the index did not start: {error}")))?;
+        let mut disk = Disk::default();
+        disk.commit(index.take_writes());
         let peers: Vec<Peer> = (0..nodes)
             .map(|n| Peer::new(Keypair::from_seed(&derived(seed, "node", n as u64))))
             .collect();
         Ok(Self {
             seed,
+            command: format!("run --seed {seed}"),
             now: EPOCH,
             by_id: peers
                 .iter()
@@ -176,11 +182,26 @@ impl World {
                 .collect(),
             peers,
             index,
+            disk,
+            index_identity: identity,
+            index_settings: settings,
             index_entropy,
             index_ticks: None,
+            index_up: true,
+            index_doomed: false,
+            index_life: 0,
+            commits: VecDeque::new(),
+            last_commit: EPOCH,
             client: Client::new(Keypair::from_seed(&derived(seed, "client", 0))),
+            administrator,
             counts: Counts::default(),
+            audit: Audit::default(),
+            faults: Faults::default(),
+            sabotage: None,
+            partition: None,
+            healed_at: None,
             rng: ChaCha8Rng::seed_from_u64(seed),
+            touched: Touched::default(),
             queue: BinaryHeap::new(),
             scheduled: 0,
             trace: blake3::Hasher::new(),
@@ -189,22 +210,21 @@ impl World {
 
     /// Lets `what` happen `after` this moment.
     pub fn schedule(&mut self, after: Duration, what: Happening) {
+        self.schedule_at(self.now.saturating_add(after), what);
+    }
+
+    /// Lets `what` happen at a moment.
+    pub(crate) fn schedule_at(&mut self, at: UnixMillis, what: Happening) {
         self.scheduled += 1;
         self.queue.push(Reverse(Scheduled {
-            at: self.now.saturating_add(after),
+            at,
             order: self.scheduled,
             what,
         }));
     }
 
-    /// Lets `what` happen when a message sent now arrives.
-    pub(crate) fn send(&mut self, what: Happening) {
-        self.counts.messages += 1;
-        let delay = Duration::from_millis(self.rng.random_range(DELAY_MS));
-        self.schedule(delay, what);
-    }
-
-    /// Lets happen all that is due until `until`.
+    /// Lets happen all that is due until `until`. After each step the invariants are
+    /// looked at, as far as the step can have broken them.
     ///
     /// # Errors
     /// The first invariant that does not hold.
@@ -215,9 +235,11 @@ impl World {
             };
             self.now = next.at;
             self.counts.happenings += 1;
-            self.record(&next.what);
-            self.happen(next.what).map_err(|violation| Violation {
-                seed: Some(self.seed),
+            self.trace.update(&self.now.0.to_le_bytes());
+            next.what.record(&mut self.trace);
+            let held = self.happen(next.what).and_then(|()| self.check_step());
+            held.map_err(|violation| Violation {
+                again: Some(self.command.clone()),
                 ..violation
             })?;
         }
@@ -229,25 +251,84 @@ impl World {
         match what {
             Happening::Join(peer) => self.join(peer),
             Happening::Wake(peer, life) => self.wake(peer, life),
+            Happening::Redial(peer, life) => self.redial(peer, life),
+            Happening::LinkLost(a, b) => self.link_lost(a, b),
             Happening::Gossip { to, from, bytes } => self.gossip_arrives(to, from, &bytes),
+            Happening::Repeat(peer, life, bytes) => {
+                self.repeat(peer, life, &bytes);
+                Ok(())
+            }
             Happening::TableRequest { to, from, summary } => self.table_asked(to, from, summary),
             Happening::Table { to, from, adverts } => self.table_arrives(to, from, adverts),
-            Happening::Heartbeat(peer, life) => self.heartbeat(peer, life),
-            Happening::Command(from, command) => self.command(from, *command),
-            Happening::IndexTick => self.index_tick(),
+            Happening::Heartbeat(peer, life) => {
+                self.heartbeat(peer, life);
+                Ok(())
+            }
+            Happening::Outbox(peer, life) => {
+                self.send_oldest(peer, life);
+                Ok(())
+            }
+            Happening::Command(question) => self.command(*question),
+            Happening::Commit(life) => self.committed(life),
+            Happening::Answer(Place::Node(peer), answer) => self.node_answered(peer, *answer),
+            Happening::Answer(_, answer) => self.client_answered(*answer),
+            Happening::IndexTick(life) => self.index_tick(life),
             Happening::Order(peer, order) => self.ordered(peer, *order),
-            Happening::Present(peer, assignment) => self.presented(peer, &assignment),
+            Happening::Present {
+                to,
+                bearer,
+                assignment,
+                stream,
+            } => self.presented(to, bearer, &assignment, stream),
+            Happening::Attach {
+                to,
+                job,
+                after,
+                stream,
+            } => {
+                self.attach(to, job, after, stream);
+                Ok(())
+            }
             Happening::Step(peer, life, job) => self.step(peer, life, job),
-            Happening::Submit => self.submit(),
-            Happening::Seen(job, events) => self.client.saw(self.now, job, events),
+            Happening::Submit(budget) => {
+                self.submit(budget);
+                Ok(())
+            }
+            Happening::SubmitAgain(number) => {
+                self.submit_again(number);
+                Ok(())
+            }
+            Happening::Pay(number) => {
+                self.pay(number);
+                Ok(())
+            }
+            Happening::Follow(job) => {
+                self.follow(job);
+                Ok(())
+            }
+            Happening::Seen {
+                job,
+                stream,
+                events,
+            } => self.seen(job, stream, events),
             Happening::Kill => self.kill_a_third(),
             Happening::Revive(peer) => self.revive(peer),
+            Happening::Crash(peer) => self.crash(peer),
+            Happening::IndexCrash => {
+                self.index_crash();
+                Ok(())
+            }
+            Happening::IndexRestart => self.index_restart(),
+            Happening::Partition => {
+                self.part();
+                Ok(())
+            }
+            Happening::Heal => {
+                self.heal();
+                Ok(())
+            }
+            Happening::Lie(peer) => self.lie(peer),
         }
-    }
-
-    fn record(&mut self, what: &Happening) {
-        self.trace.update(&self.now.0.to_le_bytes());
-        self.trace.update(format!("{what:?}").as_bytes());
     }
 
     /// The hash of everything that happened so far.

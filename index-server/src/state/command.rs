@@ -67,7 +67,7 @@ pub struct TaskHeartbeat {
 }
 
 /// One thing asked of the index.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Take on a job.
     Submit(Box<Submit>),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use embermesh_crypto::{
     digest::Digest,
-    ids::{PeerId, TaskIndex},
+    ids::{Epoch, PeerId, TaskIndex},
     time::UnixMillis,
 };
 use embermesh_job::{
@@ -134,7 +134,7 @@ impl Record {
                 .job
                 .attempts
                 .last()
-                .filter(|attempt| attempt.started.is_some())
+                .filter(|attempt| attempt.started.is_some() || was_ignored(attempt))
                 .map(|_| false),
         }
     }
@@ -146,13 +146,7 @@ impl Record {
             .job
             .attempts
             .iter()
-            .filter(|attempt| {
-                let lapsed = attempt
-                    .ended
-                    .as_ref()
-                    .is_some_and(|end| end.code == LEASE_LAPSED);
-                attempt.started.is_some() || !lapsed
-            })
+            .filter(|attempt| attempt.started.is_some() || was_ignored(attempt) || !lapsed(attempt))
             .map(|attempt| attempt.node)
             .collect();
         nodes.sort_unstable();
@@ -194,4 +188,16 @@ impl Record {
             unclaimed: self.unclaimed,
         }
     }
+}
+
+/// Whether an attempt was ordered from its node, which never began it. A node that claims
+/// slots which it does not have would else be given the same job until no attempt is left.
+/// A first attempt that never began says nothing: its client may not have presented it.
+fn was_ignored(attempt: &Attempt) -> bool {
+    attempt.started.is_none() && attempt.epoch > Epoch::FIRST && lapsed(attempt)
+}
+
+fn lapsed(attempt: &Attempt) -> bool {
+    let end = attempt.ended.as_ref();
+    end.is_some_and(|end| end.code == LEASE_LAPSED)
 }

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 mod run;
+mod scale;
 mod swarm;
 
 use std::process::ExitCode;
@@ -12,6 +13,8 @@ use clap::Subcommand;
 pub(crate) enum Command {
     /// Run the production state machines under virtual time, by seed.
     Run(run::Run),
+    /// Say what a mesh costs at sizes that no test reaches.
+    Scale(scale::Scale),
     /// Run real swarms in this process, by a scenario file.
     Swarm(swarm::Swarm),
 }
@@ -21,6 +24,7 @@ impl Command {
     pub(crate) fn run(self) -> ExitCode {
         match self {
             Self::Run(run) => run.run(),
+            Self::Scale(scale) => scale.run(),
             Self::Swarm(swarm) => swarm.run(),
         }
     }

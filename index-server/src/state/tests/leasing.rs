@@ -375,3 +375,32 @@ fn a_node_cannot_keep_anothers_task() {
     let pulse = world.heartbeat(&thief, &[task(job, 1)]);
     assert_eq!(pulse.stop, [task(job, 1)]);
 }
+
+#[test]
+fn a_node_that_never_begins_what_it_is_ordered_is_passed_over() {
+    let mut world = World::new();
+    // It claims many slots and begins nothing; it is the first choice all the same.
+    let (boaster, honest) = (key(1), key(2));
+    world.register(&boaster, 32);
+    let job = world.submit(spec("a")).unwrap().job.job.id;
+    world.register(&honest, 1);
+    let speak = |world: &mut World| {
+        world.heartbeat(&key(1), &[]);
+        world.heartbeat(&key(2), &[]);
+    };
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(world.state.job(&job).unwrap().attempts.last().unwrap().node);
+        if nodes.last() == Some(&honest.peer_id()) {
+            break;
+        }
+        // Each has spoken, and the lease of the attempt lapses.
+        for _ in 0..5 {
+            speak(&mut world);
+            world.wait(Duration::from_millis(100));
+        }
+    }
+    let ignored = nodes.iter().filter(|node| **node == boaster.peer_id());
+    assert!(ignored.count() <= 2, "an order and a token at most");
+    assert_eq!(nodes.last(), Some(&honest.peer_id()), "{nodes:?}");
+}

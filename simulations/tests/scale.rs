@@ -1,0 +1,198 @@
+//! The model beside what it is a model of: the deterministic world, and the reports of
+//! real swarms that are kept.
+
+use std::{path::Path, time::Duration};
+
+use embermesh_simulations::{
+    World,
+    happening::Happening,
+    scale::{
+        Calibration, Outlook, limits, outlook,
+        spread::{Graph, spread},
+    },
+    world::EPOCH,
+};
+use serde_json::Value;
+
+fn given() -> Calibration {
+    Calibration::of_file().unwrap()
+}
+
+/// A measure of a swarm's report.
+fn measure(report: &Value, name: &str) -> Option<f64> {
+    let measures = report["measures"].as_array()?;
+    let found = measures.iter().find(|measure| measure["name"] == name)?;
+    found["value"].as_f64()
+}
+
+/// The reports of real swarms of one kind.
+fn reports(kind: &str) -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scale");
+    let mut found = Vec::new();
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "json") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let report: Value = serde_json::from_str(&text).unwrap();
+                if report["kind"] == kind {
+                    found.push((path.display().to_string(), report));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn near(what: &str, said: f64, measured: f64, within: f64) {
+    let apart = (said - measured).abs() / measured.abs();
+    assert!(
+        apart <= within,
+        "{what}: the model says {said:.3}, {measured:.3} was measured"
+    );
+}
+
+/// An advert on its way in a swarm: the model with the swarm's own delay and no loss.
+#[test]
+fn an_advert_spreads_in_real_swarms_as_the_model_says() {
+    for (path, report) in reports("spread") {
+        let nodes = report["nodes"].as_u64().unwrap() as u32;
+        let mut given = given();
+        given.network.delay_median_s = report["delay_ms"].as_f64().unwrap() / 1e3;
+        given.network.delay_sigma = 0.0;
+        given.network.loss = 0.0;
+        let graph = Graph::new(nodes, given.gossip.degree, given.gossip.degree_high, 1);
+        let all: Vec<_> = (0..10)
+            .map(|n| spread(&graph, n, &given, 7 + u64::from(n)))
+            .collect();
+        let mean = |value: fn(&embermesh_simulations::scale::spread::Spread) -> f64| {
+            all.iter().map(value).sum::<f64>() / all.len() as f64
+        };
+        if let Some(copies) = measure(&report, "receives_per_delivery") {
+            near(
+                &format!("{path}: copies"),
+                mean(|one| one.copies),
+                copies,
+                0.3,
+            );
+        }
+        if let Some(time) = measure(&report, "each_node_p50_s") {
+            near(&format!("{path}: time"), mean(|one| one.p50_s), time, 0.6);
+        }
+    }
+}
+
+/// The world's gossip, which stands in for gossipsub, floods over all connections at once.
+/// The model with the same settings says how long that takes and what it costs.
+#[test]
+fn an_advert_spreads_in_the_world_as_the_model_says() {
+    const NODES: usize = 200;
+    let mut world =
+        World::new(1, NODES, embermesh_index_server::state::Settings::default()).unwrap();
+    for peer in 0..NODES {
+        let at = Duration::from_millis(20 * peer as u64);
+        world.schedule(at, Happening::Join(peer));
+    }
+    let start = EPOCH.saturating_add(Duration::from_secs(20));
+    world.run_until(start).unwrap();
+    let copies_before = world.copies();
+    let told = world.tell_news(17).unwrap();
+    let begun = world.now;
+    let mut half = None;
+    let mut steps = 0;
+    while half.is_none() && steps < 1_000 {
+        steps += 1;
+        world
+            .run_until(world.now.saturating_add(Duration::from_millis(5)))
+            .unwrap();
+        if world.knowers(17, told) * 2 >= NODES {
+            half = Some(world.now.since(begun).as_secs_f64());
+        }
+    }
+    world
+        .run_until(begun.saturating_add(Duration::from_secs(3)))
+        .unwrap();
+    let copies = (world.copies() - copies_before) as f64 / (NODES - 1) as f64;
+
+    let mut given = given();
+    given.gossip.pause_s = 0.0;
+    given.gossip.lazy = 0;
+    given.gossip.connections = 0;
+    given.network.delay_median_s = 0.062;
+    given.network.delay_sigma = 0.6;
+    given.network.loss = 0.05;
+    let mean_degree = world.mean_degree();
+    let degree = mean_degree.round() as usize;
+    let graph = Graph::new(NODES as u32, degree, degree + 4, 1);
+    let all: Vec<_> = (0..10)
+        .map(|n| spread(&graph, n, &given, 5 + u64::from(n)))
+        .collect();
+    let mean = |value: fn(&embermesh_simulations::scale::spread::Spread) -> f64| {
+        all.iter().map(value).sum::<f64>() / all.len() as f64
+    };
+    let per_degree = mean(|one| one.copies) / graph.mean_degree();
+    near(
+        "copies for each neighbour",
+        per_degree,
+        copies / mean_degree,
+        0.25,
+    );
+    // The world's first two nodes know everybody, which shortens its ways.
+    near("time to half", mean(|one| one.p50_s), half.unwrap(), 0.6);
+}
+
+/// The bytes of the file beside those of the world's own adverts.
+#[test]
+fn an_advert_is_as_large_as_the_model_says() {
+    let mut world = World::new(1, 3, embermesh_index_server::state::Settings::default()).unwrap();
+    world.schedule(Duration::ZERO, Happening::Join(0));
+    world
+        .run_until(EPOCH.saturating_add(Duration::from_secs(1)))
+        .unwrap();
+    let bytes = world.peers[0].advert.as_ref().unwrap().bytes().len() as f64;
+    near("bytes of an advert", given().advert.bytes, bytes, 0.35);
+    for (path, report) in reports("spread") {
+        if let Some(measured) = measure(&report, "advert_bytes") {
+            near(&path, given().advert.bytes, measured, 0.35);
+        }
+    }
+}
+
+fn at(nodes: u32) -> Outlook {
+    outlook(nodes, 1, &given())
+}
+
+#[test]
+fn an_idle_mesh_costs_what_the_model_says() {
+    for (path, report) in reports("idle") {
+        let nodes = report["nodes"].as_u64().unwrap() as u32;
+        if let Some(measured) = measure(&report, "kb_per_s_per_node") {
+            near(&path, at(nodes).full.bytes_per_s / 1e3, measured, 0.6);
+        }
+    }
+}
+
+#[test]
+fn one_seed_gives_one_outlook() {
+    let json = |seed| serde_json::to_string(&outlook(500, seed, &given())).unwrap();
+    assert_eq!(json(1), json(1));
+    assert_ne!(json(1), json(2));
+}
+
+#[test]
+fn what_breaks_first_does_not_depend_on_what_is_measured_where() {
+    let of = at(20_000);
+    let all = limits(&of, &given());
+    assert!(all.windows(2).all(|pair| pair[0].nodes <= pair[1].nodes));
+    let bandwidth = all
+        .iter()
+        .find(|limit| limit.what.contains("knowing every other"));
+    let nodes = bandwidth.unwrap().nodes;
+    // There the model must say that the budget is spent, and not far below.
+    let of_budget = |nodes: f64| at(nodes as u32).full.bytes_per_s / given().budget.bytes_per_s;
+    assert!((0.9..=1.1).contains(&of_budget(nodes)), "{nodes}");
+    assert!(of_budget(nodes / 2.0) < 0.6, "{nodes}");
+}
