@@ -1,8 +1,8 @@
 //! The devices of this node and their slots: who may have one now.
 //!
-//! A slot is taken before an attempt is admitted, so that "busy" never uses an
-//! assignment up, and comes back when its [`Slot`] is dropped, however the attempt
-//! ended.
+//! A slot is taken before an attempt is admitted, so that "busy" uses no assignment up
+//! but an index's that is told of it, and comes back when its [`Slot`] is dropped,
+//! however the attempt ended.
 //!
 //! A resident model takes no slot but a place of its own, of which there are as many
 //! as the owner allows: it stays for long and computes only while it is asked. What

@@ -226,7 +226,7 @@ const fn may_go_on(error: &ClientError) -> bool {
 }
 
 fn pass_over(tried: &mut Vec<(String, String)>, target: &IndexTarget, error: &ClientError) {
-    tracing::warn!(index = %target, %error, "asking the next index");
+    tracing::info!(index = %target, %error, "asking the next index");
     tried.push((target.to_string(), error.to_string()));
 }
 

@@ -291,7 +291,14 @@ pub(crate) struct Shown {
     pages: BTreeMap<String, v1::ListNodesResponse>,
     /// The tokens of the pages that were asked for.
     turned: Arc<Mutex<Vec<String>>>,
+    /// The submits that came.
+    submits: Arc<Mutex<Vec<v1::SubmitRequest>>>,
+    /// What the next submits are answered with, until there is nothing more.
+    answers: Arc<Mutex<VecDeque<SubmitAnswer>>>,
 }
+
+/// What a submit is answered with.
+type SubmitAnswer = Result<v1::JobState, Status>;
 
 impl Shown {
     pub(crate) fn new(seed: u8) -> Self {
@@ -307,7 +314,19 @@ impl Shown {
             key,
             pages: BTreeMap::new(),
             turned: Arc::default(),
+            submits: Arc::default(),
+            answers: Arc::default(),
         }
+    }
+
+    /// The next submit is answered so.
+    pub(crate) fn answer(&self, answer: SubmitAnswer) {
+        self.answers.lock().unwrap().push_back(answer);
+    }
+
+    /// The submits that came, in order.
+    pub(crate) fn submits(&self) -> Vec<v1::SubmitRequest> {
+        self.submits.lock().unwrap().clone()
     }
 
     /// Adds a page of nodes, of these numbers, that leads to another.
@@ -450,9 +469,13 @@ fn nothing<T>() -> Result<Response<T>, Status> {
 impl index_server::Index for Shown {
     async fn submit(
         &self,
-        _: Request<v1::SubmitRequest>,
+        request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let word = self.word.borrow().clone();
+        self.submits.lock().unwrap().push(request.into_inner());
+        let mut word = self.word.borrow().clone();
+        if let Some(answer) = self.answers.lock().unwrap().pop_front() {
+            word.job = Some(job_of(self.job, answer?, 0));
+        }
         Ok(Response::new(v1::SubmitResponse {
             job: word.job,
             assignment: word.assignment,

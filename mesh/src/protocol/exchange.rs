@@ -31,10 +31,11 @@ pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 pub const MAX_IN_FLIGHT: usize = 3;
 /// Peers kept track of: above any limit on connections that makes sense.
 pub const MAX_PARTNERS: usize = 4096;
-/// How often one peer is answered.
+/// How often one peer is answered. Each command of a client without an index joins anew
+/// under the same key, and a refused one asks again after [`EXCHANGE_RETRY`].
 pub const ANSWER_RATE: Rate = Rate {
-    burst: 4,
-    every: Duration::from_secs(10),
+    burst: 16,
+    every: EXCHANGE_RETRY,
 };
 
 /// Exchanges asked for and answered.

@@ -40,7 +40,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long an index may take to answer a dial or a call.
 const CALL_WAIT: Duration = Duration::from_secs(10);
 /// A session that held for this long starts the pauses anew.
-const SETTLED: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// What every uplink works with.
 #[derive(Clone)]

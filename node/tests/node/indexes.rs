@@ -1,5 +1,6 @@
 //! One node and two indexes that know nothing of each other: its reservation decides, and
 //! each hears of its own attempts alone.
+#![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 use embermesh_crypto::{TaskIndex, ids::Epoch};
 use embermesh_job::{assignment::TaskKey, event::EventKind, order::Report, spec::JobSpec};
