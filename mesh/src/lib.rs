@@ -19,4 +19,8 @@ pub mod road;
 
 pub use config::{Limits, MeshConfig};
 pub use net::{AdvertDraft, Incoming, Mesh, MeshError, MeshEvent, MeshStream, PeerView, Standing};
+pub use net::{
+    Judged, Mapping, Observed, ReachView, RelayView, Survey, Transport, Tried, Untold, Upnp,
+    bootstrap_peer, is_public, socket_of,
+};
 pub use protocol::Known;

@@ -27,6 +27,7 @@ use super::{
     dialing::{Reply, Seeds, Waiters},
     queries::{ProvideReply, ProvidersReply, Queries},
     reach::Reach,
+    report::Report,
     shared::Shared,
     strangers::Stranger,
     stream::Control,
@@ -126,6 +127,7 @@ pub(crate) struct Actor {
     pub(crate) waiters: Waiters,
     pub(crate) queries: Queries,
     pub(crate) reach: Reach,
+    pub(crate) report: Report,
     /// Whether this process carries for others, where it can be reached.
     pub(crate) relays: bool,
     pub(crate) table_wake: Option<Instant>,
@@ -179,6 +181,7 @@ impl Actor {
             waiters: Waiters::default(),
             queries: Queries::default(),
             reach: Reach::default(),
+            report: Report::default(),
             relays: parts.relays,
             table_wake: None,
             last_dial_error: None,
