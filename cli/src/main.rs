@@ -7,6 +7,7 @@
 //! - [`runtime`]: the executor, signals, logs, and the death of the parent.
 //! - [`identity`]: whose key is used.
 //! - [`mesh`]: a client's own part of the mesh. [`direct`]: a client without an index.
+//! - [`doctor`]: what is wrong here, and its cure.
 //! - [`proving`]: a proof that several nodes make.
 //! - [`demo`]: the main job, on this machine.
 
@@ -15,6 +16,7 @@ mod cmd;
 mod config;
 mod demo;
 mod direct;
+mod doctor;
 mod exit;
 mod gateway;
 mod identity;
