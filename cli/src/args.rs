@@ -21,7 +21,7 @@ use crate::{
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "Examples:\n  embermesh demo                                     the whole mesh on this machine, in a minute\n  embermesh keys new                                 make your key\n  embermesh submit job.toml --follow --out ./out     run a job and fetch what it made\n\nExit codes: 0 done, 1 the job or the command failed, 2 wrong input,\n            3 nobody could be reached, 4 refused, 130 interrupted"
+    after_help = "Examples:\n  embermesh demo                                     the whole mesh on this machine, in a minute\n  embermesh keys new                                 make your key\n  embermesh submit job.toml --follow --out ./out     run a job and fetch what it made\n\nExit codes: 0 done, 1 the job or the command failed, 2 wrong input,\n            3 nobody could be reached, 4 refused, 5 the doctor found troubles,\n            130 interrupted"
 )]
 pub(crate) struct Cli {
     /// Flags of every command.
@@ -128,6 +128,8 @@ pub(crate) enum Command {
     /// Show the settings
     #[command(subcommand)]
     Config(cmd::config::Config),
+    /// Look at this machine's part of the mesh, and say for each trouble what to do
+    Doctor(cmd::doctor::Flags),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  embermesh completions bash > ~/.local/share/bash-completion/completions/embermesh"
@@ -193,6 +195,26 @@ impl Global {
         let settings = resolve(self.config.as_deref(), flags)?;
         crate::runtime::log(self.verbose, self.quiet, settings.log.as_deref(), kept)?;
         Ok(settings)
+    }
+
+    /// The same, with warnings left out of the log unless more was asked for: for a command
+    /// that tells itself what they are about.
+    pub(crate) fn resolve_hushed(&self, command: Dict) -> anyhow::Result<Settings> {
+        let hushed = Self {
+            output: self.output,
+            config: self.config.clone(),
+            key: self.key.clone(),
+            quiet: self.quiet || self.verbose == 0,
+            verbose: self.verbose,
+        };
+        hushed.resolve(command)
+    }
+
+    /// Where results go of a command whose settings cannot be read.
+    pub(crate) fn bare_output(&self) -> Output {
+        Output {
+            format: self.output.unwrap_or_default(),
+        }
     }
 
     /// Where results go.

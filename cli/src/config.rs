@@ -141,12 +141,14 @@ pub(crate) fn resolve(
         .map_err(|error| WrongInput(told(&error)).into())
 }
 
+/// The index that clients talk to unless told otherwise.
+pub(crate) fn default_index() -> String {
+    format!("127.0.0.1:{}", embermesh_index_server::config::DEFAULT_PORT)
+}
+
 fn defaults() -> Settings {
     Settings {
-        index: Addresses::from(format!(
-            "127.0.0.1:{}",
-            embermesh_index_server::config::DEFAULT_PORT
-        )),
+        index: Addresses::from(default_index()),
         ..Settings::default()
     }
 }

@@ -125,7 +125,8 @@ pub(crate) async fn join(settings: &Settings) -> anyhow::Result<Direct> {
     Ok(direct.showing(grants))
 }
 
-fn seen_file() -> anyhow::Result<PathBuf> {
+/// Where the peers are remembered that were seen.
+pub(crate) fn seen_file() -> anyhow::Result<PathBuf> {
     Ok(default_folder()?.join(SEEN_FILE))
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Exit {
     Unreachable = 3,
     /// Somebody said no.
     Refused = 4,
+    /// The doctor found troubles.
+    Troubles = 5,
     /// A signal ended it.
     Interrupted = 130,
 }

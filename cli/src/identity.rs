@@ -35,6 +35,12 @@ pub(crate) fn of_user(settings: &Settings) -> anyhow::Result<Identity> {
     Ok(Identity::member(user_key(settings)?, membership)?)
 }
 
+/// Where the key of a node is: the one named on the command line, else the one in its data
+/// folder.
+pub(crate) fn node_key_path(named: Option<&Path>, data_dir: &Path) -> PathBuf {
+    named.map_or_else(|| data_dir.join(KEY_FILE), Path::to_owned)
+}
+
 /// The key of an index or a node: the one named on the command line, else the one
 /// in its data folder, made there on the first start.
 pub(crate) fn daemon_key(named: Option<&Path>, data_dir: &Path) -> anyhow::Result<Arc<Keypair>> {

@@ -8,6 +8,7 @@
 //! - [`identity`]: whose key is used.
 //! - [`private`]: who may take part, where the mesh is not for everybody.
 //! - [`mesh`]: a client's own part of the mesh. [`direct`]: a client without an index.
+//! - [`doctor`]: what is wrong here, and its cure.
 //! - [`proving`]: a proof that several nodes make.
 //! - [`demo`]: the main job, on this machine.
 
@@ -16,6 +17,7 @@ mod cmd;
 mod config;
 mod demo;
 mod direct;
+mod doctor;
 mod exit;
 mod gateway;
 mod identity;

@@ -16,11 +16,13 @@
 //! - [`fetch`]: an artifact, verified as it arrives.
 //! - [`ledger`]: accounts at an index. [`reservation`]: nodes taken for a time.
 //! - [`ask`]: resident models: found, listed, asked.
+//! - [`clock`]: how far this machine's clock is off from an index's or a node's.
 //! - [`error`], [`bounds`]: what can go wrong, and every limit by name.
 
 pub mod ask;
 pub mod bounds;
 pub mod client;
+pub mod clock;
 pub mod direct;
 pub mod error;
 pub mod feed;

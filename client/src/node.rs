@@ -6,6 +6,7 @@ use bytes::Bytes;
 use embermesh_crypto::{
     digest::Digest,
     ids::{Epoch, JobId},
+    time::UnixMillis,
 };
 use embermesh_job::{
     address::{BlobRef, Checkpoint},
@@ -46,6 +47,8 @@ pub struct NodeStatus {
     pub running: usize,
     /// Bytes of the blobs that it keeps.
     pub blob_bytes: u64,
+    /// What its clock said; nothing from one that does not say.
+    pub now: Option<UnixMillis>,
 }
 
 /// What a client may ask of a running task.
@@ -260,6 +263,7 @@ impl NodeLink {
             peers: status.peers,
             running: status.running.len(),
             blob_bytes: status.blob_bytes,
+            now: (status.now_ms != 0).then_some(UnixMillis(status.now_ms)),
         })
     }
 

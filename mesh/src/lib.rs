@@ -25,7 +25,8 @@ pub mod road;
 pub use config::{Limits, MeshConfig};
 pub use membership::{Membership, NetworkKey};
 pub use net::{
-    AdvertDraft, GossipTraffic, Incoming, Mesh, MeshError, MeshEvent, MeshStream, PeerView,
-    Standing,
+    AdvertDraft, GossipTraffic, Incoming, Judged, Mapping, Mesh, MeshError, MeshEvent, MeshStream,
+    Observed, PeerView, ReachView, RelayView, Standing, Survey, Transport, Tried, Untold, Upnp,
+    bootstrap_peer, is_public, socket_of,
 };
 pub use protocol::Known;

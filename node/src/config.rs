@@ -376,7 +376,9 @@ impl NodeConfig {
         Duration::from_millis(self.drain_timeout.0)
     }
 
-    pub(crate) fn mesh(&self) -> MeshConfig {
+    /// How it takes part in the mesh.
+    #[must_use]
+    pub fn mesh(&self) -> MeshConfig {
         MeshConfig {
             network: self.network.clone(),
             listen: self.listen.clone(),

@@ -44,7 +44,8 @@ fn missing(report: &SandboxReport) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-async fn raised(spawner: &Spawner, command: &WorkerCommand) -> Option<SandboxReport> {
+/// Which fences a worker has raised; nothing when it does not say.
+pub(crate) async fn raised(spawner: &Spawner, command: &WorkerCommand) -> Option<SandboxReport> {
     let mut child = spawner.spawn(command.fences()).await.ok()?;
     let mut answer = Vec::new();
     let reading = async {

@@ -19,7 +19,7 @@ const WORK: &str = "work";
 const OWNER_FILE: &str = "owner.token";
 
 /// What the devices were measured to be.
-const DEVICES_FILE: &str = "devices.json";
+pub(crate) const DEVICES_FILE: &str = "devices.json";
 
 /// A data folder that this process holds until the value is dropped.
 #[derive(Debug)]

@@ -14,6 +14,7 @@
 //! - `store`: the durable memory, with the outbox of reports.
 //! - `service`: gRPC, thin. `foreign`: the same for clients of other systems.
 //!   `uplink`: the lines to the indexes.
+//! - [`checkup`]: the devices and the fences of this machine, without a node.
 //! - [`Logs`]: the newest lines of the process's log.
 //! - `door`: whose turn it is, where no index says so; `permit`: tokens under the
 //!   node's own key.
@@ -23,6 +24,7 @@
 
 mod advert;
 mod arriving;
+pub mod checkup;
 pub mod config;
 mod door;
 mod fences;

@@ -79,7 +79,7 @@ pub(crate) async fn probe_all(
 }
 
 /// Measures a device, unless its time is over before.
-async fn probe(
+pub(crate) async fn probe(
     device: DeviceChoice,
     spawner: &Spawner,
     command: &WorkerCommand,
@@ -125,6 +125,16 @@ async fn probe(
         }
         (Err(_), Some(Err(error))) => Err(cut(error.to_string())),
     }
+}
+
+/// What a device was measured to be before, by the same worker.
+pub(crate) fn measured(
+    memory: &Path,
+    command: &WorkerCommand,
+    device: DeviceChoice,
+) -> Option<DeviceReport> {
+    let mut remembered = recall(memory, &fingerprint(command));
+    remembered.reports.remove(&device.to_string())
 }
 
 /// Something that changes when the worker's program does.

@@ -6,6 +6,7 @@ pub(crate) mod blob;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod doctor;
 pub(crate) mod grant;
 pub(crate) mod index;
 pub(crate) mod jobs;
@@ -59,6 +60,7 @@ pub(crate) fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Receipt(receipt) => receipt.run(&global),
         Command::Proof(proof) => proof.run(&global),
         Command::Config(config) => config.run(&global),
+        Command::Doctor(flags) => flags.run(&global),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "embermesh", &mut io::stdout());
             Ok(Exit::Ok)

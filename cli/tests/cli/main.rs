@@ -12,6 +12,7 @@ mod demo;
 mod demo_ends;
 mod deploy;
 mod dim;
+mod doctor;
 mod first_contact;
 mod gateway;
 mod grants;

@@ -555,6 +555,8 @@ impl index_server::Index for Shown {
         let signed = sign(&key_set, &self.key).unwrap();
         Ok(Response::new(v1::GetKeySetResponse {
             key_set: Bytes::copy_from_slice(signed.bytes()),
+            now_ms: now.0,
+            version: "0.0.1".to_owned(),
         }))
     }
 

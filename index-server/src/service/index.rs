@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
-use embermesh_crypto::ids::{Epoch, JobId, PeerId};
+use embermesh_crypto::{
+    ids::{Epoch, JobId, PeerId},
+    time::UnixMillis,
+};
 use embermesh_mesh::road::Caller;
 use embermesh_proto::v1::{self, index_server};
 use futures::Stream;
@@ -258,7 +261,11 @@ impl index_server::Index for IndexService {
         let Reply::Statement(key_set) = self.call(Command::KeySet).await? else {
             return Err(mismatch());
         };
-        Ok(Response::new(v1::GetKeySetResponse { key_set }))
+        Ok(Response::new(v1::GetKeySetResponse {
+            key_set,
+            now_ms: UnixMillis::now().0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
     }
 
     async fn rotate_issuer_key(

@@ -28,6 +28,7 @@ use super::{
     pause::{Judged, Pauses},
     queries::{ProvideReply, ProvidersReply, Queries},
     reach::Reach,
+    report::Report,
     shared::Shared,
     strangers::Stranger,
     stream::Control,
@@ -131,6 +132,7 @@ pub(crate) struct Actor {
     pub(crate) pauses: Pauses<Judged>,
     /// Adverts of others that wait to be repeated.
     pub(crate) repeats: Pauses<Vec<u8>>,
+    pub(crate) report: Report,
     /// Whether this process carries for others, where it can be reached.
     pub(crate) relays: bool,
     pub(crate) table_wake: Option<Instant>,
@@ -187,6 +189,7 @@ impl Actor {
             reach: Reach::default(),
             pauses: Pauses::of_gossip(),
             repeats: Pauses::of_repeats(),
+            report: Report::default(),
             relays: parts.relays,
             table_wake: None,
             last_dial_error: None,

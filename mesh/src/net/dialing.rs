@@ -65,6 +65,11 @@ impl Seeds {
         Ok(Self(seeds))
     }
 
+    /// Who they are.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = PeerId> {
+        self.0.iter().map(|seed| seed.id)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

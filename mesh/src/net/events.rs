@@ -28,6 +28,7 @@ const MAX_AGENT_LEN: usize = 64;
 impl Actor {
     /// Takes in one event of the swarm.
     pub(crate) fn swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        let of_reach = self.note(&event);
         match event {
             SwarmEvent::Behaviour(event) => self.behaviour_event(event),
             SwarmEvent::ConnectionEstablished {
@@ -102,6 +103,9 @@ impl Actor {
                 tracing::warn!(%error, "a listener failed to accept");
             }
             _ => {}
+        }
+        if of_reach {
+            self.show_reach();
         }
     }
 

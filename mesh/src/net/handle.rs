@@ -18,7 +18,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    AdvertDraft, GossipTraffic, Incoming, MeshError, MeshEvent, MeshStream, PeerView, Standing,
+    AdvertDraft, GossipTraffic, Incoming, MeshError, MeshEvent, MeshStream, PeerView, ReachView,
+    Standing,
     actor::Command,
     address, behaviour, parse_advertised, queries,
     shared::Shared,
@@ -138,6 +139,12 @@ impl Mesh {
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.inner.shared.standing.subscribe()
+    }
+
+    /// What is known of how this process is reached, now and as it changes.
+    #[must_use]
+    pub fn reach(&self) -> watch::Receiver<ReachView> {
+        self.inner.shared.reach.subscribe()
     }
 
     /// What happens in the mesh from now on.

@@ -8,6 +8,8 @@
 //! - `dialing` knows whom to dial and when, `connect` does it, `strangers` turns away
 //!   peers of other networks.
 //! - `queries` asks the DHT, `providers` is what this process keeps for it.
+//! - `reach` is how peers behind boxes are reached; `report` what is known of it, `nat`
+//!   and `survey` what kind of box there is.
 //! - `exchange` and `stream` move bytes; `shared` is what can be read without asking.
 //! - `address` converts ids and addresses: outside this folder no libp2p type is seen.
 //!
@@ -29,21 +31,27 @@ mod events;
 mod exchange;
 pub(crate) mod gossip;
 mod handle;
+mod nat;
 mod pause;
 mod providers;
 mod queries;
 mod reach;
+mod report;
 mod shared;
 pub(crate) mod start;
 mod strangers;
 mod stream;
+mod survey;
 pub(crate) mod traffic;
 
 pub use draft::AdvertDraft;
 pub use error::MeshError;
 pub use event::{MeshEvent, PeerView, Standing};
 pub use handle::Mesh;
+pub use nat::{Judged, Mapping, Untold, is_public};
+pub use report::{Observed, ReachView, RelayView, Transport, Upnp, socket_of};
 pub use stream::{Incoming, MeshStream};
+pub use survey::{Survey, Tried, bootstrap_peer};
 pub use traffic::GossipTraffic;
 
 /// The addresses of an advert that can be parsed and are worth dialling from a process

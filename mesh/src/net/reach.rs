@@ -43,6 +43,27 @@ impl Reach {
         self.offers.remove(peer);
     }
 
+    /// The relay that a listener is for.
+    pub(crate) fn relay_of(&self, listener: ListenerId) -> Option<PeerId> {
+        let mut reserved = self.reserved.iter();
+        reserved.find_map(|(peer, held)| (*held == listener).then_some(*peer))
+    }
+
+    /// Relays that have given a reservation or are being asked for one.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = PeerId> {
+        self.reserved.keys().copied()
+    }
+
+    /// How many connected peers offer to relay.
+    pub(crate) fn offered(&self) -> usize {
+        self.offers.len()
+    }
+
+    /// Addresses at which this process was reached from outside.
+    pub(crate) fn confirmed(&self) -> &[Multiaddr] {
+        &self.confirmed
+    }
+
     /// A listener has closed: if it was a reservation, another may be asked for.
     pub(crate) fn released(&mut self, listener: ListenerId) {
         self.reserved.retain(|_, held| *held != listener);

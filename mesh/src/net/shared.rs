@@ -10,7 +10,7 @@ use embermesh_crypto::ids::PeerId;
 use libp2p::Multiaddr;
 use tokio::sync::{broadcast, watch};
 
-use super::{MeshEvent, PeerView, Standing, traffic::Traffic};
+use super::{MeshEvent, PeerView, ReachView, Standing, traffic::Traffic};
 use crate::protocol::roster::Known;
 
 /// Events that a slow watcher can be behind.
@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) local: AtomicBool,
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) reach: watch::Sender<ReachView>,
     events: broadcast::Sender<MeshEvent>,
     pub(crate) traffic: Traffic,
     pub(crate) closed: AtomicBool,
@@ -38,6 +39,7 @@ impl Shared {
             local: AtomicBool::new(true),
             changes: watch::Sender::new(0),
             standing: watch::Sender::new(standing),
+            reach: watch::Sender::new(ReachView::default()),
             events: broadcast::Sender::new(MAX_EVENTS),
             traffic,
             closed: AtomicBool::new(false),

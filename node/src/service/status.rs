@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use embermesh_crypto::time::UnixMillis;
 use embermesh_proto::v1::{self, status_response};
 
 use crate::{site::Site, task::Tasks};
@@ -39,5 +40,6 @@ pub(super) fn show(site: &Site, tasks: &Tasks, since: Instant) -> v1::StatusResp
         running: running.collect(),
         peers: site.mesh.peers().len() as u64,
         blob_bytes: site.blobs.usage().used,
+        now_ms: UnixMillis::now().0,
     }
 }

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
+mod doctor;
 mod reach;
 mod sockets;
 

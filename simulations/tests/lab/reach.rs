@@ -24,9 +24,11 @@ const AT_ONCE: usize = 4;
 /// How often a stream is opened that is cut because a better path was found.
 const TRIES: usize = 3;
 
-const PUBLIC: usize = 0;
-const SYMMETRIC: usize = 4;
-const KINDS: [&str; 6] = [
+pub(crate) const PUBLIC: usize = 0;
+pub(crate) const FULL_CONE: usize = 1;
+pub(crate) const SYMMETRIC: usize = 4;
+pub(crate) const NO_UDP: usize = 5;
+pub(crate) const KINDS: [&str; 6] = [
     "public",
     "full cone",
     "restricted",
@@ -35,12 +37,12 @@ const KINDS: [&str; 6] = [
     "no UDP",
 ];
 
-fn site(kind: usize, outside: [u8; 4]) -> Site {
+pub(crate) fn site(kind: usize, outside: [u8; 4]) -> Site {
     let link = LinkConfig::delay(5);
     let host = [192, 168, outside[2], 2];
     match kind {
         PUBLIC => Site::public(outside, link),
-        1 => Site::behind(NatKind::FullCone, outside, host, link),
+        FULL_CONE => Site::behind(NatKind::FullCone, outside, host, link),
         2 => Site::behind(NatKind::Restricted, outside, host, link),
         3 => Site::behind(NatKind::PortRestricted, outside, host, link),
         SYMMETRIC => Site::behind(NatKind::Symmetric, outside, host, link),
@@ -49,7 +51,7 @@ fn site(kind: usize, outside: [u8; 4]) -> Site {
 }
 
 /// Starts a peer in a room; it answers whoever opens a stream.
-async fn start(lab: &Lab, room: usize, bootstrap: Vec<String>) -> Mesh {
+pub(crate) async fn start(lab: &Lab, room: usize, bootstrap: Vec<String>) -> Mesh {
     let starting = async move {
         let config = MeshConfig {
             listen: vec![

@@ -2,6 +2,7 @@
 //!
 //! - [`mesh`]: an index and nodes as processes; [`stream`]: a job that is followed.
 //! - [`process`]: daemons and commands; [`jobs`]: what they are given to do.
+//! - [`late`]: an index whose clock is off.
 //! - [`machine`]: what the kernel says of them. [`demo`]: the demo as a process.
 //! - [`foreign`]: clients of foreign systems in other languages. [`link`]: their
 //!   connections.
@@ -12,6 +13,7 @@
 pub(crate) mod demo;
 pub(crate) mod foreign;
 pub(crate) mod jobs;
+pub(crate) mod late;
 pub(crate) mod link;
 pub(crate) mod machine;
 pub(crate) mod mesh;
