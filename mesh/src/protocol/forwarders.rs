@@ -40,7 +40,7 @@ pub const NEWCOMER_RATE: Rate = Rate {
 /// from one peer, or a crowd of keys that besets one peer would have it shunned.
 pub const BRINGING_RATE: Rate = Rate {
     burst: NEWCOMER_RATE.burst / 2,
-    every: Duration::from_millis(1_000),
+    every: Duration::from_secs(1),
 };
 /// Forwarders kept track of: above any limit on connections that makes sense.
 pub const MAX_FORWARDERS: usize = 4096;
