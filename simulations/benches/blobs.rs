@@ -43,7 +43,7 @@ const MBIT: u64 = 100;
 /// Round trips of the links.
 const ROUND_TRIPS_MS: [u64; 2] = [25, 100];
 /// Bytes of the blob over links, and on loopback.
-const BYTES: [u64; 2] = [96 << 20, 256 << 20];
+const BYTES: [u64; 2] = [64 << 20, 256 << 20];
 /// Holders.
 const HOLDERS: [usize; 2] = [1, 3];
 /// Fetches on loopback of which the median is shown.

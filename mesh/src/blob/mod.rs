@@ -5,8 +5,8 @@
 //!   its account, `partial` a blob on its way, [`Upload`] plain bytes coming in.
 //! - [`BlobService`] serves verified ranges, to whom a [`BlobGate`] lets: over the
 //!   bulk framing of `wire`, and as chunks for gRPC's `FetchBlob`.
-//! - [`Fetcher`] brings a blob from those who hold it, several at once where it is large, checks
-//!   every group of chunks before it is written, and goes on where it was stopped.
+//! - [`Fetcher`] brings a blob from those who hold it, several at once where it is large,
+//!   checks every group of chunks before it is written, and goes on where it was stopped.
 //! - `codec` is the one encoding (bao, groups of 16 KiB) behind all of them;
 //!   [`decode`] is its receiving end for gRPC.
 

@@ -30,41 +30,32 @@ impl Source {
     /// Asks for groups, or for everything where the size is not known, and reads the
     /// answer's head: the size of the blob.
     pub(crate) async fn ask(&mut self, groups: Option<&Groups>) -> Result<u64, HolderFault> {
-        self.request(groups).await?;
-        self.answer(groups.map(Groups::size)).await
-    }
-
-    /// Asks. Answers come in the order of the requests.
-    pub(crate) async fn request(&mut self, groups: Option<&Groups>) -> Result<(), HolderFault> {
         let ranges = groups.map_or_else(|| vec![(0, 0)], Groups::pairs);
         let request = Request {
             digest: self.digest,
             ranges,
         };
         let stream = &mut self.stream;
-        let sending = async {
+        let exchange = async {
             stream.write_all(&request.encode()).await?;
-            stream.flush().await
+            stream.flush().await?;
+            Response::read(stream).await
         };
-        match timeout(self.patience, sending).await {
-            Ok(sent) => sent.map_err(|error| lost(&error)),
-            Err(_) => Err(HolderFault::Stalled(self.patience)),
-        }
-    }
-
-    /// Reads the head of the next answer, about a blob whose size may be known.
-    pub(crate) async fn answer(&mut self, size: Option<u64>) -> Result<u64, HolderFault> {
-        let reading = Response::read(&mut self.stream);
-        let response = match timeout(self.patience, reading).await {
+        let response = match timeout(self.patience, exchange).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(HolderFault::Malformed("an unknown status"));
             }
-            Ok(Err(error)) => return Err(lost(&error)),
+            Ok(Err(error)) => {
+                return Err(HolderFault::Lost {
+                    received: 0,
+                    reason: error.to_string(),
+                });
+            }
             Err(_) => return Err(HolderFault::Stalled(self.patience)),
         };
         match response.status {
-            Status::Sending => check_size(response.size, size),
+            Status::Sending => check_size(response.size, groups.map(Groups::size)),
             Status::NotFound => Err(HolderFault::NotFound),
             Status::Refused => Err(HolderFault::Refused),
             Status::Busy => Err(HolderFault::Busy),
@@ -87,13 +78,6 @@ impl Source {
             patience: self.patience,
         };
         receive::receive(&mut self.stream, intake, tell).await
-    }
-}
-
-fn lost(error: &io::Error) -> HolderFault {
-    HolderFault::Lost {
-        received: 0,
-        reason: error.to_string(),
     }
 }
 

@@ -1,9 +1,8 @@
 //! Several holders at once: each gives pieces of what is missing, as fast as it can.
 //!
-//! A piece is what its holder gives in about half a second, and the next is asked for while
-//! it comes, so that a slow one has little in hand when the others are done. What a holder
-//! that fails had in hand goes back; whatever is left in the end is asked for by one holder
-//! after the other.
+//! A piece is what its holder gave in about a second, so that a slow one has little in hand
+//! when the others are done. What a holder that fails had in hand goes back; whatever is
+//! left in the end is asked for by one holder after the other.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -34,7 +33,7 @@ const FIRST_PIECE_BYTES: u64 = 512 * 1024;
 /// Bytes of a piece at most.
 const MAX_PIECE_BYTES: u64 = 64 << 20;
 /// How long a holder takes for a piece, about.
-const PIECE_TIME: Duration = Duration::from_millis(500);
+const PIECE_TIME: Duration = Duration::from_secs(1);
 
 /// What the lanes share.
 struct Pool {
@@ -158,83 +157,39 @@ impl Fetch<'_> {
             patience: fetcher.patience,
         };
         let mut bytes = FIRST_PIECE_BYTES;
-        let mut next = self.claim(pool, &mut source, bytes).await?;
-        let mut began = Instant::now();
-        while let Some((piece, part)) = next {
-            // Asked for before this one comes: no round trip passes between the two.
-            let asked = self.claim(pool, &mut source, bytes).await;
-            let (come, end) = self
-                .draw_piece(pool, &mut source, who, (&piece, part))
-                .await;
-            *gave |= come > 0;
-            let failed = match (end, asked) {
-                (Ok(()), Ok(asked)) => {
-                    next = asked;
-                    let rate = come as f64 / began.elapsed().as_secs_f64().max(f64::EPSILON);
-                    bytes = (rate * PIECE_TIME.as_secs_f64()) as u64;
-                    bytes = bytes.clamp(FIRST_PIECE_BYTES, MAX_PIECE_BYTES);
-                    began = Instant::now();
-                    continue;
-                }
-                (Ok(()), Err(error)) => error,
-                (Err(error), asked) => {
-                    if let Ok(Some((piece, _))) = asked {
-                        lock(pool).free.put_back(&piece);
-                    }
-                    error
-                }
+        loop {
+            let claimed = lock(pool).claim(bytes).map_err(Ended::Store)?;
+            let Some((piece, part)) = claimed else {
+                return Ok(());
             };
-            return Err(failed);
-        }
-        Ok(())
-    }
-
-    /// Takes a piece in hand and asks for it; nothing when all are in hand.
-    async fn claim(
-        &self,
-        pool: &Mutex<Pool>,
-        source: &mut Source,
-        bytes: u64,
-    ) -> Result<Option<(Groups, Partial)>, Ended> {
-        let claimed = lock(pool).claim(bytes).map_err(Ended::Store)?;
-        if let Some((piece, _)) = &claimed
-            && let Err(fault) = source.request(Some(piece)).await
-        {
-            lock(pool).free.put_back(piece);
-            return Err(Ended::Holder(fault));
-        }
-        Ok(claimed)
-    }
-
-    /// Draws a piece that was asked for: how much came, and how it ended.
-    async fn draw_piece(
-        &self,
-        pool: &Mutex<Pool>,
-        source: &mut Source,
-        who: (PeerId, RoadKind),
-        (piece, part): (&Groups, Partial),
-    ) -> (u64, Result<(), Ended>) {
-        let before = part.missing().bytes();
-        let mut counted = 0;
-        let tell = |part: &Partial| {
-            let come = before - part.missing().bytes();
+            let began = Instant::now();
+            let before = part.missing().bytes();
+            let mut counted = 0;
+            let tell = |part: &Partial| {
+                let come = before - part.missing().bytes();
+                let mut pool = lock(pool);
+                pool.received += come - counted;
+                counted = come;
+                self.tell_of(who, pool.received, pool.partial.size());
+            };
+            let (part, end) = match source.ask(Some(&piece)).await {
+                Ok(_) => source.take(part, &piece, tell).await,
+                Err(fault) => (Some(part), Err(Ended::Holder(fault))),
+            };
+            let left = part.map_or_else(|| piece.clone(), |part| part.missing().clone());
+            let come = before - left.bytes();
             let mut pool = lock(pool);
-            pool.received += come - counted;
-            counted = come;
-            self.tell_of(who, pool.received, pool.partial.size());
-        };
-        let (part, end) = match source.answer(Some(piece.size())).await {
-            Ok(_) => source.take(part, piece, tell).await,
-            Err(fault) => (Some(part), Err(Ended::Holder(fault))),
-        };
-        let left = part.map_or_else(|| piece.clone(), |part| part.missing().clone());
-        let come = before - left.bytes();
-        let mut pool = lock(pool);
-        pool.settle(piece, &left);
-        if come > 0 && !pool.from.contains(&who) {
-            pool.from.push(who);
+            pool.settle(&piece, &left);
+            if come > 0 && !pool.from.contains(&who) {
+                pool.from.push(who);
+            }
+            drop(pool);
+            *gave |= come > 0;
+            end?;
+            let rate = come as f64 / began.elapsed().as_secs_f64().max(f64::EPSILON);
+            let next = (rate * PIECE_TIME.as_secs_f64()) as u64;
+            bytes = next.clamp(FIRST_PIECE_BYTES, MAX_PIECE_BYTES);
         }
-        (come, end)
     }
 
     fn tell_of(&self, (peer, road): (PeerId, RoadKind), received: u64, size: u64) {
