@@ -64,6 +64,11 @@ impl From<String> for Addresses {
 }
 
 impl Addresses {
+    /// The same, as they were written.
+    pub(crate) fn texts(&self) -> &[String] {
+        &self.0
+    }
+
     /// The same, read; each once.
     pub(crate) fn targets(&self) -> Result<Vec<IndexTarget>, ClientError> {
         let mut targets: Vec<IndexTarget> = Vec::new();

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::ports::is_here;
+use super::{patient::Asker, ports::is_here};
 
 /// How long one peer may take to let us in.
 const DIAL_TIME: Duration = Duration::from_secs(6);
@@ -148,7 +148,7 @@ pub(crate) async fn start(plan: &Plan, key: Arc<Keypair>) -> Result<Mesh, MeshEr
 }
 
 /// Looks around until `plan.until` at most.
-pub(crate) async fn look(mesh: &Mesh, plan: Plan, key: Arc<Keypair>) -> Around {
+pub(crate) async fn look(mesh: &Mesh, plan: Plan, asker: Asker) -> Around {
     let mut events = mesh.events();
     let end = |span: Duration| plan.until.min(Instant::now() + span);
     let knocked = knock(mesh, &plan.doors, end(DIAL_TIME)).await;
@@ -172,7 +172,7 @@ pub(crate) async fn look(mesh: &Mesh, plan: Plan, key: Arc<Keypair>) -> Around {
             until_outside_says(mesh, outside).await;
             Some(survey)
         };
-        let asking = ask_clocks(mesh, key, plan.road, &knocked, end(CLOCK_TIME));
+        let asking = ask_clocks(mesh, asker.key, plan.road, &knocked, end(CLOCK_TIME));
         (survey, clocks) = tokio::join!(Box::pin(looking), Box::pin(asking));
     }
     Around {

@@ -81,6 +81,16 @@ pub(crate) fn key(key: &Key, may_be_missing: bool) -> Finding {
     }
 }
 
+/// What it means that the key of a private mesh cannot be used.
+pub(crate) fn network_key(error: &str) -> Finding {
+    Finding::trouble(
+        Part::Identity,
+        "network_key",
+        error,
+        "correct `key_file` under [private]; a member of the mesh has the right file",
+    )
+}
+
 /// Whether there is no such file, or no such folder.
 fn is_missing(error: &KeyError) -> bool {
     match error {

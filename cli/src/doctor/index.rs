@@ -1,6 +1,6 @@
 //! The indexes: whether each is reached, is one, and is the one that is meant.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use embermesh_client::{
     Client, ClientError, IndexTarget, NodeView, Options,
@@ -9,7 +9,10 @@ use embermesh_client::{
 use embermesh_crypto::{Keypair, PeerId};
 use tokio::time::timeout;
 
-use super::finding::{Finding, Part};
+use super::{
+    finding::{Finding, Part},
+    patient::Asker,
+};
 
 /// How long an index may take to answer the first time.
 const GREET_TIME: Duration = Duration::from_secs(6);
@@ -35,15 +38,19 @@ pub(crate) struct Greeted {
 }
 
 /// Asks an index.
-pub(crate) async fn look(address: String, asker: Arc<Keypair>) -> Looked {
+pub(crate) async fn look(address: String, asker: Asker) -> Looked {
     let greeted = Box::pin(greet(&address, asker)).await;
     Looked { address, greeted }
 }
 
-async fn greet(address: &str, asker: Arc<Keypair>) -> Result<Greeted, ClientError> {
+async fn greet(address: &str, asker: Asker) -> Result<Greeted, ClientError> {
     let target: IndexTarget = address.parse()?;
     let is_pinned = target.peer.is_some();
-    let connecting = Client::connect(target, asker, Options::default());
+    let options = Options {
+        membership: asker.membership,
+        ..Options::default()
+    };
+    let connecting = Client::connect(target, asker.key, options);
     let client = timeout(GREET_TIME, Box::pin(connecting))
         .await
         .map_err(|_| ClientError::Timeout {

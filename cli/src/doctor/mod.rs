@@ -20,9 +20,9 @@ pub(crate) mod ports;
 pub(crate) mod reach;
 pub(crate) mod report;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use embermesh_crypto::{Keypair, PeerId};
+use embermesh_crypto::PeerId;
 use embermesh_mesh::Mesh;
 use embermesh_node::{NodeConfig, checkup};
 use futures::future::join_all;
@@ -69,9 +69,9 @@ pub(crate) async fn examine(setup: Setup) -> anyhow::Result<Vec<Finding>> {
     let plan = plan(&patient, tells, until);
     let around = async {
         let plan = plan.await;
-        match around::start(&plan, Arc::new(Keypair::generate()?)).await {
+        match around::start(&plan, patient.asker.in_the_mesh()?).await {
             Ok(mesh) => {
-                let looking = around::look(&mesh, plan, Arc::clone(&patient.asker));
+                let looking = around::look(&mesh, plan, patient.asker.clone());
                 let (around, ports) = tokio::join!(
                     Box::pin(looking),
                     Box::pin(bounded(Part::Ports, until, ports(&patient, Some(&mesh))))
@@ -88,7 +88,7 @@ pub(crate) async fn examine(setup: Setup) -> anyhow::Result<Vec<Finding>> {
         let addresses = patient.indexes();
         let looks = addresses
             .iter()
-            .map(|address| Box::pin(index::look(address.clone(), Arc::clone(&patient.asker))));
+            .map(|address| Box::pin(index::look(address.clone(), patient.asker.clone())));
         let looked = timeout_at(until, join_all(looks)).await;
         let heard = looked.iter().flatten().flat_map(Looked::nodes);
         told.send_replace(Some(heard.collect()));
@@ -169,6 +169,7 @@ async fn bounded(
 
 fn of_identity(patient: &Patient, folder: Option<&Folder>) -> Vec<Finding> {
     let mut findings = vec![identity::key(&patient.user, patient.has_node)];
+    findings.extend(patient.no_membership.as_deref().map(identity::network_key));
     if !patient.has_node {
         findings.push(Finding::note(
             Part::Identity,

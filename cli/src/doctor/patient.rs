@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use embermesh_client::direct::peers::{self as seen, Seen};
 use embermesh_crypto::Keypair;
-use embermesh_mesh::MeshConfig;
+use embermesh_mesh::{
+    Membership, MeshConfig,
+    road::{Identity, RoadError},
+};
 use embermesh_node::NodeConfig;
 use tokio::{
     sync::watch,
@@ -34,6 +37,30 @@ pub(crate) struct Setup {
     pub(crate) no_index: bool,
 }
 
+/// As whom others are asked.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    pub(super) key: Arc<Keypair>,
+    /// Who may take part in the mesh.
+    pub(super) membership: Membership,
+}
+
+impl Asker {
+    /// The key of this look's own part of the mesh: one that nobody has seen, where that is
+    /// let in, so that nothing that runs under the user's is disturbed.
+    pub(super) fn in_the_mesh(&self) -> anyhow::Result<Arc<Keypair>> {
+        if self.membership.is_open() {
+            return Ok(Arc::new(Keypair::generate()?));
+        }
+        Ok(Arc::clone(&self.key))
+    }
+
+    /// Ready for the TLS road.
+    pub(super) fn identity(&self) -> Result<Identity, RoadError> {
+        Identity::member(Arc::clone(&self.key), self.membership.clone())
+    }
+}
+
 /// What the parts need to know.
 pub(super) struct Patient {
     pub(super) settings: Settings,
@@ -42,8 +69,10 @@ pub(super) struct Patient {
     pub(super) has_node: bool,
     pub(super) user: Key,
     pub(super) node: Key,
-    /// The key that this look is made under.
-    pub(super) asker: Arc<Keypair>,
+    /// Why the key of a private mesh cannot be used, if there is one and it cannot.
+    pub(super) no_membership: Option<String>,
+    /// As whom this look is made.
+    pub(super) asker: Asker,
 }
 
 impl Patient {
@@ -54,26 +83,32 @@ impl Patient {
         }
         let node = &self.settings.node;
         let mut all = node.indexes.clone();
-        let is_default = self.settings.index == default_index();
+        let is_default = self.settings.index.texts() == [default_index()];
         let has_other = !node.indexes.is_empty()
             || !node.bootstrap.is_empty()
             || !self.settings.mesh.peers.is_empty();
-        let index = &self.settings.index;
         let is_meant = !(is_default && has_other);
-        if is_meant && !index.is_empty() && !all.contains(index) {
-            all.push(index.clone());
+        for index in self.settings.index.texts() {
+            if is_meant && !all.contains(index) {
+                all.push(index.clone());
+            }
         }
         all
     }
 
     /// How the mesh is taken part in: as the node does, where there is one.
     fn mesh(&self) -> MeshConfig {
-        if self.has_node {
-            return self.settings.node.mesh();
-        }
+        let config = if self.has_node {
+            self.settings.node.mesh()
+        } else {
+            MeshConfig {
+                network: self.settings.mesh.network.clone(),
+                ..MeshConfig::default()
+            }
+        };
         MeshConfig {
-            network: self.settings.mesh.network.clone(),
-            ..MeshConfig::default()
+            membership: self.asker.membership.clone(),
+            ..config
         }
     }
 
@@ -127,13 +162,21 @@ pub(super) fn admit(setup: Setup) -> anyhow::Result<Patient> {
         Ok(_) => Keypair::load(&user.path)?,
         Err(_) => Keypair::generate()?,
     };
+    let (membership, no_membership) = match settings.private.membership() {
+        Ok(membership) => (membership, None),
+        Err(error) => (Membership::default(), Some(format!("{error:#}"))),
+    };
     Ok(Patient {
+        no_membership,
         settings,
         no_index,
         has_node,
         user,
         node,
-        asker: Arc::new(asker),
+        asker: Asker {
+            key: Arc::new(asker),
+            membership,
+        },
     })
 }
 

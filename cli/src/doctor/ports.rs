@@ -11,13 +11,16 @@ use std::{
 use embermesh_crypto::{Keypair, PeerId};
 use embermesh_mesh::{
     Mesh, MeshError, Transport,
-    road::{self, Identity, RoadChoice, RoadError, Target},
+    road::{self, RoadChoice, RoadError, Target},
     socket_of,
 };
 use embermesh_node::NodeConfig;
 use tokio::time::timeout;
 
-use super::finding::{Finding, Part};
+use super::{
+    finding::{Finding, Part},
+    patient::Asker,
+};
 
 /// How long whoever holds a port may take to say who it is.
 const ASK_TIME: Duration = Duration::from_secs(4);
@@ -76,7 +79,7 @@ pub(crate) fn of(config: &NodeConfig) -> Vec<Port> {
 pub(crate) async fn holder(
     port: &Port,
     node: Option<PeerId>,
-    asker: &Arc<Keypair>,
+    asker: &Asker,
     mesh: Option<&Mesh>,
 ) -> Holder {
     let bound = match port.transport {
@@ -113,8 +116,8 @@ fn from_here(at: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, at.port())
 }
 
-async fn by_tls(at: SocketAddr, asker: &Arc<Keypair>) -> Option<String> {
-    let identity = Identity::new(Arc::clone(asker)).ok()?;
+async fn by_tls(at: SocketAddr, asker: &Asker) -> Option<String> {
+    let identity = asker.identity().ok()?;
     let target = Target {
         peer: None,
         tls: vec![from_here(at).to_string()],
@@ -265,8 +268,11 @@ mod tests {
         }
     }
 
-    fn asker() -> Arc<Keypair> {
-        Arc::new(Keypair::from_seed(&[9; 32]))
+    fn asker() -> Asker {
+        Asker {
+            key: Arc::new(Keypair::from_seed(&[9; 32])),
+            membership: embermesh_mesh::Membership::default(),
+        }
     }
 
     #[test]
