@@ -15,9 +15,9 @@ use crate::{
     world::PeerIndex,
 };
 
-/// What a table exchange has brought late is repeated within this, in milliseconds, as
+/// When what a table exchange has brought late is repeated, in milliseconds, as
 /// `mesh::net::pause` does it.
-const REPEATS_WITHIN_MS: std::ops::RangeInclusive<u64> = 0..=8_000;
+const REPEATS_WITHIN_MS: std::ops::RangeInclusive<u64> = 5_000..=13_000;
 
 impl World {
     pub(crate) fn wake(&mut self, peer: PeerIndex, life: u32) -> Result<(), Violation> {

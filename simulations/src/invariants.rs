@@ -212,6 +212,9 @@ impl World {
     /// # Errors
     /// The first job of which that is not so.
     pub fn check_jobs_since(&self, before: &mut Known) -> Result<(), Violation> {
+        if !self.index_up {
+            return Ok(());
+        }
         if before.life != self.index_life {
             *before = Known {
                 life: self.index_life,
@@ -306,7 +309,21 @@ impl World {
         }
         for job in self.index.jobs() {
             if job.state != JobState::Succeeded {
-                return Err(self.violation(format!("job {} is {} in the end", job.id, job.state)));
+                let ends: Vec<String> = job
+                    .attempts
+                    .iter()
+                    .map(|attempt| {
+                        let node = self.by_id.get(&attempt.node);
+                        let end = attempt.ended.as_ref().map_or("open", |end| &end.code);
+                        format!("{} at {node:?}: {end}", attempt.epoch)
+                    })
+                    .collect();
+                return Err(self.violation(format!(
+                    "job {} is {} in the end; its attempts: {}",
+                    job.id,
+                    job.state,
+                    ends.join(", ")
+                )));
             }
             let seen = self.client.seen.get(&job.id).map_or(0, Seen::last);
             if seen != LAST_EVENT {

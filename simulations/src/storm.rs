@@ -7,7 +7,6 @@ use std::time::Duration;
 use embermesh_crypto::UnixMillis;
 use embermesh_index_server::state::Settings;
 use embermesh_job::units::MicroUnits;
-use embermesh_mesh::protocol::GOSSIP_TIME;
 use rand::Rng;
 
 use crate::{
@@ -208,11 +207,8 @@ impl World {
         known: &mut Known,
     ) -> Result<Duration, Violation> {
         let bound = healed.saturating_add(WHOLE_AFTER);
-        // What was said in the last moments before is left to gossip by the tables, and
-        // comes with a later exchange where the cut kept it back.
-        let said_by = healed.0.saturating_sub(GOSSIP_TIME.as_millis() as u64);
         loop {
-            match self.check_whole(UnixMillis(said_by)) {
+            match self.check_whole(healed) {
                 Ok(()) => return Ok(self.now.since(healed)),
                 Err(not_yet) if self.now >= bound => return Err(not_yet),
                 Err(_) => self.look_until(self.now.saturating_add(LOOK), known)?,

@@ -6,7 +6,7 @@ use embermesh_client::{
     Client, ClientError, IndexTarget, NodeView, Options,
     clock::{Reading, Told},
 };
-use embermesh_crypto::{Keypair, PeerId};
+use embermesh_crypto::PeerId;
 use tokio::time::timeout;
 
 use super::{
@@ -203,6 +203,7 @@ fn trouble(address: &str, error: &ClientError) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use embermesh_crypto::Keypair;
     use embermesh_mesh::road::RoadKind;
 
     use super::{super::finding::State, *};

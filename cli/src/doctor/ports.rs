@@ -4,11 +4,10 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
-    sync::Arc,
     time::Duration,
 };
 
-use embermesh_crypto::{Keypair, PeerId};
+use embermesh_crypto::PeerId;
 use embermesh_mesh::{
     Mesh, MeshError, Transport,
     road::{self, RoadChoice, RoadError, Target},
@@ -258,6 +257,10 @@ fn is_here_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use embermesh_crypto::Keypair;
+
     use super::{super::finding::State, *};
 
     fn config(tls: &str, listen: &[&str]) -> NodeConfig {

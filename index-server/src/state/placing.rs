@@ -1,7 +1,7 @@
 //! Which job goes where: the queue is walked in order of submits, a pass at a
 //! time, and each job is given to the best node that `job::place` finds for it.
 
-use std::ops::Bound;
+use std::{ops::Bound, time::Duration};
 
 use embermesh_crypto::{
     ids::{Epoch, JobId, PeerId},
@@ -13,7 +13,11 @@ use embermesh_job::{
     place::{Placement, Takes, Wanted, place_as},
 };
 
-use super::{Entropy, Outputs, State, settings::PLACEMENTS_PER_PASS, tokens::token_id};
+use super::{
+    Entropy, Outputs, State,
+    settings::{LONGEST_PAUSE, PLACEMENTS_PER_PASS},
+    tokens::token_id,
+};
 
 impl State {
     /// Lets a job wait for a node.
@@ -137,8 +141,10 @@ impl State {
         }
     }
 
-    /// The best node; one that had the job before only when there is no other,
-    /// and not at once: what was wrong with it may pass.
+    /// The best node; one that had the job before only when there is no other, and not at
+    /// once: what was wrong with it may pass. With each attempt that came to nothing the
+    /// wait doubles, so that nodes which take jobs and do not do them do not use up its
+    /// attempts while the others are busy.
     fn choose(&mut self, id: JobId, tie_break: u64, now: UnixMillis) -> Option<PeerId> {
         let record = self.jobs.get(&id)?;
         let tried = record.tried();
@@ -147,7 +153,7 @@ impl State {
         let again_at = record
             .last_ended()
             .filter(|at| *at <= now)
-            .map(|at| at.saturating_add(self.settings.heartbeat_interval));
+            .map(|at| at.saturating_add(self.pause_after(record.losses())));
         let fresh = self.best(id, &tried, tie_break);
         if fresh.is_some() || tried.is_empty() {
             return fresh;
@@ -159,6 +165,12 @@ impl State {
             }
             _ => self.best(id, &[], tie_break),
         }
+    }
+
+    fn pause_after(&self, losses: u32) -> Duration {
+        let doubled = 2_u32.saturating_pow(losses.saturating_sub(1));
+        let pause = self.settings.heartbeat_interval.saturating_mul(doubled);
+        pause.min(LONGEST_PAUSE.max(self.settings.heartbeat_interval))
     }
 
     fn best(&self, id: JobId, avoid: &[PeerId], tie_break: u64) -> Option<PeerId> {

@@ -142,16 +142,23 @@ impl Record {
     /// The nodes that had the job and did not end it: others come first next time.
     /// A token that nobody presented says nothing about its node.
     pub(super) fn tried(&self) -> Vec<PeerId> {
-        let mut nodes: Vec<PeerId> = self
-            .job
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.started.is_some() || was_ignored(attempt) || !lapsed(attempt))
-            .map(|attempt| attempt.node)
-            .collect();
+        let mut nodes: Vec<PeerId> = self.lost().map(|attempt| attempt.node).collect();
         nodes.sort_unstable();
         nodes.dedup();
         nodes
+    }
+
+    /// How many attempts came to nothing at a node that had the job.
+    pub(super) fn losses(&self) -> u32 {
+        let real = self.lost().filter(|attempt| !attempt.was_declined());
+        u32::try_from(real.count()).unwrap_or(u32::MAX)
+    }
+
+    fn lost(&self) -> impl Iterator<Item = &Attempt> {
+        self.job
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.started.is_some() || was_ignored(attempt) || !lapsed(attempt))
     }
 
     /// A copy of the job without its journal, which may be long.

@@ -15,6 +15,10 @@ pub const ENDED_JOBS_KEPT: usize = 2_048;
 /// comes seconds after its submit, so this is hours of a busy index.
 pub const IDEMPOTENCY_KEYS_KEPT: usize = 262_144;
 
+/// The longest wait before a node that had a job and did not end it is given it again, where
+/// no other takes it.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// The most queued jobs looked at in one pass of placement. A longer queue is
 /// walked in several, so that commands do not wait for the whole of it.
 pub const PLACEMENTS_PER_PASS: usize = 1_024;

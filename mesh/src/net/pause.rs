@@ -13,20 +13,23 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     time::{Duration, Instant},
 };
 
 use libp2p::{PeerId, gossipsub::MessageId};
 use rand::Rng;
 
+use crate::protocol::GOSSIP_TIME;
+
 /// The longest pause of an advert that is passed on. Above the time that most messages take
 /// from one peer to another: a shorter one saves little.
 const LONGEST_OF_GOSSIP: Duration = Duration::from_millis(250);
 /// Adverts that wait to be passed on. In a flood what is beyond it goes without a pause.
 const MAX_GOSSIP: usize = 1024;
-/// The longest pause of an advert that is repeated: many times what gossip needs to reach
-/// everybody, so that few repeat the same.
-const LONGEST_OF_REPEATS: Duration = Duration::from_secs(8);
+/// By how much the pauses of those who repeat an advert differ, once gossip has had its time:
+/// many times what gossip needs to reach everybody, so that few repeat the same.
+const SPAN_OF_REPEATS: Duration = Duration::from_secs(8);
 /// Adverts that wait to be repeated. What is beyond it is left to others, and to later
 /// exchanges.
 const MAX_REPEATS: usize = crate::protocol::MAX_ADVERTS;
@@ -37,6 +40,7 @@ pub(crate) type Judged = (MessageId, PeerId);
 /// Things that wait, each for a while of its own.
 #[derive(Debug)]
 pub(crate) struct Pauses<T> {
+    shortest: Duration,
     longest: Duration,
     bound: usize,
     waiting: BTreeMap<(Instant, u64), T>,
@@ -46,21 +50,22 @@ pub(crate) struct Pauses<T> {
 impl Pauses<Judged> {
     /// For adverts that are passed on.
     pub(crate) fn of_gossip() -> Self {
-        Self::new(LONGEST_OF_GOSSIP, MAX_GOSSIP)
+        Self::new(Duration::ZERO..LONGEST_OF_GOSSIP, MAX_GOSSIP)
     }
 }
 
 impl Pauses<Vec<u8>> {
     /// For signed adverts that are repeated.
     pub(crate) fn of_repeats() -> Self {
-        Self::new(LONGEST_OF_REPEATS, MAX_REPEATS)
+        Self::new(GOSSIP_TIME..GOSSIP_TIME + SPAN_OF_REPEATS, MAX_REPEATS)
     }
 }
 
 impl<T> Pauses<T> {
-    fn new(longest: Duration, bound: usize) -> Self {
+    fn new(span: Range<Duration>, bound: usize) -> Self {
         Self {
-            longest,
+            shortest: span.start,
+            longest: span.end,
             bound,
             waiting: BTreeMap::new(),
             count: 0,
@@ -72,7 +77,8 @@ impl<T> Pauses<T> {
         if self.waiting.len() >= self.bound {
             return Some(thing);
         }
-        let due = now + self.longest.mul_f64(rng.random_range(0.0..1.0));
+        let span = self.longest.saturating_sub(self.shortest);
+        let due = now + self.shortest + span.mul_f64(rng.random_range(0.0..1.0));
         self.count = self.count.wrapping_add(1);
         self.waiting.insert((due, self.count), thing);
         None
@@ -102,7 +108,7 @@ mod tests {
     fn each_waits_for_a_while_of_its_own_and_none_is_lost() {
         let rng = &mut StdRng::seed_from_u64(1);
         let now = Instant::now();
-        let mut pauses = Pauses::new(LONGEST, 100);
+        let mut pauses = Pauses::new(Duration::ZERO..LONGEST, 100);
         for number in 0..100 {
             assert_eq!(pauses.add(number, now, rng), None);
         }
@@ -122,7 +128,7 @@ mod tests {
     fn what_there_is_no_room_for_comes_back() {
         let rng = &mut StdRng::seed_from_u64(1);
         let now = Instant::now();
-        let mut pauses = Pauses::new(LONGEST, 2);
+        let mut pauses = Pauses::new(Duration::ZERO..LONGEST, 2);
         let back: Vec<Option<u32>> = (0..3).map(|n| pauses.add(n, now, rng)).collect();
         assert_eq!(back, [None, None, Some(2)]);
         assert!(pauses.due(now + LONGEST).is_some());

@@ -159,8 +159,8 @@ pub enum Output {
     Sign(Ticket),
     /// Publish these bytes by gossip.
     Publish(Vec<u8>),
-    /// Publish these bytes of another peer by gossip, some time within the next seconds,
-    /// unless gossip brings them before that.
+    /// Publish these bytes of another peer by gossip, [`GOSSIP_TIME`] from now or some
+    /// seconds later, unless gossip brings them before that.
     Repeat(Vec<u8>),
     /// Ask a peer for the adverts that this summary lacks.
     RequestTable {
@@ -442,12 +442,12 @@ impl Table {
             match self.check(bytes, now) {
                 Ok(advert) => {
                     if self.may_introduce(from, advert.peer, now) {
-                        let late = joined && after(advert.issued_at, GOSSIP_TIME) <= now;
                         let (author, bytes) = (advert.peer, advert.bytes().to_vec());
                         let (_, is_new) = self.learn(advert, now, out);
-                        // Gossip should have brought it: the mesh was cut in two, and
-                        // those behind this peer have not heard of it either.
-                        if is_new && late && self.may_relay(author, now) {
+                        // Gossip should have brought it, or is about to. If it does not,
+                        // the mesh was cut in two, and those behind this peer have not
+                        // heard of it either.
+                        if is_new && joined && self.may_relay(author, now) {
                             out.push(Output::Repeat(bytes));
                         }
                     }
