@@ -4,8 +4,8 @@
 //! **Adverts that are passed on.** Gossip passes a message on to every neighbour but those
 //! from which it has come. Passed on at once, two neighbours that heard it at about the same
 //! time send it to each other, and a peer with six neighbours gets it six times. After a
-//! pause the one has sent it before the other would, who then knows; each link carries a
-//! message once. Nobody needs an advert within a quarter of a second.
+//! pause the one has sent it before the other would, or has said that it needs no copy: a
+//! link carries a message once at most. Nobody needs an advert within a tenth of a second.
 //!
 //! **Adverts that are repeated.** What a table exchange has brought late (see
 //! [`crate::protocol`]) is known to many at the same time, after a cut has healed to half of
@@ -24,7 +24,7 @@ use crate::protocol::GOSSIP_TIME;
 
 /// The longest pause of an advert that is passed on. Above the time that most messages take
 /// from one peer to another: a shorter one saves little.
-const LONGEST_OF_GOSSIP: Duration = Duration::from_millis(250);
+const LONGEST_OF_GOSSIP: Duration = Duration::from_millis(150);
 /// Adverts that wait to be passed on. In a flood what is beyond it goes without a pause.
 const MAX_GOSSIP: usize = 1024;
 /// By how much the pauses of those who repeat an advert differ, once gossip has had its time:
