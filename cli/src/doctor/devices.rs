@@ -110,7 +110,11 @@ pub(crate) fn findings(checkup: &Checkup, drivers: &Drivers, waited_s: u64) -> V
         .devices
         .iter()
         .map(|(device, standing)| match standing {
-            DeviceStanding::Works(report) => works(*device, report, drivers, ""),
+            DeviceStanding::Works(report) => {
+                let otherwise = format!("{device} works as {}, and not by Vulkan", report.name);
+                misnamed(*device, &otherwise, drivers)
+                    .unwrap_or_else(|| works(*device, report, drivers, ""))
+            }
             DeviceStanding::Slow(Some(report)) => works(
                 *device,
                 report,

@@ -6,7 +6,7 @@ use libp2p::{
     Multiaddr, PeerId,
     core::ConnectedPoint,
     gossipsub::{self, MessageAcceptance},
-    identify, kad, mdns, ping,
+    identify, kad, mdns, ping, relay,
     swarm::{ConnectionError, ConnectionId, SwarmEvent},
 };
 
@@ -122,6 +122,10 @@ impl Actor {
             BehaviourEvent::Ping(event) => self.pinged(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.found_on_lan(found),
             BehaviourEvent::Punch(event) => self.punched(&event),
+            BehaviourEvent::Relayed(relay::client::Event::ReservationReqAccepted {
+                relay_peer_id,
+                ..
+            }) => self.relay_given(&relay_peer_id),
             _ => {}
         }
     }

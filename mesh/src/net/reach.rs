@@ -32,9 +32,18 @@ pub(crate) struct Reach {
     /// Connected peers that offer themselves, with an address of each.
     offers: HashMap<PeerId, Multiaddr>,
     /// Reservations that stand or are being asked for.
-    reserved: HashMap<PeerId, ListenerId>,
+    reserved: HashMap<PeerId, Reservation>,
     /// Addresses at which this process was reached from outside.
     confirmed: Vec<Multiaddr>,
+}
+
+/// A place with a relay.
+#[derive(Debug)]
+struct Reservation {
+    listener: ListenerId,
+    /// The relay has given it. libp2p panics when the word of that comes for a listener
+    /// which is closed already, so that none is closed before.
+    is_given: bool,
 }
 
 impl Reach {
@@ -46,7 +55,7 @@ impl Reach {
     /// The relay that a listener is for.
     pub(crate) fn relay_of(&self, listener: ListenerId) -> Option<PeerId> {
         let mut reserved = self.reserved.iter();
-        reserved.find_map(|(peer, held)| (*held == listener).then_some(*peer))
+        reserved.find_map(|(peer, held)| (held.listener == listener).then_some(*peer))
     }
 
     /// Relays that have given a reservation or are being asked for one.
@@ -66,7 +75,7 @@ impl Reach {
 
     /// A listener has closed: if it was a reservation, another may be asked for.
     pub(crate) fn released(&mut self, listener: ListenerId) {
-        self.reserved.retain(|_, held| *held != listener);
+        self.reserved.retain(|_, held| held.listener != listener);
     }
 }
 
@@ -112,7 +121,11 @@ impl Actor {
             let through = at.with(Protocol::P2p(peer)).with(Protocol::P2pCircuit);
             match self.swarm.listen_on(through.clone()) {
                 Ok(listener) => {
-                    self.reach.reserved.insert(peer, listener);
+                    let asked = Reservation {
+                        listener,
+                        is_given: false,
+                    };
+                    self.reach.reserved.insert(peer, asked);
                 }
                 Err(error) => tracing::debug!(%through, %error, "a relay cannot be used"),
             }
@@ -137,13 +150,31 @@ impl Actor {
         tracing::info!(address = %at, "reached from outside");
         self.shared.tell(MeshEvent::Reachable(at.to_string()));
         self.reach.confirmed.push(at);
-        if self.needs_nobody_between() {
-            for (_, listener) in std::mem::take(&mut self.reach.reserved) {
-                self.swarm.remove_listener(listener);
-            }
-        }
+        self.give_relays_back();
         self.offer_to_relay();
         self.addresses_changed();
+    }
+
+    /// A relay has given a reservation.
+    pub(crate) fn relay_given(&mut self, relay: &PeerId) {
+        if let Some(held) = self.reach.reserved.get_mut(relay) {
+            held.is_given = true;
+        }
+        self.give_relays_back();
+    }
+
+    /// Gives back what this process does not need; what it has asked for, once it is given.
+    fn give_relays_back(&mut self) {
+        if !self.needs_nobody_between() {
+            return;
+        }
+        let swarm = &mut self.swarm;
+        self.reach.reserved.retain(|_, held| {
+            if held.is_given {
+                swarm.remove_listener(held.listener);
+            }
+            !held.is_given
+        });
     }
 
     /// Offers this process as a relay where everybody reaches it, and only there: left

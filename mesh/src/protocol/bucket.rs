@@ -32,12 +32,18 @@ impl Bucket {
 
     /// Takes one token, or says that there is none.
     pub fn take(&mut self, rate: Rate, now: UnixMillis) -> bool {
+        self.take_many(1, rate, now)
+    }
+
+    /// Takes so many tokens, or says that there are not as many.
+    pub fn take_many(&mut self, many: u32, rate: Rate, now: UnixMillis) -> bool {
         let every = millis(rate.every).max(1);
+        let wanted = every.saturating_mul(u64::from(many));
         let owed = self.full_at.0.saturating_sub(now.0);
-        if owed.saturating_add(every) > every.saturating_mul(u64::from(rate.burst)) {
+        if owed.saturating_add(wanted) > every.saturating_mul(u64::from(rate.burst)) {
             return false;
         }
-        self.full_at = UnixMillis(now.0.saturating_add(owed).saturating_add(every));
+        self.full_at = UnixMillis(now.0.saturating_add(owed).saturating_add(wanted));
         true
     }
 

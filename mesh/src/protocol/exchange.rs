@@ -10,7 +10,7 @@ use embermesh_crypto::{ids::PeerId, time::UnixMillis};
 use rand::{Rng, RngCore};
 
 use super::{
-    after,
+    MAX_ADVERTS, after,
     bucket::{Bucket, Rate},
     millis,
 };
@@ -31,12 +31,15 @@ pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 pub const MAX_IN_FLIGHT: usize = 3;
 /// Peers kept track of: above any limit on connections that makes sense.
 pub const MAX_PARTNERS: usize = 4096;
-/// How often one peer is answered. Each command of a client without an index joins anew
-/// under the same key, and a refused one asks again after [`EXCHANGE_RETRY`].
+/// How much one peer is told, counted in adverts: four full tables at once, and another every
+/// eight seconds. Each command of a client without an index joins anew under the same key, so
+/// that in a small mesh, where a table costs nothing, it may ask several times a second.
 pub const ANSWER_RATE: Rate = Rate {
-    burst: 16,
-    every: EXCHANGE_RETRY,
+    burst: 4 * MAX_ADVERTS as u32,
+    every: Duration::from_millis(2),
 };
+/// What a question itself counts for.
+pub const QUESTION_COST: u32 = 64;
 
 /// Exchanges asked for and answered.
 #[derive(Debug, Clone, Default)]
@@ -148,8 +151,17 @@ impl Exchanges {
         true
     }
 
-    /// Whether a peer's request for our table is within its rate.
+    /// Whether a peer's question for our table is within its rate.
     pub fn may_ask(&mut self, peer: PeerId, now: UnixMillis) -> bool {
+        self.may_have(peer, QUESTION_COST, now)
+    }
+
+    /// Whether a peer may be told so much.
+    pub fn may_be_told(&mut self, peer: PeerId, adverts: usize, now: UnixMillis) -> bool {
+        self.may_have(peer, u32::try_from(adverts).unwrap_or(u32::MAX), now)
+    }
+
+    fn may_have(&mut self, peer: PeerId, cost: u32, now: UnixMillis) -> bool {
         if self.askers.len() >= MAX_PARTNERS && !self.askers.contains_key(&peer) {
             self.forget_full(now);
             if self.askers.len() >= MAX_PARTNERS {
@@ -159,7 +171,7 @@ impl Exchanges {
         self.askers
             .entry(peer)
             .or_insert_with(|| Bucket::full(now))
-            .take(ANSWER_RATE, now)
+            .take_many(cost, ANSWER_RATE, now)
     }
 
     /// Forgets askers that owe nothing.

@@ -424,6 +424,9 @@ impl Table {
         }
         let mut adverts = self.roster.missing_from(summary);
         adverts.retain(|advert| advert.expires_at > now);
+        if !self.exchanges.may_be_told(from, adverts.len(), now) {
+            return Output::RefuseTable { to: from };
+        }
         Output::SendTable { to: from, adverts }
     }
 

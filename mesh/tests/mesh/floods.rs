@@ -21,6 +21,7 @@ use embermesh_mesh::{
     road::{self, Identity, RoadChoice},
 };
 use embermesh_proto::v1::{StatusRequest, node_client::NodeClient};
+use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
     task::JoinHandle,
@@ -51,6 +52,10 @@ fn knocking(at: SocketAddr) -> (Arc<AtomicUsize>, JoinHandle<()>) {
         while counted.fetch_add(1, Ordering::Relaxed) < ATTEMPTS {
             let socket = TcpSocket::new_v4().unwrap();
             socket.bind((CROWD, 0).into()).unwrap();
+            // Else its ports linger for a minute, and others find none.
+            SockRef::from(&socket)
+                .set_linger(Some(std::time::Duration::ZERO))
+                .unwrap();
             if open.len() >= OPEN {
                 open.pop_front();
             }

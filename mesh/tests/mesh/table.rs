@@ -506,36 +506,58 @@ fn only_what_is_missing_is_sent() {
     assert_eq!(sent, expected);
 }
 
+/// Asks for the whole table under a key, with a new connection; whether it is sent.
+fn is_answered(table: &mut Table, asker: u8, now: UnixMillis) -> bool {
+    let rng = &mut rng();
+    table.handle(Input::Connected(peer(asker)), now, rng);
+    let request = Input::TableRequest {
+        from: peer(asker),
+        summary: Summary::default(),
+    };
+    let outputs = table.handle(request, now, rng);
+    table.handle(Input::Disconnected(peer(asker)), now, rng);
+    outputs
+        .iter()
+        .any(|o| matches!(o, Output::SendTable { .. }))
+}
+
 #[test]
 fn one_peer_is_answered_at_a_bounded_rate_even_if_it_reconnects() {
     let mut table = table();
-    let rng = &mut rng();
-    let mut answered = 0;
-    for _ in 0..20 {
-        table.handle(Input::Connected(peer(1)), NOW, rng);
-        let request = Input::TableRequest {
-            from: peer(1),
-            summary: Summary::default(),
+    let burst = exchange::ANSWER_RATE.burst;
+    let questions = (burst / exchange::QUESTION_COST) as usize;
+    let answered =
+        |table: &mut Table, tries| (0..tries).filter(|_| is_answered(table, 1, NOW)).count();
+    assert_eq!(answered(&mut table, questions + 20), questions);
+    assert!(is_answered(&mut table, 2, NOW), "each has its own");
+    assert!(is_answered(&mut table, 1, later(Duration::from_secs(1))));
+}
+
+#[test]
+fn a_table_costs_its_asker_what_it_has() {
+    const ADVERTS: u32 = 200;
+    let mut table = table();
+    for number in 0..ADVERTS {
+        let mut seed = [9; 32];
+        seed[..4].copy_from_slice(&number.to_be_bytes());
+        let author = Keypair::from_seed(&seed);
+        let advert = Advert {
+            peer: author.peer_id(),
+            ..advert(2, 1)
         };
-        let outputs = table.handle(request, NOW, rng);
-        answered += usize::from(
-            outputs
-                .iter()
-                .any(|o| matches!(o, Output::SendTable { .. })),
-        );
-        table.handle(Input::Disconnected(peer(1)), NOW, rng);
+        let input = Input::Gossip {
+            from: author.peer_id(),
+            bytes: sign(&advert, &author).unwrap().bytes().to_vec(),
+        };
+        table.handle(input, NOW, &mut rng());
     }
-    assert_eq!(answered, exchange::ANSWER_RATE.burst as usize);
-    let request = Input::TableRequest {
-        from: peer(2),
-        summary: Summary::default(),
-    };
-    let outputs = table.handle(request, NOW, rng);
-    assert!(
-        outputs
-            .iter()
-            .any(|o| matches!(o, Output::SendTable { .. }))
-    );
+    assert_eq!(table.roster().len(), ADVERTS as usize);
+    let cost = ADVERTS + exchange::QUESTION_COST;
+    let tables = (exchange::ANSWER_RATE.burst / cost) as usize;
+    let answered = (0..tables + 5)
+        .filter(|_| is_answered(&mut table, 1, NOW))
+        .count();
+    assert_eq!(answered, tables);
 }
 
 #[test]
