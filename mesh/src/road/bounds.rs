@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const MAX_HANDSHAKES: usize = 256;
 /// How long a connection may take from its acceptance to its proven identity.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a caller that is turned away has to hear why.
+pub const PARTING_TIME: Duration = Duration::from_millis(500);
 /// Bytes with which a client begins HTTP/2 (RFC 9113, section 3.4).
 pub const PREFACE_BYTES: usize = 24;
 /// How long a gRPC connection or stream may take to send them. From then on HTTP/2's

@@ -8,6 +8,7 @@ use std::{
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::timeout,
@@ -19,7 +20,7 @@ use super::{
     Protocol, RoadError, RoadStream,
     bounds::{
         ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, MAX_BULK_CONNECTIONS, MAX_HANDSHAKES,
-        MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, PREFACE_TIMEOUT, TCP_KEEPALIVE,
+        MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, PARTING_TIME, PREFACE_TIMEOUT, TCP_KEEPALIVE,
     },
     buffers,
     handshakes::Handshakes,
@@ -220,7 +221,13 @@ impl Acceptor {
             let stream = RoadStream::plain(tcp).bound_to(place, self.cut.clone());
             return Ok((stream.awaiting_preface(PREFACE_TIMEOUT), self.grpc.clone()));
         }
-        let mut stream = self.tls.accept(tcp).await?;
+        let mut stream = match self.tls.accept(tcp).into_fallible().await {
+            Ok(stream) => stream,
+            Err((error, tcp)) => {
+                part(tcp).await;
+                return Err(error);
+            }
+        };
         let session = stream.get_ref().1;
         let peer = session
             .peer_certificates()
@@ -255,6 +262,19 @@ impl Acceptor {
     const fn plaintext(&self) -> bool {
         self.listener.plaintext
     }
+}
+
+/// Lets the last word reach a caller that is turned away: a connection that is closed with
+/// bytes unread is reset, and what was sent on it before is lost.
+async fn part(mut tcp: TcpStream) {
+    let mut sink = [0; 1024];
+    let draining = async {
+        tcp.shutdown().await?;
+        while tcp.read(&mut sink).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Whatever came of it, it is over.
+    let _ = timeout(PARTING_TIME, draining).await;
 }
 
 fn take(places: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
