@@ -153,25 +153,25 @@ impl Space {
         let mut under_way = true;
         while under_way {
             under_way = false;
-            for turn in 0..paths.len() {
-                let next = paths[turn].next(self.k, kademlia.parallelism);
+            for path in &mut paths {
+                let next = path.next(self.k, kademlia.parallelism);
                 for candidate in next {
                     under_way = true;
                     if !asked.insert(candidate.node) {
                         // Another path has asked it: it counts, and what it said does not.
                         let standing = self.standing(candidate.node);
-                        paths[turn].settle(candidate.node, standing);
+                        path.settle(candidate.node, standing);
                         continue;
                     }
                     found.messages += 1;
                     let standing = self.standing(candidate.node);
-                    paths[turn].settle(candidate.node, standing);
+                    path.settle(candidate.node, standing);
                     if standing == Standing::Gone {
                         found.timeouts += 1;
                         continue;
                     }
                     self.closest_of(candidate.node, target, &mut answer);
-                    paths[turn].learn(&answer, self, target, candidate.hops + 1);
+                    path.learn(&answer, self, target, candidate.hops + 1);
                 }
             }
         }

@@ -127,7 +127,7 @@ fn newcomers(scenario: &Scenario, flood: &Flood) -> Vec<Vec<Vec<u8>>> {
     let seconds = usize::try_from(flood.span_s).unwrap_or(usize::MAX);
     let each = flood.per_second.saturating_mul(seconds) / flood.senders;
     let of_sender = |sender: usize| {
-        let each = if sender % 2 == 0 { each } else { 0 };
+        let each = if sender.is_multiple_of(2) { each } else { 0 };
         let numbers = (sender * each..).take(each);
         let one = |number| hostile::newcomer(&member::key(!scenario.seed, number as u64));
         numbers.map(one).collect()
