@@ -3,7 +3,7 @@
 //!
 //! - [`finding`]: one line of the report; [`report`]: all of them, for people and programs.
 //! - [`patient`]: what is known beforehand.
-//! - [`identity`], [`ports`], [`devices`]: this machine. [`index`], [`around`]: whom it
+//! - [`identity`], [`mod@ports`], [`mod@devices`]: this machine. [`index`], [`around`]: whom it
 //!   reaches. Each gathers facts, and says by a pure function what they mean.
 //! - [`reach`], [`nat`], [`clock`], [`peers`]: what the facts of `around` mean.
 
