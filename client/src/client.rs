@@ -42,7 +42,8 @@ pub struct Options {
     pub road: RoadChoice,
     /// This process's part of the mesh, for the mesh road.
     pub mesh: Option<Mesh>,
-    /// Who may take part, where the mesh is not for everybody.
+    /// Who may take part, where the mesh is not for everybody. It is settled when a client
+    /// is made: [`Client::by`] keeps what there is.
     pub membership: Membership,
 }
 

@@ -10,6 +10,7 @@
 //! - [`blob`] keeps bytes by their BLAKE3 hash and fetches them, verified as they
 //!   arrive.
 //! - [`membership`] is who may take part where not everybody may.
+//! - `source` is whom an address stands for where places are shared out.
 //! - [`config`] is everything that can be set.
 //! - `memory`, a feature, is a network in memory for simulations. Nothing that ships has it.
 
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod net;
 pub mod protocol;
 pub mod road;
+mod source;
 
 pub use config::{Limits, MeshConfig};
 pub use membership::{Membership, NetworkKey};

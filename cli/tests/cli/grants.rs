@@ -1,28 +1,20 @@
 //! Grants: an owner's word lets a client run jobs on the owner's nodes, with nothing
 //! changed at the nodes.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{digits_job, run, start, stderr};
-
-/// A user with a folder and a key; its peer id.
-async fn user(folder: &Path) -> String {
-    fs::create_dir_all(folder).unwrap();
-    let made = run(folder, &["-o", "json", "keys", "new"]).await;
-    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-    made["peer"].as_str().unwrap().to_owned()
-}
+use crate::support::{digits_job, run, start, stderr, user};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_with_an_owners_grant_is_let_in_and_nobody_else() {
     let top = TempDir::new().unwrap();
     let [home, friend, thief] = ["home", "friend", "thief"].map(|name| top.path().join(name));
-    let owner = user(&home).await;
-    let client = user(&friend).await;
-    let other = user(&thief).await;
+    let owner = user(&home, "").await;
+    let client = user(&friend, "").await;
+    let other = user(&thief, "").await;
     fs::write(
         home.join("config.toml"),
         format!("[node]\ndevices = [\"cpu\"]\nowners = [\"{owner}\"]\ndeny = [\"{other}\"]\n"),

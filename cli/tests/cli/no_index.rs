@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::{
     Numbers, Process, Stream, command, digits_job, ended, endless_job, eventually, is_event,
-    refused, run, send, start, stderr,
+    refused, run, send, start, stderr, user,
 };
 
 /// Settings of every process.
@@ -46,13 +46,11 @@ impl Nodes {
     /// A user, and no node yet.
     async fn alone() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config.toml"), SETTINGS).unwrap();
-        let made = run(folder.path(), &["-o", "json", "keys", "new"]).await;
-        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+        let user = user(folder.path(), SETTINGS).await;
         Self {
             folder,
             nodes: Vec::new(),
-            user: made["peer"].as_str().unwrap().to_owned(),
+            user,
         }
     }
 

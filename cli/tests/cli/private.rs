@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    Process, digits_job, eventually, own_loopback, run, start, start_index, stderr,
+    Process, digits_job, eventually, own_loopback, run, start, start_index, stderr, user,
 };
 
 /// Settings of the members.
@@ -15,15 +15,6 @@ fn member_settings(key: &Path) -> String {
     format!(
         "[private]\nkey_file = {key:?}\n\n[node]\ndrain_timeout = \"10s\"\ndevices = [\"cpu\"]\n"
     )
-}
-
-/// A user with a folder and a key; its peer id.
-async fn user(folder: &Path, settings: &str) -> String {
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("config.toml"), settings).unwrap();
-    let made = run(folder, &["-o", "json", "keys", "new"]).await;
-    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-    made["peer"].as_str().unwrap().to_owned()
 }
 
 fn mesh_address(process: &Process) -> String {

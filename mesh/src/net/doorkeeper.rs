@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     task::{Context, Poll},
 };
 
@@ -21,8 +21,6 @@ use libp2p::{
     },
 };
 
-/// Bits of an IPv6 address that name whom it was given to: the rest is theirs to vary.
-const IPV6_SOURCE_BITS: u32 = 64;
 /// One source may have one in so many of the places.
 const SHARE: u32 = 4;
 
@@ -174,8 +172,7 @@ impl NetworkBehaviour for Doorkeeper {
     }
 }
 
-/// Whom the address of a connection stands for: itself, or the network that one customer
-/// is given. None for what comes through a relay.
+/// Who makes a connection. None for what comes through a relay.
 fn source_of(remote: &Multiaddr) -> Option<IpAddr> {
     let mut ip = None;
     for part in remote {
@@ -186,13 +183,7 @@ fn source_of(remote: &Multiaddr) -> Option<IpAddr> {
             _ => {}
         }
     }
-    match ip?.to_canonical() {
-        IpAddr::V6(v6) if !v6.is_loopback() => {
-            let network = v6.to_bits() >> (128 - IPV6_SOURCE_BITS) << (128 - IPV6_SOURCE_BITS);
-            Some(IpAddr::V6(Ipv6Addr::from_bits(network)))
-        }
-        other => Some(other),
-    }
+    ip.map(crate::source::source_of)
 }
 
 #[cfg(test)]
@@ -250,19 +241,11 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_source_and_a_relay_is_none() {
+    fn every_transport_has_a_source_and_a_relay_has_none() {
         let source = |text: &str| source_of(&from(text));
         assert_eq!(
             source("/ip6/2001:db8::1/tcp/1"),
             source("/ip6/2001:db8::2:3/udp/1/quic-v1")
-        );
-        assert_ne!(
-            source("/ip6/2001:db8::1/tcp/1"),
-            source("/ip6/2001:db8:0:1::1/tcp/1")
-        );
-        assert_eq!(
-            source("/ip6/::ffff:192.0.2.1/tcp/1"),
-            source("/ip4/192.0.2.1/tcp/1")
         );
         let relay = "/ip4/192.0.2.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";
         assert_eq!(source(relay), None);

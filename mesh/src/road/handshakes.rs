@@ -9,14 +9,13 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio_util::sync::CancellationToken;
 
-/// Bits of an IPv6 address that name whom it was given to: the rest is theirs to vary.
-const IPV6_SOURCE_BITS: u32 = 64;
+use crate::source::source_of;
 
 /// The handshakes of one listener.
 #[derive(Debug)]
@@ -116,17 +115,6 @@ impl Drop for Handshake {
     }
 }
 
-/// Whom an address stands for: itself, or the network that one customer is given.
-fn source_of(remote: IpAddr) -> IpAddr {
-    match remote.to_canonical() {
-        IpAddr::V6(ip) => {
-            let network = ip.to_bits() >> (128 - IPV6_SOURCE_BITS) << (128 - IPV6_SOURCE_BITS);
-            IpAddr::V6(Ipv6Addr::from_bits(network))
-        }
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,15 +150,5 @@ mod tests {
         drop(second);
         let fourth = handshakes.begin(ip("127.0.0.1"));
         assert!(!evicted(&third) && !evicted(&fourth));
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_source() {
-        assert_eq!(source_of(ip("2001:db8::1")), source_of(ip("2001:db8::2:3")));
-        assert_ne!(
-            source_of(ip("2001:db8::1")),
-            source_of(ip("2001:db8:0:1::1"))
-        );
-        assert_eq!(source_of(ip("::ffff:192.0.2.1")), ip("192.0.2.1"));
     }
 }

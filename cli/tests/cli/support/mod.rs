@@ -28,7 +28,7 @@ pub(crate) use jobs::{digits_job, endless_job};
 pub(crate) use link::{Bearer, Link, link, nobody};
 pub(crate) use mesh::{Followed, Mesh, own_loopback};
 pub(crate) use process::{
-    Process, command, daemon, ended, refused, run, send, start, start_index, stderr, stdout,
+    Process, command, daemon, ended, refused, run, send, start, start_index, stderr, stdout, user,
 };
 pub(crate) use stream::{Numbers, Stream, is_event};
 

@@ -63,6 +63,15 @@ pub(crate) fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
+/// A user with a folder, settings and a key; its peer id.
+pub(crate) async fn user(folder: &Path, settings: &str) -> String {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("config.toml"), settings).unwrap();
+    let made = run(folder, &["-o", "json", "keys", "new"]).await;
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    made["peer"].as_str().unwrap().to_owned()
+}
+
 /// Starts an index and waits until it serves.
 pub(crate) async fn start_index(folder: &Path, listen: &str) -> Process {
     let words = [
