@@ -116,6 +116,7 @@ pub(crate) async fn join(settings: &Settings) -> anyhow::Result<Direct> {
     let mesh = Mesh::start(keypair.clone(), config, CancellationToken::new())
         .await
         .context("cannot join the mesh")?;
+    crate::mesh::joined(&mesh);
     mesh.joined(JOIN_WITHIN)
         .await
         .context("no known peer of the mesh answers: give one that runs with --peer")?;

@@ -34,6 +34,7 @@ pub(crate) fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow
         .context("cannot start the runtime")?;
     // On the main thread: what it starts dies when it dies, see `die_with_parent`.
     let result = runtime.block_on(command);
+    runtime.block_on(crate::mesh::leave());
     runtime.shutdown_timeout(LAST_TASKS);
     result
 }

@@ -2,7 +2,8 @@
 //!
 //! - [`target`]: an index's address, as people write it.
 //! - [`client`]: [`Client`], the handle that everything starts from; [`indexes`]:
-//!   [`Indexes`], several indexes as one; [`direct`]: [`Direct`], the same without any. `ways`: how both reach nodes.
+//!   [`Indexes`], several indexes as one; [`direct`]: [`Direct`], the same without any.
+//!   `ways`: how both reach nodes. `files`: what they remember on the disk.
 //! - `index`, `node`: one connection each, with the calls on it. Wire types stay
 //!   in these two and in `view`.
 //! - [`view`]: jobs and nodes as an index shows them.
@@ -27,6 +28,7 @@ pub mod direct;
 pub mod error;
 pub mod feed;
 pub mod fetch;
+mod files;
 pub mod folder;
 pub mod follow;
 mod index;

@@ -165,6 +165,23 @@ async fn a_job_runs_without_an_index_and_its_receipt_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_commands_in_a_row_are_let_in() {
+    let nodes = Nodes::start(1).await;
+    let addresses = nodes.nodes[0].ready["mesh"].as_array().unwrap();
+    let by_quic = addresses
+        .iter()
+        .find_map(|text| text.as_str().filter(|text| text.contains("quic")))
+        .unwrap();
+    // More than a key may have connections with a node, within less time than a node
+    // takes to find out that one over QUIC is dead.
+    for _ in 0..12 {
+        nodes
+            .json(&["nodes", "ls", "--no-index", "--peer", by_quic])
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_death_of_a_node_moves_the_job_and_leaves_no_gap() {
     let mut nodes = Nodes::start(3).await;
     nodes.until_known(3).await;

@@ -10,10 +10,10 @@ use embermesh_crypto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::records::{bounded, make_private, write_whole};
 use crate::{
     ClientError,
     bounds::{MAX_ADDRESSES, MAX_SEEN},
+    files::{bounded, make_private, write_whole},
 };
 
 /// Bytes of the file.

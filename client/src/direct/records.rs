@@ -3,7 +3,7 @@
 //! [`MAX_RECORDS`] jobs; the one that was submitted first makes room.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +19,11 @@ use embermesh_job::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientError, bounds::MAX_RECORDS};
+use crate::{
+    ClientError,
+    bounds::MAX_RECORDS,
+    files::{at, bounded, make_private, make_room, of_jobs, write_whole},
+};
 
 /// Bytes of a record beside its spec.
 const MAX_RECORD_LEN: u64 = 256 * 1024;
@@ -107,8 +111,8 @@ impl Records {
     /// # Errors
     /// When the files cannot be written.
     pub fn begin(&self, record: &Record, spec: &[u8]) -> Result<(), ClientError> {
-        make_private(&self.folder).map_err(|error| self.io("make the folder", error))?;
-        self.make_room()?;
+        make_private(&self.folder).map_err(|error| at(&self.folder, "make the folder", error))?;
+        make_room(&self.folder, MAX_RECORDS, &["spec"])?;
         self.write(&self.spec_path(record.job), spec)?;
         self.keep(record)
     }
@@ -119,7 +123,7 @@ impl Records {
     /// When the file cannot be written.
     pub fn keep(&self, record: &Record) -> Result<(), ClientError> {
         let bytes = serde_json::to_vec(record).map_err(io::Error::other);
-        let bytes = bytes.map_err(|error| self.io("write", error))?;
+        let bytes = bytes.map_err(|error| at(&self.folder, "write", error))?;
         self.write(&self.path(record.job), &bytes)
     }
 
@@ -147,7 +151,7 @@ impl Records {
     /// When the folder cannot be read.
     pub fn all(&self) -> Result<Vec<Record>, ClientError> {
         let mut records = Vec::new();
-        for path in self.paths()? {
+        for path in of_jobs(&self.folder)? {
             match self.read(&path) {
                 Ok(record) => records.extend(record),
                 Err(error) => tracing::warn!(%error, "a record of a job is damaged"),
@@ -168,36 +172,6 @@ impl Records {
             .map_err(|error| at(path, "read", io::Error::other(error)))
     }
 
-    /// Forgets those that were submitted first, until one more has room.
-    fn make_room(&self) -> Result<(), ClientError> {
-        // Ids begin with the time, so that their names are in the order of submitting.
-        let mut paths = self.paths()?;
-        paths.sort_unstable();
-        let surplus = (paths.len() + 1).saturating_sub(MAX_RECORDS);
-        for path in paths.into_iter().take(surplus) {
-            for path in [path.with_extension("spec"), path] {
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(at(&path, "remove", error));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn paths(&self) -> Result<Vec<PathBuf>, ClientError> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|error| self.io("read", error))?,
-        };
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        Ok(paths
-            .filter(|path| path.extension().is_some_and(|end| end == "json"))
-            .collect())
-    }
-
     fn path(&self, job: JobId) -> PathBuf {
         self.folder.join(format!("{job}.json"))
     }
@@ -209,60 +183,6 @@ impl Records {
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
         write_whole(path, bytes).map_err(|error| at(path, "write", error))
     }
-
-    fn io(&self, action: &'static str, source: io::Error) -> ClientError {
-        at(&self.folder, action, source)
-    }
-}
-
-fn at(path: &Path, action: &'static str, source: io::Error) -> ClientError {
-    ClientError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// Reads a file that has no more than so many bytes.
-pub(crate) fn bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let size = fs::metadata(path)?.len();
-    if size > most {
-        return Err(io::Error::other(format!(
-            "it has {size} bytes, and {most} at most make sense"
-        )));
-    }
-    fs::read(path)
-}
-
-/// Writes a file that is there whole or as it was, for this user alone.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::io::Write as _;
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let written = options.open(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written
-}
-
-/// Makes a folder for this user alone.
-pub(crate) fn make_private(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 #[cfg(test)]

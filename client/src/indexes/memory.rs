@@ -2,10 +2,7 @@
 //! each. So a later command asks the right index, and while that is away goes straight to
 //! the job's node. No more than [`MAX_HELD`] jobs; the oldest makes room.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use embermesh_crypto::{
     digest::Digest,
@@ -18,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Client, ClientError, JobView,
     bounds::MAX_HELD,
-    direct::records::{bounded, make_private, write_whole},
+    files::{at, bounded, make_private, make_room, write_whole},
 };
 
 /// The most bytes of one file.
@@ -112,7 +109,7 @@ impl Memory {
         let path = self.path(held.job);
         make_private(&self.folder).map_err(|error| at(&self.folder, "make the folder", error))?;
         if !path.exists() {
-            self.make_room()?;
+            make_room(&self.folder, MAX_HELD, &[])?;
         }
         let bytes = serde_json::to_vec(held).map_err(io::Error::other);
         let bytes = bytes.map_err(|error| at(&path, "write", error))?;
@@ -134,38 +131,8 @@ impl Memory {
         .ok()
     }
 
-    /// Forgets the oldest, until one more has room.
-    fn make_room(&self) -> Result<(), ClientError> {
-        let entries = fs::read_dir(&self.folder);
-        let entries = entries.map_err(|error| at(&self.folder, "read", error))?;
-        let mut paths: Vec<_> = entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|end| end == "json"))
-            .collect();
-        // Ids begin with the time, so that names are in the order of submitting.
-        paths.sort_unstable();
-        let surplus = (paths.len() + 1).saturating_sub(MAX_HELD);
-        for path in paths.into_iter().take(surplus) {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(at(&path, "remove", error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     fn path(&self, job: JobId) -> PathBuf {
         self.folder.join(format!("{job}.json"))
-    }
-}
-
-fn at(path: &Path, action: &'static str, source: io::Error) -> ClientError {
-    ClientError::Io {
-        action,
-        path: path.to_owned(),
-        source,
     }
 }
 

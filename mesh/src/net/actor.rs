@@ -321,8 +321,11 @@ impl Actor {
     /// Says goodbye, so that nobody counts on this process until its advert expires,
     /// and closes the connections.
     async fn leave(&mut self) {
-        self.feed(Input::Farewell);
-        self.linger(|_| false).await;
+        // Who has said nothing of itself is counted on by nobody.
+        if self.draft.is_some() {
+            self.feed(Input::Farewell);
+            self.linger(|_| false).await;
+        }
         let peers: Vec<libp2p::PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
             let _ = self.swarm.disconnect_peer_id(peer);

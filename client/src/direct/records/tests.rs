@@ -1,5 +1,7 @@
 //! Records on the disk: whole, bounded, damaged.
 
+use std::fs;
+
 use super::*;
 
 fn record(number: u64) -> Record {
