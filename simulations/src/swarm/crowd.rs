@@ -7,11 +7,12 @@ use std::{
 
 use embermesh_mesh::{Limits, MeshError, memory::Fabric};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use indicatif::{ProgressBar, ProgressStyle};
 use rand::{SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use tokio::task::JoinSet;
 
-use super::{member::Member, scenario::Scenario};
+use super::{member::Member, meter, scenario::Scenario};
 
 /// Bootstrap peers that each mesh knows.
 const BOOTSTRAP_EACH: usize = 3;
@@ -21,6 +22,9 @@ const STARTING: usize = 16;
 /// The pause between two looks at one table, for each member of the swarm: a look goes
 /// over all of them.
 const LOOK_PER_MEMBER: Duration = Duration::from_micros(50);
+
+/// The pause between two looks at how far a wait has come.
+const LOOK_AT_PROGRESS: Duration = Duration::from_secs(3);
 
 /// Why a scenario could not be run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,7 @@ pub struct Crowd {
     seed: u64,
     next_port: u64,
     patience: Duration,
+    progress: ProgressBar,
 }
 
 impl Crowd {
@@ -71,6 +76,7 @@ impl Crowd {
             seed: scenario.seed,
             next_port: first_port(scenario.seed),
             patience: scenario.patience(),
+            progress: progress(),
         };
         crowd.add(scenario.bootstrap).await?;
         let addresses = crowd.members.iter().map(|member| member.mesh.addresses());
@@ -193,11 +199,19 @@ impl Crowd {
         }
         let mut times = Vec::new();
         let all = async {
-            while let Some(time) = waits.join_next().await {
-                times.extend(time);
+            let mut looks = tokio::time::interval(LOOK_AT_PROGRESS);
+            loop {
+                tokio::select! {
+                    wait = waits.join_next() => match wait {
+                        Some(time) => times.extend(time),
+                        None => return,
+                    },
+                    _ = looks.tick() => self.tell(what, times.len()),
+                }
             }
         };
         let in_time = tokio::time::timeout(self.patience, all).await.is_ok();
+        self.progress.set_message("");
         if in_time {
             return Ok(times);
         }
@@ -231,6 +245,20 @@ impl Crowd {
         Ok(since.elapsed().as_secs_f64())
     }
 
+    /// Says on a terminal how far a wait for all has come.
+    fn tell(&self, what: &str, done: usize) {
+        if self.progress.is_hidden() {
+            return;
+        }
+        let all = self.members.len();
+        let entries: usize = self.members.iter().map(|member| member.seen(0)).sum();
+        self.progress.set_message(format!(
+            "{what}: {done} of {all}; tables are {:.1} % whole, {:.1} connections each",
+            100.0 * entries as f64 / (all * all) as f64,
+            meter::connections_each(self),
+        ));
+    }
+
     /// How exact times are: looking at every table at every change would cost more than
     /// the meshes themselves.
     fn pause(&self) -> Duration {
@@ -254,6 +282,13 @@ async fn until(member: &Member, pause: Duration, holds: impl Fn(&Member) -> bool
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+/// What is being waited for, on stderr where that is a terminal.
+fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("{elapsed:>4} {wide_msg}");
+    ProgressBar::new_spinner()
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
 /// Ports are the process's: swarms of different seeds can run beside each other.
