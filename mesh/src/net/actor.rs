@@ -29,6 +29,7 @@ use super::{
     queries::{ProvideReply, ProvidersReply, Queries},
     reach::Reach,
     report::Report,
+    routing::BucketChecks,
     shared::Shared,
     strangers::Stranger,
     stream::Control,
@@ -128,6 +129,7 @@ pub(crate) struct Actor {
     pub(crate) waiters: Waiters,
     pub(crate) queries: Queries,
     pub(crate) reach: Reach,
+    pub(crate) bucket_checks: BucketChecks,
     /// Adverts that wait to be passed on.
     pub(crate) pauses: Pauses<Judged>,
     /// Adverts of others that wait to be repeated.
@@ -187,6 +189,7 @@ impl Actor {
             waiters: Waiters::default(),
             queries: Queries::default(),
             reach: Reach::default(),
+            bucket_checks: BucketChecks::default(),
             pauses: Pauses::of_gossip(),
             repeats: Pauses::of_repeats(),
             report: Report::default(),

@@ -75,7 +75,10 @@ impl Actor {
                 tracing::debug!(peer = %to, "refused a table request: it asks too often");
             }
             Output::Changed(peer) => self.shared.set_advert(peer, self.table.roster().of(&peer)),
-            Output::Gone(peer) => self.shared.set_advert(peer, self.table.roster().of(&peer)),
+            Output::Gone(peer) => {
+                self.shared.set_advert(peer, self.table.roster().of(&peer));
+                self.unroute_absent(&address::theirs(&peer));
+            }
             Output::Equivocation(evidence) => {
                 let (peer, sequence) = (evidence.peer, evidence.sequence);
                 tracing::warn!(%peer, sequence, "a peer signed two adverts with one number");

@@ -60,6 +60,7 @@ impl Actor {
                 ..
             } if !self.neighbours.contains_key(&peer) => {
                 self.dial_failed(peer, &error);
+                self.unroute(&peer, &error);
             }
             SwarmEvent::OutgoingConnectionError {
                 peer_id: None,
@@ -219,25 +220,6 @@ impl Actor {
         });
         if is_new {
             self.confirmed(peer, id);
-        }
-    }
-
-    /// Lets Kademlia know a peer that serves it.
-    fn route(
-        &mut self,
-        peer: PeerId,
-        protocols: &[libp2p::StreamProtocol],
-        addresses: &[Multiaddr],
-    ) {
-        let kad = &mut self.swarm.behaviour_mut().kad;
-        let serves = protocols
-            .iter()
-            .any(|protocol| kad.protocol_names().contains(protocol));
-        if !serves {
-            return;
-        }
-        for address in addresses {
-            kad.add_address(&peer, address.clone());
         }
     }
 

@@ -6,7 +6,7 @@
 //! - `doorkeeper` gives no single source all the places of those who connect.
 //! - `pause` lets adverts wait before they are passed on, `traffic` counts them.
 //! - `dialing` knows whom to dial and when, `connect` does it, `strangers` turns away
-//!   peers of other networks.
+//!   peers of other networks. `routing` is who comes into Kademlia's table.
 //! - `queries` asks the DHT, `providers` is what this process keeps for it.
 //! - `reach` is how peers behind boxes are reached; `report` what is known of it, `nat`
 //!   and `survey` what kind of box there is.
@@ -37,6 +37,7 @@ mod providers;
 mod queries;
 mod reach;
 mod report;
+mod routing;
 mod shared;
 pub(crate) mod start;
 mod strangers;

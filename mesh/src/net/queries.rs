@@ -9,7 +9,7 @@ use libp2p::kad::{
 };
 use tokio::sync::oneshot;
 
-use super::{MeshError, address, providers::ProviderStore};
+use super::{MeshError, address, providers::ProviderStore, routing};
 
 /// Providers that are enough of an answer.
 pub(crate) const ENOUGH_PROVIDERS: usize = 20;
@@ -134,6 +134,11 @@ impl Queries {
                 self.found(kad, id, providers.iter().filter_map(address::ours));
             }
             QueryResult::StartProviding(result) => self.announced(kad, id, &result),
+            QueryResult::Bootstrap(_) if routing::is_well_filled(kad) => {
+                if let Some(mut query) = kad.query_mut(&id) {
+                    query.finish();
+                }
+            }
             _ => {}
         }
         if step.last {

@@ -13,6 +13,7 @@ use std::{
 };
 
 use embermesh_crypto::{
+    digest::Digest,
     ids::PeerId,
     statement::{Advert, Verified},
     time::UnixMillis,
@@ -59,6 +60,7 @@ pub enum Merged {
 #[derive(Debug, Clone)]
 struct Line {
     advert: Known,
+    digest: Digest,
     /// Two different adverts carry this number.
     disputed: bool,
 }
@@ -68,6 +70,7 @@ struct Line {
 pub struct Roster {
     lines: BTreeMap<PeerId, Line>,
     by_expiry: BTreeSet<(UnixMillis, PeerId)>,
+    by_digest: BTreeMap<Digest, PeerId>,
     capacity: usize,
 }
 
@@ -78,6 +81,7 @@ impl Roster {
         Self {
             lines: BTreeMap::new(),
             by_expiry: BTreeSet::new(),
+            by_digest: BTreeMap::new(),
             capacity,
         }
     }
@@ -128,26 +132,39 @@ impl Roster {
                 _ => return Merged::Full,
             }
         }
-        self.by_expiry.insert(key);
-        let line = Line {
-            advert,
-            disputed: false,
-        };
-        self.lines.insert(key.1, line);
+        self.hold(advert, false);
         Merged::Newer(evicted)
     }
 
-    fn replace(&mut self, advert: Known, disputed: bool) {
-        let peer = advert.peer;
-        self.remove(&peer);
+    fn hold(&mut self, advert: Known, disputed: bool) {
+        let (peer, digest) = (advert.peer, Digest::of(advert.bytes()));
         self.by_expiry.insert((advert.expires_at, peer));
-        self.lines.insert(peer, Line { advert, disputed });
+        self.by_digest.insert(digest, peer);
+        let line = Line {
+            advert,
+            digest,
+            disputed,
+        };
+        self.lines.insert(peer, line);
+    }
+
+    fn replace(&mut self, advert: Known, disputed: bool) {
+        self.remove(&advert.peer);
+        self.hold(advert, disputed);
     }
 
     fn remove(&mut self, peer: &PeerId) {
         if let Some(line) = self.lines.remove(peer) {
             self.by_expiry.remove(&(line.advert.expires_at, *peer));
+            self.by_digest.remove(&line.digest);
         }
+    }
+
+    /// The advert with exactly these bytes, if it is held: its signature was checked then.
+    #[must_use]
+    pub fn identical(&self, bytes: &[u8]) -> Option<&Known> {
+        let peer = self.by_digest.get(&Digest::of(bytes))?;
+        self.lines.get(peer).map(|line| &line.advert)
     }
 
     /// Removes every advert that expired at or before `horizon`, and names its peer.

@@ -147,6 +147,28 @@ fn a_known_advert_is_passed_on_but_is_no_news() {
 }
 
 #[test]
+fn exactly_the_bytes_that_are_held_need_no_second_check() {
+    let mut table = table();
+    let first = signed(1, &advert(1, 1));
+    gossip(&mut table, first.clone());
+    let held = |table: &Table, bytes: &[u8]| table.roster().identical(bytes).is_some();
+    assert!(held(&table, &first));
+    let mut forged = first.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(!held(&table, &forged));
+    assert_eq!(
+        gossip(&mut table, forged).0,
+        Verdict::Reject(Reason::Forged)
+    );
+    let second = signed(1, &advert(1, 2));
+    gossip(&mut table, second.clone());
+    assert!(held(&table, &second) && !held(&table, &first));
+    let expired = later(MAX_LIFETIME + CLOCK_SKEW);
+    table.handle(Input::Tick, expired, &mut rng());
+    assert!(!held(&table, &second));
+}
+
+#[test]
 fn what_every_honest_peer_refuses_is_rejected() {
     let mut table = table();
     let good = signed(1, &advert(1, 5));
