@@ -25,6 +25,7 @@ use super::{
     AdvertDraft, MeshError, Standing,
     behaviour::Behaviour,
     dialing::{Reply, Seeds, Waiters},
+    neighbourhood::Carried,
     pause::{Judged, Pauses},
     queries::{ProvideReply, ProvidersReply, Queries},
     reach::Reach,
@@ -88,6 +89,11 @@ pub(crate) struct Neighbour {
     pub(crate) confirmed: bool,
     /// It is seen over this machine's loopback.
     pub(crate) loopback: bool,
+    /// This side has dialled it.
+    pub(crate) dialled: bool,
+    pub(crate) since: Instant,
+    /// It did not answer a ping.
+    pub(crate) silent: bool,
     /// Connections with it, and whether each goes through a relay.
     pub(crate) connections: BTreeMap<ConnectionId, bool>,
 }
@@ -130,6 +136,9 @@ pub(crate) struct Actor {
     pub(crate) queries: Queries,
     pub(crate) reach: Reach,
     pub(crate) bucket_checks: BucketChecks,
+    pub(crate) carried: Carried,
+    /// Peers that fell silent, and are sought.
+    pub(crate) lost: HashSet<libp2p::PeerId>,
     /// Adverts that wait to be passed on.
     pub(crate) pauses: Pauses<Judged>,
     /// Adverts of others that wait to be repeated.
@@ -190,6 +199,8 @@ impl Actor {
             queries: Queries::default(),
             reach: Reach::default(),
             bucket_checks: BucketChecks::default(),
+            carried: Carried::default(),
+            lost: HashSet::new(),
             pauses: Pauses::of_gossip(),
             repeats: Pauses::of_repeats(),
             report: Report::default(),
@@ -293,6 +304,9 @@ impl Actor {
             self.upkeep_at = now + UPKEEP_INTERVAL;
             self.swarm.behaviour_mut().kad.store_mut().sweep(now);
             self.widen();
+            self.roam();
+            self.seek_lost();
+            self.trim(now);
             self.seek_relays();
         }
     }

@@ -1,5 +1,5 @@
-//! How the actor makes connections: to the peers to join through, to those of the
-//! table where few are connected, and to those that a caller asks for.
+//! How the actor makes connections: to the peers to join through, and to those that a
+//! caller asks for.
 
 use std::{sync::atomic::Ordering, time::Instant};
 
@@ -11,56 +11,31 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
-use rand::seq::IteratorRandom as _;
 
 use super::{
     MeshError, MeshEvent,
     actor::Actor,
     address,
-    dialing::{self, Reply},
+    dialing::{self, Need, Reply},
     parse_advertised,
 };
-use crate::protocol::Known;
-
-/// With fewer connected peers than this, others from the table are dialled.
-const FEW_PEERS: usize = 4;
 
 impl Actor {
     pub(crate) fn dial_seeds(&mut self) {
+        let need = if self.is_settled() {
+            Need::Little
+        } else {
+            Need::Great
+        };
         let neighbours = &self.neighbours;
         let connected = |peer: &libp2p::PeerId| neighbours.contains_key(peer);
-        for (peer, addresses) in self.seeds.due(Instant::now(), connected, &mut self.rng) {
+        let due = self
+            .seeds
+            .due(need, Instant::now(), connected, &mut self.rng);
+        for (peer, addresses) in due {
             if let Err(error) = self.dial(peer, addresses) {
                 self.dial_failed(peer, &error);
             }
-        }
-    }
-
-    /// Dials a few peers of the table, where few are connected.
-    pub(crate) fn widen(&mut self) {
-        let missing = FEW_PEERS.saturating_sub(self.neighbours.len());
-        if missing == 0 {
-            return;
-        }
-        let local = self.is_local();
-        let strange = |advert: &&Known| {
-            let peer = address::theirs(&advert.peer);
-            advert.peer != self.me && !self.neighbours.contains_key(&peer)
-        };
-        let reachable = |advert: &Known| {
-            let addresses = parse_advertised(&advert.mesh_addresses, local);
-            (!addresses.is_empty()).then(|| (address::theirs(&advert.peer), addresses))
-        };
-        let chosen = self
-            .table
-            .roster()
-            .adverts()
-            .filter(strange)
-            .filter_map(reachable)
-            .choose_multiple(&mut self.rng, missing);
-        for (peer, addresses) in chosen {
-            // A peer that is gone is forgotten when its advert expires.
-            let _ = self.dial(peer, addresses);
         }
     }
 

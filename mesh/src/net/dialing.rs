@@ -20,11 +20,35 @@ use super::{MeshError, address};
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between two attempts at a bootstrap peer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The pause where other peers are connected: what holds a mesh together is that all of its
+/// members know each other, and peers to join through would have all of them at their doors.
+const SETTLED_PAUSE: Duration = Duration::from_secs(300);
 /// Callers that wait for a connection, in all.
 const MAX_WAITERS: usize = 1024;
 
 /// Answers a caller who waits for a connection.
 pub(crate) type Reply = oneshot::Sender<Result<PeerId, MeshError>>;
+
+/// How much a peer to join through is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Few others are connected.
+    Great,
+    /// Nobody used the connection.
+    Some,
+    /// Others are connected.
+    Little,
+}
+
+impl Need {
+    const fn first_pause(self) -> Duration {
+        match self {
+            Self::Great => FIRST_PAUSE,
+            Self::Some => LONGEST_PAUSE,
+            Self::Little => SETTLED_PAUSE,
+        }
+    }
+}
 
 /// A peer to join through.
 #[derive(Debug)]
@@ -86,6 +110,7 @@ impl Seeds {
     /// The seeds to dial now. Each is not due again before its pause is over.
     pub(crate) fn due(
         &mut self,
+        need: Need,
         now: Instant,
         connected: impl Fn(&libp2p::PeerId) -> bool,
         rng: &mut impl Rng,
@@ -95,7 +120,7 @@ impl Seeds {
             if seed.next > now || connected(&seed.peer) {
                 continue;
             }
-            seed.pause(now, rng);
+            seed.pause(need, now, rng);
             due.push((seed.peer, seed.addresses.clone()));
         }
         due
@@ -118,12 +143,17 @@ impl Seeds {
         }
     }
 
-    /// The last connection with a peer has closed. A connection that nobody used is
-    /// not brought back at once.
-    pub(crate) fn disconnected(&mut self, peer: &libp2p::PeerId, unused: bool, now: Instant) {
+    /// The last connection with a peer has closed.
+    pub(crate) fn disconnected(&mut self, peer: &libp2p::PeerId, need: Need, now: Instant) {
         if let Some(seed) = self.find(peer) {
-            let pause = if unused { LONGEST_PAUSE } else { FIRST_PAUSE };
-            seed.next = seed.next.max(now + pause);
+            seed.next = seed.next.max(now + need.first_pause());
+        }
+    }
+
+    /// Few others are connected any more: none is waited for as it was among many.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        for seed in &mut self.0 {
+            seed.next = seed.next.min(now + LONGEST_PAUSE);
         }
     }
 
@@ -152,10 +182,15 @@ impl Seeds {
 }
 
 impl Seed {
-    fn pause(&mut self, now: Instant, rng: &mut impl Rng) {
+    fn pause(&mut self, need: Need, now: Instant, rng: &mut impl Rng) {
         let pause = FIRST_PAUSE
             .saturating_mul(1 << self.attempts.min(10))
             .min(LONGEST_PAUSE);
+        let pause = if need == Need::Little {
+            SETTLED_PAUSE
+        } else {
+            pause
+        };
         self.attempts = self.attempts.saturating_add(1);
         // Half of it at random, so that a mesh whose seed restarts does not knock
         // all at once.
@@ -304,10 +339,10 @@ mod tests {
         let (mut seeds, peer) = seeds(now);
         let mut pauses = Vec::new();
         for _ in 0..40 {
-            let due = seeds.due(now, |_| false, rng);
+            let due = seeds.due(Need::Great, now, |_| false, rng);
             assert_eq!(due.len(), 1);
             assert_eq!(due[0].1.len(), 2);
-            assert!(seeds.due(now, |_| false, rng).is_empty());
+            assert!(seeds.due(Need::Great, now, |_| false, rng).is_empty());
             let next = seeds.next(|_| false).unwrap();
             pauses.push(next - now);
             now = next;
@@ -316,8 +351,25 @@ mod tests {
         assert!(pauses[39] <= LONGEST_PAUSE.mul_f64(1.25) && pauses[39] > LONGEST_PAUSE / 2);
         seeds.connected(&peer);
         assert_eq!(seeds.next(|_| true), None);
-        seeds.disconnected(&peer, false, now);
+        seeds.disconnected(&peer, Need::Great, now);
         assert!(seeds.next(|_| false).unwrap() <= now + LONGEST_PAUSE.mul_f64(1.25));
+    }
+
+    #[test]
+    fn a_seed_is_left_in_peace_while_others_are_connected() {
+        let rng = &mut StdRng::seed_from_u64(1);
+        let now = Instant::now();
+        let (mut seeds, peer) = seeds(now);
+        seeds.disconnected(&peer, Need::Little, now);
+        let later = now + LONGEST_PAUSE;
+        assert!(seeds.due(Need::Little, later, |_| false, rng).is_empty());
+        seeds.hurry(later);
+        let soon = later + LONGEST_PAUSE;
+        assert_eq!(seeds.due(Need::Great, soon, |_| false, rng).len(), 1);
+        let again = seeds.next(|_| false).unwrap();
+        assert!(again <= soon + LONGEST_PAUSE);
+        assert_eq!(seeds.due(Need::Little, again, |_| false, rng).len(), 1);
+        assert!(seeds.next(|_| false).unwrap() > again + SETTLED_PAUSE / 2);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     actor::{Actor, Neighbour},
     address,
     behaviour::{self, BehaviourEvent},
+    dialing::Need,
     gossip,
     pause::Judged,
 };
@@ -123,6 +124,7 @@ impl Actor {
             BehaviourEvent::Ping(event) => self.pinged(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.found_on_lan(found),
             BehaviourEvent::Punch(event) => self.punched(&event),
+            BehaviourEvent::Relay(event) => self.carried(&event),
             BehaviourEvent::Relayed(relay::client::Event::ReservationReqAccepted {
                 relay_peer_id,
                 ..
@@ -151,6 +153,9 @@ impl Actor {
             id,
             confirmed: false,
             loopback,
+            dialled: endpoint.is_dialer(),
+            since: Instant::now(),
+            silent: false,
             connections: BTreeMap::new(),
         });
         neighbour.loopback |= loopback;
@@ -166,6 +171,13 @@ impl Actor {
         }
     }
 
+    /// Our form of a peer's id. That of a neighbour is at hand; of another its key has to be
+    /// shown to be one, which takes as long as half a check of a signature.
+    fn id_of(&self, peer: &PeerId) -> Option<embermesh_crypto::ids::PeerId> {
+        let neighbour = self.neighbours.get(peer).map(|neighbour| neighbour.id);
+        neighbour.or_else(|| address::ours(peer))
+    }
+
     fn gone(&mut self, peer: PeerId, cause: Option<ConnectionError>) {
         let Some(neighbour) = self.neighbours.remove(&peer) else {
             return;
@@ -173,8 +185,18 @@ impl Actor {
         self.show_whether_local();
         self.control.lines.cut(&neighbour.id);
         self.reach.gone(&peer);
-        let unused = matches!(cause, Some(ConnectionError::KeepAliveTimeout));
-        self.seeds.disconnected(&peer, unused, Instant::now());
+        let need = if self.is_settled() {
+            Need::Little
+        } else if matches!(cause, Some(ConnectionError::KeepAliveTimeout)) {
+            Need::Some
+        } else {
+            Need::Great
+        };
+        self.seeds.disconnected(&peer, need, Instant::now());
+        if need != Need::Little {
+            self.seeds.hurry(Instant::now());
+        }
+        self.may_be_lost(peer, neighbour.silent, cause.as_ref());
         if neighbour.confirmed {
             tracing::debug!(peer = %neighbour.id, ?cause, "disconnected");
             self.shared.remove_peer(&neighbour.id);
@@ -299,7 +321,7 @@ impl Actor {
     }
 
     fn judge(&mut self, from: PeerId, bytes: Vec<u8>) -> MessageAcceptance {
-        let Some(from) = address::ours(&from) else {
+        let Some(from) = self.id_of(&from) else {
             return MessageAcceptance::Reject;
         };
         match self.feed(Input::Gossip { from, bytes }).verdict {
@@ -344,7 +366,10 @@ impl Actor {
     fn pinged(&mut self, event: ping::Event) {
         match event.result {
             Ok(round_trip) => {
-                if let Some(id) = address::ours(&event.peer) {
+                if let Some(neighbour) = self.neighbours.get_mut(&event.peer) {
+                    neighbour.silent = false;
+                }
+                if let Some(id) = self.id_of(&event.peer) {
                     self.shared.set_round_trip(&id, round_trip);
                 }
             }
@@ -352,9 +377,12 @@ impl Actor {
             // libp2p only reports it; a connection that does not answer is dead.
             Err(error) => {
                 tracing::debug!(peer = %event.peer, %error, "a connection is dead");
+                if let Some(neighbour) = self.neighbours.get_mut(&event.peer) {
+                    neighbour.silent = true;
+                }
                 self.swarm.close_connection(event.connection);
                 // It says goodbye first, which a dead one never ends.
-                if let Some(id) = address::ours(&event.peer) {
+                if let Some(id) = self.id_of(&event.peer) {
                     self.control.lines.cut(&id);
                 }
             }

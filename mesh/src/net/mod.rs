@@ -6,7 +6,7 @@
 //! - `doorkeeper` gives no single source all the places of those who connect.
 //! - `pause` lets adverts wait before they are passed on, `traffic` counts them.
 //! - `dialing` knows whom to dial and when, `connect` does it, `strangers` turns away
-//!   peers of other networks. `routing` is who comes into Kademlia's table.
+//!   peers of other networks. `neighbourhood` is how many are connected, `routing` is who comes into Kademlia's table.
 //! - `queries` asks the DHT, `providers` is what this process keeps for it.
 //! - `reach` is how peers behind boxes are reached; `report` what is known of it, `nat`
 //!   and `survey` what kind of box there is.
@@ -32,6 +32,7 @@ mod exchange;
 pub(crate) mod gossip;
 mod handle;
 mod nat;
+mod neighbourhood;
 mod pause;
 mod providers;
 mod queries;

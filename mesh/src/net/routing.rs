@@ -15,8 +15,6 @@ use super::{actor::Actor, providers::ProviderStore};
 /// one answers, the same happens on its side: in a mesh larger than a bucket everybody would
 /// dial on and on until all of them are connected with all.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
-/// With as many peers connected, one that cannot be reached is gone, and this process is not.
-const SURELY_CONNECTED: usize = 4;
 
 /// With as many peers in the table, the buckets that a bootstrap has not come to are left as
 /// they are. It begins with the peers nearest to the own id, and goes on with a lookup in every
@@ -64,8 +62,8 @@ impl Actor {
     /// Has Kademlia forget a peer that does not answer. Left alone it names it to others for
     /// as long as nobody else wants the place.
     pub(crate) fn unroute(&mut self, peer: &PeerId, error: &DialError) {
-        let connected = self.neighbours.values().filter(|n| n.confirmed).count();
-        if matches!(error, DialError::Transport(_)) && connected >= SURELY_CONNECTED {
+        // Of a process that reaches others; else it may be itself that is cut off.
+        if matches!(error, DialError::Transport(_)) && self.is_settled() {
             self.swarm.behaviour_mut().kad.remove_peer(peer);
         }
     }

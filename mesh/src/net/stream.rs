@@ -51,19 +51,35 @@ impl Control {
 /// What ends the streams with each peer. A connection that this side closes does not wake
 /// whoever reads from a stream on it (yamux 0.14), so they are told here.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lines(Arc<Mutex<HashMap<PeerId, CancellationToken>>>);
+pub(crate) struct Lines(Arc<Mutex<HashMap<PeerId, Line>>>);
+
+/// What all streams with one peer have in common.
+#[derive(Clone, Debug, Default)]
+struct Line {
+    end: CancellationToken,
+    /// Each stream holds a clone.
+    users: Arc<()>,
+}
 
 impl Lines {
-    fn of(&self, peer: PeerId) -> CancellationToken {
+    fn of(&self, peer: PeerId) -> Line {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.entry(peer).or_default().clone()
+    }
+
+    /// Whether there is a stream with a peer, or one is being opened.
+    pub(crate) fn is_used(&self, peer: &PeerId) -> bool {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines
+            .get(peer)
+            .is_some_and(|line| Arc::strong_count(&line.users) > 1)
     }
 
     /// Ends every stream that there is with a peer.
     pub(crate) fn cut(&self, peer: &PeerId) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(line) = lines.remove(peer) {
-            line.cancel();
+            line.end.cancel();
         }
     }
 }
@@ -74,14 +90,16 @@ pub struct MeshStream {
     peer: PeerId,
     inner: Compat<libp2p::Stream>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _user: Arc<()>,
 }
 
 impl MeshStream {
-    fn new(peer: PeerId, stream: libp2p::Stream, line: CancellationToken) -> Self {
+    fn new(peer: PeerId, stream: libp2p::Stream, line: Line) -> Self {
         Self {
             peer,
             inner: stream.compat(),
-            cut: Box::pin(line.cancelled_owned()),
+            cut: Box::pin(line.end.cancelled_owned()),
+            _user: line.users,
         }
     }
 

@@ -105,7 +105,9 @@ impl Exchanges {
             EXCHANGE_INTERVAL.saturating_sub(Duration::from_millis(jitter))
         };
         let at = after(now, wait);
-        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+        // One that succeeded, such as with a peer that has just come, stands for the next.
+        let earlier = self.next.filter(|next| !complete && *next < at);
+        self.next = Some(earlier.unwrap_or(at));
     }
 
     /// Whom to ask now, if it is time. One that was not asked before comes first.

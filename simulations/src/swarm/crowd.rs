@@ -63,7 +63,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Starts the meshes of a scenario, all at once.
+    /// Starts the meshes of a scenario, as many at once as it says.
     ///
     /// # Errors
     /// When one cannot be started.
@@ -82,7 +82,14 @@ impl Crowd {
         let addresses = crowd.members.iter().map(|member| member.mesh.addresses());
         crowd.bootstrap = addresses.flatten().collect();
         crowd.introduce().await;
-        crowd.add(scenario.nodes - scenario.bootstrap).await?;
+        let together = scenario.together.unwrap_or(scenario.nodes);
+        while crowd.members.len() < scenario.nodes {
+            let missing = scenario.nodes - crowd.members.len();
+            crowd.add(missing.min(together)).await?;
+            if missing > together {
+                crowd.last_knows_all().await?;
+            }
+        }
         Ok(crowd)
     }
 
@@ -96,6 +103,19 @@ impl Crowd {
         crowd.whole(Instant::now()).await?;
         tokio::time::sleep(Duration::from_secs(scenario.settle_s)).await;
         Ok(crowd)
+    }
+
+    /// Waits until the one that started last knows everybody.
+    async fn last_knows_all(&self) -> Result<(), SwarmError> {
+        let Some(last) = self.members.last() else {
+            return Ok(());
+        };
+        let all = self.members.len();
+        self.tell(&format!("starting; {all} are there"), 0);
+        let knows_all = |last: &Member| last.seen(0) >= all;
+        self.one("the last to start knowing everybody", last, knows_all)
+            .await?;
+        Ok(())
     }
 
     /// The bootstrap peers of a network know each other.
