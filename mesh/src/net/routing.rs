@@ -16,11 +16,12 @@ use super::{actor::Actor, providers::ProviderStore};
 /// dial on and on until all of them are connected with all.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// With as many peers in the table, the buckets that a bootstrap has not come to are left as
-/// they are. It begins with the peers nearest to the own id, and goes on with a lookup in every
-/// farther bucket: each visits as many peers again, so that a joiner would dial most of a mesh
-/// of a thousand. Far buckets fill by themselves, since any peer of half of the mesh fits.
-const WELL_FILLED: usize = 2 * K_VALUE.get();
+/// With as many peers in the table (libp2p, too, seeks no more by itself then), the buckets that
+/// a bootstrap has not come to are left as they are. It begins with the peers nearest to the own
+/// id, and goes on with a lookup in every farther bucket: each visits as many peers again, so
+/// that a joiner would dial most of a mesh of a thousand. Far buckets fill by themselves, since
+/// any peer of half of the mesh fits.
+const WELL_FILLED: usize = K_VALUE.get();
 
 /// When the next bucket may be looked over.
 #[derive(Debug, Default)]

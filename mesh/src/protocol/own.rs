@@ -11,11 +11,12 @@ use rand::{Rng, RngCore};
 
 use super::{MAX_LIFETIME, after, millis};
 
-/// An unchanged advert is signed anew this long after the last, well before it expires.
-pub const REFRESH: Duration = Duration::from_secs(120);
+/// An unchanged advert is signed anew this long after the last. Two minutes are left of its
+/// life then: whoever gossip does not reach has asked another peer twice by the end.
+pub const REFRESH: Duration = Duration::from_secs(180);
 /// Up to this much sooner, at random, so that a mesh started at once does not
 /// refresh at once.
-pub const REFRESH_JITTER: Duration = Duration::from_secs(20);
+pub const REFRESH_JITTER: Duration = Duration::from_secs(30);
 /// Changes within this span become one advert.
 pub const MIN_REPUBLISH: Duration = Duration::from_secs(1);
 /// Two processes with one key overtake each other no faster than this.

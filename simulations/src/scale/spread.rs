@@ -3,7 +3,7 @@
 //!
 //! The publisher sends it to all it is connected with. Whoever gets it waits a moment of
 //! random length and passes it on to those of its few neighbours that have not sent it
-//! meanwhile, or said that they have it. Every second it tells a few others which adverts there were lately, and who
+//! meanwhile. Every second it tells a few others which adverts there were lately, and who
 //! lacks one asks for it.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
@@ -51,8 +51,6 @@ enum What {
     Copy(u8),
     /// A copy arrives from somebody else.
     Other,
-    /// The neighbour at this place says that it needs no copy.
-    Has(u8),
     /// The node passes it on.
     Forward,
     /// The node tells others that it has it, for the so-manieth time.
@@ -193,10 +191,8 @@ impl Run<'_> {
                     let pause = self.given.gossip.pause_s * self.draws.share();
                     self.after(now, pause, node, What::Forward);
                     self.tell_later(now, node, 0);
-                    self.speak_for(now, node);
                 }
             }
-            What::Has(place) => self.heard[node as usize] |= 1 << place,
             What::Forward => {
                 for place in 0..self.graph.of(node).len() {
                     if self.heard[node as usize] & (1 << place) == 0 {
@@ -205,21 +201,6 @@ impl Run<'_> {
                 }
             }
             What::Tell(times) => self.tell(now, node, times),
-        }
-    }
-
-    /// Tells the neighbours that have not sent it that no copy is needed.
-    fn speak_for(&mut self, now: u32, node: u32) {
-        for place in 0..self.graph.of(node).len() {
-            if self.heard[node as usize] & (1 << place) != 0 {
-                continue;
-            }
-            let to = self.graph.of(node)[place];
-            let back = self.graph.of(to).iter().position(|other| *other == node);
-            if let Some(back) = back {
-                self.ids += 1;
-                self.send(now, to, What::Has(back as u8));
-            }
         }
     }
 

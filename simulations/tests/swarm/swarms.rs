@@ -1,7 +1,9 @@
 //! Meshes that join, spread adverts, leave, and are cut in two.
 
+use std::time::Duration;
+
 use embermesh_simulations::swarm::{
-    Scenario,
+    Crowd, Scenario,
     scenario::{Churn, Idle, Join, Partition, Spread, What},
 };
 
@@ -80,4 +82,39 @@ async fn an_idle_mesh_is_measured() {
     let report = run(&with(small("idle", 12, 106), What::Idle(idle))).await;
     assert!(value(&report, "kb_per_s_per_node") > 0.0, "{report}");
     assert!(value(&report, "connections_each") >= 3.0, "{report}");
+}
+
+/// Above any number of neighbours that a mesh keeps although it does not use them.
+const FEW: usize = 30;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_nobody_uses_are_let_go() {
+    let scenario = small("idle", 48, 107);
+    let crowd = Crowd::settled(&scenario).await.unwrap();
+    // One mesh is dialled by all, as a peer to join through is.
+    let centre = crowd.members[0].clone();
+    let address = centre.mesh.addresses().remove(0);
+    for member in &crowd.members[1..] {
+        member.mesh.dial(&address).await.unwrap();
+    }
+    assert!(centre.mesh.peers().len() > FEW);
+    let let_go = async {
+        while centre.mesh.peers().len() > FEW {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(scenario.patience(), let_go)
+        .await
+        .unwrap();
+    // Nobody has lost the mesh by it.
+    assert!(crowd.members.iter().all(|m| m.mesh.peers().len() >= 3));
+    crowd.members[1].change(1).await.unwrap();
+    let id = crowd.members[1].id();
+    let heard = crowd.every(
+        "a change being heard",
+        std::time::Instant::now(),
+        move |m| m.round_of(&id) == Some(1),
+    );
+    heard.await.unwrap();
+    crowd.end().await;
 }
