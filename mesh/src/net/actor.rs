@@ -303,6 +303,7 @@ impl Actor {
         if self.upkeep_at <= now {
             self.upkeep_at = now + UPKEEP_INTERVAL;
             self.swarm.behaviour_mut().kad.store_mut().sweep(now);
+            self.say_unheard();
             self.widen();
             self.roam();
             self.seek_lost();

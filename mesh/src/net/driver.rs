@@ -214,8 +214,9 @@ impl Actor {
         }
     }
 
-    /// Somebody has come who listens to adverts.
-    pub(crate) fn listener_came(&mut self) {
+    /// Publishes the own advert again that nobody heard: somebody has come who listens, or
+    /// those who were too busy may be so no more.
+    pub(crate) fn say_unheard(&mut self) {
         if let Some(bytes) = self.unheard.take() {
             self.publish(bytes);
         }

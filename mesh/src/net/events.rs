@@ -271,7 +271,7 @@ impl Actor {
                 let acceptance = self.judge(propagation_source, message.data);
                 self.judged((message_id, propagation_source), acceptance);
             }
-            gossipsub::Event::Subscribed { .. } => self.listener_came(),
+            gossipsub::Event::Subscribed { .. } => self.say_unheard(),
             gossipsub::Event::SlowPeer { peer_id, .. } => {
                 tracing::debug!(peer = %peer_id, "a peer is slow to take gossip");
             }

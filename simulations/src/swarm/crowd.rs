@@ -21,7 +21,7 @@ const STARTING: usize = 16;
 
 /// The pause between two looks at one table, for each member of the swarm: a look goes
 /// over all of them.
-const LOOK_PER_MEMBER: Duration = Duration::from_micros(50);
+const LOOK_PER_MEMBER: Duration = Duration::from_micros(200);
 
 /// The pause between two looks at how far a wait has come.
 const LOOK_AT_PROGRESS: Duration = Duration::from_secs(3);
@@ -63,7 +63,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Starts the meshes of a scenario, as many at once as it says.
+    /// Starts the meshes of a scenario, all at once.
     ///
     /// # Errors
     /// When one cannot be started.
@@ -82,14 +82,7 @@ impl Crowd {
         let addresses = crowd.members.iter().map(|member| member.mesh.addresses());
         crowd.bootstrap = addresses.flatten().collect();
         crowd.introduce().await;
-        let together = scenario.together.unwrap_or(scenario.nodes);
-        while crowd.members.len() < scenario.nodes {
-            let missing = scenario.nodes - crowd.members.len();
-            crowd.add(missing.min(together)).await?;
-            if missing > together {
-                crowd.last_knows_all().await?;
-            }
-        }
+        crowd.add(scenario.nodes - scenario.bootstrap).await?;
         Ok(crowd)
     }
 
@@ -103,19 +96,6 @@ impl Crowd {
         crowd.whole(Instant::now()).await?;
         tokio::time::sleep(Duration::from_secs(scenario.settle_s)).await;
         Ok(crowd)
-    }
-
-    /// Waits until the one that started last knows everybody.
-    async fn last_knows_all(&self) -> Result<(), SwarmError> {
-        let Some(last) = self.members.last() else {
-            return Ok(());
-        };
-        let all = self.members.len();
-        self.tell(&format!("starting; {all} are there"), 0);
-        let knows_all = |last: &Member| last.seen(0) >= all;
-        self.one("the last to start knowing everybody", last, knows_all)
-            .await?;
-        Ok(())
     }
 
     /// The bootstrap peers of a network know each other.

@@ -29,9 +29,6 @@ pub struct Scenario {
     pub nodes: usize,
     /// Of these, how many the others join through; each knows three of them.
     pub bootstrap: usize,
-    /// How many start at once: the next ones, when the last of these knows everybody. None:
-    /// all of them.
-    pub together: Option<usize>,
     /// How long a byte takes from one mesh to another.
     #[serde(default)]
     pub delay_ms: u64,
@@ -220,7 +217,6 @@ impl Scenario {
     pub fn check(&self) -> Result<(), InvalidScenario> {
         within("nodes", self.nodes, NODES)?;
         within("bootstrap", self.bootstrap, 1..=self.nodes)?;
-        within("together", self.together.unwrap_or(1), 1..=*NODES.end())?;
         within("delay_ms", self.delay_ms, DELAY_MS)?;
         within("settle_s", self.settle_s, SETTLE_S)?;
         within("patience_s", self.patience_s, PATIENCE_S)?;
