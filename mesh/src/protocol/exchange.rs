@@ -25,6 +25,9 @@ pub const EXCHANGE_JITTER: Duration = Duration::from_secs(20);
 pub const MEETING_PAUSE: Duration = Duration::from_secs(10);
 /// A joiner whose exchange failed asks again after this.
 pub const EXCHANGE_RETRY: Duration = Duration::from_secs(2);
+/// One that has joined asks another after this: while a mesh is cut in two, half of those it
+/// could ask do not answer, and gossip has lost as many of its ways.
+pub const EXCHANGE_RETRY_JOINED: Duration = Duration::from_secs(5);
 /// An exchange that takes longer is given up.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Exchanges under way at once.
@@ -100,6 +103,8 @@ impl Exchanges {
         }
         let wait = if self.completed == 0 {
             EXCHANGE_RETRY
+        } else if !complete {
+            EXCHANGE_RETRY_JOINED
         } else {
             let jitter = rng.random_range(0..=millis(EXCHANGE_JITTER));
             EXCHANGE_INTERVAL.saturating_sub(Duration::from_millis(jitter))

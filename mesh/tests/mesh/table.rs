@@ -500,6 +500,24 @@ fn an_exchange_that_fails_or_hangs_is_tried_elsewhere() {
 }
 
 #[test]
+fn one_that_has_joined_asks_another_soon_where_an_exchange_fails() {
+    let mut table = table();
+    let rng = &mut rng();
+    let done = |from: PeerId, complete: bool| Input::TableDone { from, complete };
+    for number in 1..=4 {
+        table.handle(Input::Connected(peer(number)), NOW, rng);
+    }
+    for number in 1..=3 {
+        table.handle(done(peer(number), true), NOW, rng);
+    }
+    let turn = later(exchange::EXCHANGE_INTERVAL);
+    assert_eq!(asked(&table.handle(Input::Tick, turn, rng)), [peer(4)]);
+    table.handle(done(peer(4), false), turn, rng);
+    let soon = later(exchange::EXCHANGE_INTERVAL + exchange::EXCHANGE_RETRY_JOINED);
+    assert_eq!(asked(&table.handle(Input::Tick, soon, rng)).len(), 1);
+}
+
+#[test]
 fn only_what_is_missing_is_sent() {
     let mut table = table();
     for number in 1..=4 {
