@@ -7,7 +7,7 @@
 //! - [`lookup`]: Kademlia lookups over tables that are made up as they are looked at.
 //! - [`spread`]: one advert over a graph of gossip with all its nodes.
 //! - [`cost`]: what follows for one node, by the second.
-//! - [`outlook`]: all of it for one size. [`limits`]: at what size which budget is spent.
+//! - [`mod@outlook`]: all of it for one size. [`mod@limits`]: at what size which budget is spent.
 //! - [`chart`]: what that looks like.
 
 pub mod calibration;
