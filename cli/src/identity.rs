@@ -2,12 +2,12 @@
 //! index or a node, unless `--key` names one.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::Context as _;
+use embermesh_client::make_private;
 use embermesh_crypto::{Keypair, keys::KeyError};
 use embermesh_mesh::road::Identity;
 
@@ -72,15 +72,4 @@ pub(crate) fn create(path: &Path) -> anyhow::Result<Keypair> {
         error => error.into(),
     })?;
     Ok(keypair)
-}
-
-pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }

@@ -12,7 +12,7 @@ use embermesh_crypto::PeerId;
 use embermesh_mesh::{Membership, NetworkKey};
 use serde::{Deserialize, Serialize};
 
-use crate::{exit::WrongInput, identity};
+use crate::exit::WrongInput;
 
 /// Bytes of a key file that are read: more than its form has.
 const MAX_KEY_FILE: u64 = 1024;
@@ -75,7 +75,7 @@ pub(crate) fn create(path: &Path) -> anyhow::Result<NetworkKey> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
-        identity::make_private(folder)
+        embermesh_client::make_private(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     let key = NetworkKey::generate()?;

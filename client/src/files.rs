@@ -80,8 +80,11 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Makes a folder for this user alone.
-pub(crate) fn make_private(folder: &Path) -> io::Result<()> {
+/// Makes a folder for this user alone, with those above it; one that is there is left as it is.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_private(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

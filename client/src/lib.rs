@@ -53,6 +53,7 @@ pub use direct::{Direct, Errand};
 pub use error::ClientError;
 pub use feed::{Samples, Staying};
 pub use fetch::Download;
+pub use files::make_private;
 pub use folder::files_of;
 pub use follow::{Ended, Follow, Side, Start, Update};
 pub use indexes::Indexes;
