@@ -6,7 +6,8 @@ use std::time::Duration;
 /// What was taken when it was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// Bytes of memory that are its own: not the code that it shares.
+    /// Bytes of memory that are its own: not the code that it shares with others, and
+    /// what its processes share, as after a fork, once.
     pub(crate) memory: u64,
     /// Threads of all its processes.
     pub(crate) tasks: u64,
@@ -46,16 +47,35 @@ pub(crate) fn of_tree(root: u32, most: u64) -> Taken {
 #[cfg(target_os = "linux")]
 fn of_process(pid: u32) -> Option<Taken> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let number = |key: &str| -> Option<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_ascii_whitespace().next()?.parse().ok()
-    };
-    let kib = number("RssAnon:").unwrap_or(0) + number("RssShmem:").unwrap_or(0);
     Some(Taken {
-        memory: kib * 1024,
-        tasks: number("Threads:").unwrap_or(1),
+        memory: share_of_memory(pid).unwrap_or_else(|| resident(&status)),
+        tasks: number(&status, "Threads:").unwrap_or(1),
         cpu: processor_time(&format!("/proc/{pid}/stat")).unwrap_or_default(),
     })
+}
+
+/// Bytes of a process's memory, a page that it shares with others divided among them
+/// (the "proportional set size" of proc(5)); none where the kernel does not say, or
+/// the process keeps others from looking.
+#[cfg(target_os = "linux")]
+fn share_of_memory(pid: u32) -> Option<u64> {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let kib = number(&rollup, "Pss_Anon:")? + number(&rollup, "Pss_Shmem:")?;
+    Some(kib * 1024)
+}
+
+/// The same with every shared page in full.
+#[cfg(target_os = "linux")]
+fn resident(status: &str) -> u64 {
+    let kib = number(status, "RssAnon:").unwrap_or(0) + number(status, "RssShmem:").unwrap_or(0);
+    kib * 1024
+}
+
+/// The number after a key of a file of /proc.
+#[cfg(target_os = "linux")]
+fn number(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// What this process takes.
@@ -129,5 +149,31 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(of_tree(child.id(), 100), Taken::default());
         assert!(of_this().memory > 0);
+    }
+
+    #[test]
+    fn what_a_fork_shares_is_counted_once() {
+        let script = "exec 3<&0; x=$(head -c 33554432 /dev/zero | tr '\\0' a); \
+                      (echo up; read y) <&3 & wait; : $x";
+        let mut parent = std::process::Command::new("/bin/sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut word = [0; 3];
+        let mut stdout = parent.stdout.take().unwrap();
+        std::io::Read::read_exact(&mut stdout, &mut word).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", parent.id())).unwrap();
+        let alone = resident(&status);
+        let taken = of_tree(parent.id(), 100);
+        drop(parent.stdin.take());
+        parent.wait().unwrap();
+        assert_eq!(taken.tasks, 2);
+        assert!(alone >= 32 << 20, "{alone}");
+        assert!(
+            taken.memory >= 32 << 20 && taken.memory < alone + (8 << 20),
+            "{taken:?}, {alone}"
+        );
     }
 }
