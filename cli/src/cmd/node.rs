@@ -165,6 +165,7 @@ async fn serve(
         metrics: None,
         more: json!({ "indexes": indexes }),
     };
+    let indexes = indexes.len();
     ready.print(output)?;
     let mesh = bootstrapped.then(|| running.mesh().clone());
     let refusals = running.refusals();
@@ -178,7 +179,7 @@ async fn serve(
             Shutdown::Now => running.stop().await?,
             Shutdown::Drain => running.drain().await?,
         },
-        error = unwelcome(mesh, refusals) => {
+        error = unwelcome(mesh, refusals, indexes) => {
             running.stop().await?;
             return Err(error);
         }
@@ -187,11 +188,12 @@ async fn serve(
 }
 
 /// Waits until it is certain that the node will never be part of what it was told
-/// to join: its bootstrap peers are of another network, or an index has refused it
-/// for good. Whoever is merely away is no reason to end.
+/// to join: its bootstrap peers are of another network, or all of its indexes have
+/// refused it for good. Whoever is merely away is no reason to end.
 async fn unwelcome(
     mesh: Option<Mesh>,
     refusals: Option<mpsc::Receiver<ClientError>>,
+    mut indexes: usize,
 ) -> anyhow::Error {
     let foreign = async {
         if let Some(mesh) = mesh {
@@ -204,14 +206,16 @@ async fn unwelcome(
         future::pending().await
     };
     let refused = async {
-        let refusal = match refusals {
-            Some(mut refusals) => refusals.recv().await,
-            None => None,
-        };
-        match refusal {
-            Some(error) => error,
-            None => future::pending().await,
+        if let Some(mut refusals) = refusals {
+            while let Some(error) = refusals.recv().await {
+                indexes = indexes.saturating_sub(1);
+                if indexes == 0 {
+                    return error;
+                }
+                tracing::warn!(%error, "an index will not have this node, which goes on with the others");
+            }
         }
+        future::pending().await
     };
     tokio::select! {
         error = foreign => error.into(),

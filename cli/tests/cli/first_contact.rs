@@ -112,3 +112,22 @@ async fn an_index_that_is_away_is_waited_for() {
     .await;
     drop(index);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_goes_on_with_the_indexes_that_take_it() {
+    let mesh = Mesh::start(1).await;
+    let (index, node) = (mesh.index.address(), mesh.nodes[0].address());
+    let words = [
+        "node", "run", "--device", "cpu", "--index", &node, "--index", &index,
+    ];
+    let second = start(mesh.path(), "second", &words).await;
+    eventually("the node tells of the one that is no index", async || {
+        let log = std::fs::read_to_string(&second.log).unwrap();
+        log.contains("is not an Embermesh index") && log.contains("goes on with the others")
+    })
+    .await;
+    eventually("the other has taken it", async || {
+        nodes_of(&mesh).await.contains(&second.peer())
+    })
+    .await;
+}
