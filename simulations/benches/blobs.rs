@@ -78,6 +78,7 @@ fn over_links(round_trip_ms: u64, bytes: u64, holders: usize) -> Duration {
         .collect();
     let mut hosts = vec![Host::new([5, 0, 1, 1], LinkConfig::default())];
     hosts.extend(addresses.iter().map(|address| Host {
+        address6: None,
         address: *address,
         up: LinkConfig::delay(there).with_rate(MBIT * 1_000_000),
         down: LinkConfig::delay(back).with_rate(MBIT * 1_000_000),

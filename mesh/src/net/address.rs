@@ -76,6 +76,13 @@ fn is_unspecified(address: &Multiaddr) -> bool {
     })
 }
 
+/// Whether an address of IPv6 is that of a link alone: it takes the name of an interface to
+/// dial one, which is another on every machine.
+fn is_of_a_link(address: &Multiaddr) -> bool {
+    let is_of_a_link = |part| matches!(part, Protocol::Ip6(ip) if ip.is_unicast_link_local());
+    address.iter().next().is_some_and(is_of_a_link)
+}
+
 /// Whether a process with these addresses, and these neighbours over loopback or not,
 /// is part of a mesh of this machine alone. Elsewhere a loopback address of another
 /// process leads back to this machine, and to whatever listens there.
@@ -97,6 +104,7 @@ pub(crate) fn dialable(
     for address in addresses {
         let (address, _) = split_peer(address);
         let usable = !is_unspecified(&address)
+            && !is_of_a_link(&address)
             && circuits(&address) < 2
             && (over_loopback || !is_loopback(&address));
         if usable && !kept.contains(&address) && kept.len() < MAX_ADDRESSES_PER_PEER {
@@ -205,6 +213,8 @@ mod tests {
             "/ip6/::ffff:0.0.0.0/tcp/1",
         ]);
         assert!(dialable(dressed, false).is_empty());
+        let of_links = addresses(&["/ip6/fe80::1/tcp/1", "/ip6/fe80::1/udp/1/quic-v1"]);
+        assert!(dialable(of_links, true).is_empty());
         assert_eq!(advertised(&[], &both), addresses(&["/ip4/192.0.2.7/tcp/1"]));
         assert_eq!(advertised(&[], &both[..1]), both[..1]);
     }

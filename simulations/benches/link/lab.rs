@@ -45,6 +45,7 @@ fn try_unbounded() -> Result<Lab, NoRoom> {
 pub(crate) fn open(hosts: Vec<Host>) -> Result<Lab, NoRoom> {
     let sites = hosts.into_iter().map(|host| Site {
         nat: None,
+        firewall: false,
         udp: true,
         hosts: vec![host],
     });

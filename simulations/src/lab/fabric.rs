@@ -1,11 +1,15 @@
 //! Carries packets by a plan: out of a host's link, through the boxes of both sites, and in
 //! by another's. No IO and no clock: what holds the rooms together calls it.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
 use super::{
-    Link, Nat, Plan,
-    packet::{Transport, flow, receiver},
+    Firewall, Link, Nat, Plan,
+    packet::{Transport, flow, flow6, receiver, receiver4},
 };
 
 /// A host's place in the order of the plan, over all sites.
@@ -40,6 +44,8 @@ pub struct Fabric {
     edges: Vec<Edge>,
     /// Hosts with public addresses.
     public: BTreeMap<Ipv4Addr, HostIndex>,
+    /// Hosts with addresses of IPv6.
+    six: BTreeMap<Ipv6Addr, HostIndex>,
     /// Boxes, as places in `edges`.
     boxes: BTreeMap<Ipv4Addr, usize>,
     counts: Counts,
@@ -55,6 +61,7 @@ struct Seat {
 #[derive(Clone, Debug)]
 struct Edge {
     nat: Option<Nat>,
+    firewall: Option<Firewall>,
     udp: bool,
     /// Its hosts by their addresses.
     hosts: BTreeMap<Ipv4Addr, HostIndex>,
@@ -68,6 +75,7 @@ impl Fabric {
             hosts: Vec::new(),
             edges: Vec::new(),
             public: BTreeMap::new(),
+            six: BTreeMap::new(),
             boxes: BTreeMap::new(),
             counts: Counts::default(),
         };
@@ -79,6 +87,9 @@ impl Fabric {
                 let seed =
                     plan.seed ^ ((index as u64) << 1 | 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                 hosts.insert(host.address, index);
+                fabric
+                    .six
+                    .extend(host.address6.map(|address| (address, index)));
                 if of.nat.is_none() {
                     fabric.public.insert(host.address, index);
                 }
@@ -96,6 +107,7 @@ impl Fabric {
             }
             fabric.edges.push(Edge {
                 nat,
+                firewall: of.firewall.then(Firewall::default),
                 udp: of.udp,
                 hosts,
             });
@@ -130,7 +142,10 @@ impl Fabric {
     /// when it is sent, not when it comes by.
     fn route(&mut self, from: HostIndex, packet: &mut [u8], now: Duration) -> Option<HostIndex> {
         let here = self.hosts.get(from)?.site;
-        let to = receiver(packet)?;
+        let to = match receiver(packet)? {
+            IpAddr::V4(to) => to,
+            IpAddr::V6(to) => return self.route6(here, to, packet, now),
+        };
         // Within the site nothing is in the way.
         if let Some(host) = self.edges[here].hosts.get(&to) {
             return Some(*host);
@@ -151,13 +166,41 @@ impl Fabric {
         if !edge.nat.as_mut()?.enter(packet, now) {
             return None;
         }
-        edge.hosts.get(&receiver(packet)?).copied()
+        edge.hosts.get(&receiver4(packet)?).copied()
+    }
+
+    /// The same for IPv6, where nothing is translated.
+    fn route6(
+        &mut self,
+        here: usize,
+        to: Ipv6Addr,
+        packet: &[u8],
+        now: Duration,
+    ) -> Option<HostIndex> {
+        let host = *self.six.get(&to)?;
+        let there = self.hosts[host].site;
+        if there == here {
+            return Some(host);
+        }
+        if !self.passes(here, packet) || !self.passes(there, packet) {
+            return None;
+        }
+        let flow = flow6(packet);
+        if let (Some(firewall), Some(flow)) = (&mut self.edges[here].firewall, flow) {
+            firewall.out(flow, now);
+        }
+        match &self.edges[there].firewall {
+            Some(firewall) => flow.is_some_and(|flow| firewall.lets_in(flow, now)),
+            None => true,
+        }
+        .then_some(host)
     }
 
     /// Whether a site without a box lets a packet pass its edge.
     fn passes(&self, site: usize, packet: &[u8]) -> bool {
-        let is_udp = || flow(packet).is_some_and(|flow| flow.transport == Transport::Udp);
-        self.edges[site].udp || !is_udp()
+        let transport = flow(packet).map(|flow| flow.transport);
+        let transport = transport.or_else(|| flow6(packet).map(|flow| flow.transport));
+        self.edges[site].udp || transport != Some(Transport::Udp)
     }
 }
 
@@ -166,7 +209,7 @@ mod tests {
     use super::{
         super::{
             LinkConfig, NatKind, Site,
-            packet::tests::{at, packet},
+            packet::tests::{at, packet, packet6},
         },
         *,
     };
@@ -224,6 +267,31 @@ mod tests {
             let now = fabric.send(2, udp("192.168.1.2:9000", &outside[0]), MS);
             assert_eq!(now.is_some(), pierced, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn ipv6_is_translated_by_nobody_and_a_firewall_lets_answers_in() {
+        let link = LinkConfig::delay(1);
+        let six = |text: &str| text.parse().unwrap();
+        let home = Site::behind(NatKind::Symmetric, [5, 0, 1, 1], [192, 168, 1, 2], link);
+        let mut fabric = Fabric::new(&Plan {
+            seed: 1,
+            sites: vec![
+                Site::public([5, 0, 0, 1], link).with_ipv6(six("2a00::1")),
+                home.with_ipv6(six("2a01::1")).with_firewall(),
+                Site::public([5, 0, 0, 2], link),
+            ],
+        });
+        let udp = |from: &str, to: &str| packet6(Transport::Udp, from, to);
+        let (public, home) = ("[2a00::1]:80", "[2a01::1]:9");
+        assert_eq!(fabric.send(0, udp(public, home), MS), None, "unasked");
+        let asked = fabric.send(1, udp(home, public), MS).unwrap();
+        assert_eq!((asked.host, &asked.packet), (0, &udp(home, public)));
+        let answer = fabric.send(0, udp(public, home), 2 * MS).unwrap();
+        assert_eq!(answer.host, 1);
+        let other = fabric.send(0, udp("[2a00::1]:81", home), 2 * MS);
+        assert_eq!(other, None, "another port was not spoken to");
+        assert_eq!(fabric.send(2, udp("[2a02::1]:1", "[2a03::1]:1"), MS), None);
     }
 
     #[test]

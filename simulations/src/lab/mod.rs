@@ -6,13 +6,15 @@
 //!
 //! - [`link`]: what happens to a packet on its way. Pure.
 //! - [`nat`]: boxes that translate addresses, as RFC 4787 sorts them. Pure.
-//! - [`packet`]: addresses and ports of an IPv4 packet, read and changed.
+//! - [`firewall`]: what stands before addresses of IPv6, which nobody translates. Pure.
+//! - [`packet`]: addresses and ports of a packet, read and changed.
 //! - [`plan`]: which hosts there are, and behind what. Pure.
 //! - [`fabric`]: carries packets by a plan. Pure.
 //! - [`room`]: a namespace, and a runtime in it. [`wire`]: carries packets between rooms.
 //!   Both need Linux, and the rights of root.
 
 pub mod fabric;
+pub mod firewall;
 pub mod link;
 pub mod nat;
 pub mod packet;
@@ -23,6 +25,7 @@ pub mod room;
 pub mod wire;
 
 pub use fabric::Fabric;
+pub use firewall::Firewall;
 pub use link::{Link, LinkConfig};
 pub use nat::{Nat, NatKind};
 pub use plan::{Host, Plan, Site};

@@ -1,8 +1,11 @@
-//! Addresses and ports of an IPv4 packet with UDP or TCP in it, read and changed in place.
+//! Addresses and ports of a packet with UDP or TCP in it: read, and changed in place where it
+//! is one of IPv4. Nobody translates those of IPv6.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, SocketAddrV6};
 
-use etherparse::{Ipv4HeaderSlice, TcpHeaderSlice, UdpHeaderSlice, ip_number};
+use etherparse::{
+    IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice, TcpHeaderSlice, UdpHeaderSlice, ip_number,
+};
 
 /// What a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,13 +18,13 @@ pub enum Transport {
 
 /// Between whom a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
+pub struct Flow<A = SocketAddrV4> {
     /// Over what.
     pub transport: Transport,
     /// Its sender.
-    pub from: SocketAddrV4,
+    pub from: A,
     /// Its receiver.
-    pub to: SocketAddrV4,
+    pub to: A,
 }
 
 /// Which end of a packet.
@@ -41,18 +44,7 @@ pub fn flow(packet: &[u8]) -> Option<Flow> {
     if ip.is_fragmenting_payload() {
         return None;
     }
-    let rest = packet.get(ip.slice().len()..)?;
-    let (transport, from, to) = match ip.protocol() {
-        ip_number::UDP => {
-            let udp = UdpHeaderSlice::from_slice(rest).ok()?;
-            (Transport::Udp, udp.source_port(), udp.destination_port())
-        }
-        ip_number::TCP => {
-            let tcp = TcpHeaderSlice::from_slice(rest).ok()?;
-            (Transport::Tcp, tcp.source_port(), tcp.destination_port())
-        }
-        _ => return None,
-    };
+    let (transport, from, to) = ports(ip.protocol(), packet.get(ip.slice().len()..)?)?;
     Some(Flow {
         transport,
         from: SocketAddrV4::new(ip.source_addr(), from),
@@ -60,9 +52,49 @@ pub fn flow(packet: &[u8]) -> Option<Flow> {
     })
 }
 
-/// To whom any packet over IPv4 goes.
+/// The same over IPv6, and nothing for a packet with headers between the two.
 #[must_use]
-pub fn receiver(packet: &[u8]) -> Option<Ipv4Addr> {
+pub fn flow6(packet: &[u8]) -> Option<Flow<SocketAddrV6>> {
+    let ip = Ipv6HeaderSlice::from_slice(packet).ok()?;
+    let (transport, from, to) = ports(ip.next_header(), packet.get(ip.slice().len()..)?)?;
+    Some(Flow {
+        transport,
+        from: SocketAddrV6::new(ip.source_addr(), from, 0, 0),
+        to: SocketAddrV6::new(ip.destination_addr(), to, 0, 0),
+    })
+}
+
+/// What is carried, from which port and to which.
+fn ports(protocol: IpNumber, rest: &[u8]) -> Option<(Transport, u16, u16)> {
+    match protocol {
+        ip_number::UDP => {
+            let udp = UdpHeaderSlice::from_slice(rest).ok()?;
+            Some((Transport::Udp, udp.source_port(), udp.destination_port()))
+        }
+        ip_number::TCP => {
+            let tcp = TcpHeaderSlice::from_slice(rest).ok()?;
+            Some((Transport::Tcp, tcp.source_port(), tcp.destination_port()))
+        }
+        _ => None,
+    }
+}
+
+/// To whom any packet goes.
+#[must_use]
+pub fn receiver(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => receiver4(packet).map(IpAddr::V4),
+        6 => {
+            let ip = Ipv6HeaderSlice::from_slice(packet).ok()?;
+            Some(IpAddr::V6(ip.destination_addr()))
+        }
+        _ => None,
+    }
+}
+
+/// To whom a packet over IPv4 goes.
+#[must_use]
+pub fn receiver4(packet: &[u8]) -> Option<Ipv4Addr> {
     Some(Ipv4HeaderSlice::from_slice(packet).ok()?.destination_addr())
 }
 
@@ -135,6 +167,42 @@ pub(super) mod tests {
                 .unwrap(),
         }
         bytes
+    }
+
+    pub(crate) fn packet6(transport: Transport, from: &str, to: &str) -> Vec<u8> {
+        let (from, to): (SocketAddrV6, SocketAddrV6) = (from.parse().unwrap(), to.parse().unwrap());
+        let ip = PacketBuilder::ipv6(from.ip().octets(), to.ip().octets(), 64);
+        let mut bytes = Vec::new();
+        match transport {
+            Transport::Udp => ip
+                .udp(from.port(), to.port())
+                .write(&mut bytes, b"hello")
+                .unwrap(),
+            Transport::Tcp => ip
+                .tcp(from.port(), to.port(), 77, 1024)
+                .write(&mut bytes, b"hello")
+                .unwrap(),
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_packet_of_ipv6_says_between_whom_it_goes() {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let bytes = packet6(transport, "[2a00::1]:4000", "[2a01::1]:80");
+            let flow = flow6(&bytes).unwrap();
+            assert_eq!(flow.transport, transport);
+            assert_eq!(flow.from, "[2a00::1]:4000".parse().unwrap());
+            assert_eq!(flow.to, "[2a01::1]:80".parse().unwrap());
+            assert_eq!(receiver(&bytes), Some("2a01::1".parse().unwrap()));
+            for cut in 0..48 {
+                assert_eq!(flow6(&bytes[..cut]), None, "{cut}");
+            }
+        }
+        let four = packet(Transport::Udp, "192.168.1.2:4000", "5.0.0.1:80");
+        assert_eq!(flow6(&four), None);
+        assert_eq!(receiver(&four), Some("5.0.0.1".parse().unwrap()));
+        assert_eq!(receiver(&[]), None);
     }
 
     #[test]

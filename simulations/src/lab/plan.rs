@@ -1,6 +1,6 @@
 //! Which hosts there are, and behind what.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ use super::{LinkConfig, NatKind};
 pub struct Host {
     /// Its address.
     pub address: Ipv4Addr,
+    /// One of IPv6 beside it, which is the whole network's.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// What it sends goes by this.
     #[serde(default)]
     pub up: LinkConfig,
@@ -27,6 +30,10 @@ pub struct Site {
     /// The box before it and its address; nothing where the hosts' addresses are public.
     #[serde(default)]
     pub nat: Option<(NatKind, Ipv4Addr)>,
+    /// Whether a firewall stands before its addresses of IPv6, which lets nobody in who was
+    /// not spoken to.
+    #[serde(default)]
+    pub firewall: bool,
     /// Whether UDP passes its edge.
     #[serde(default = "yes")]
     pub udp: bool,
@@ -55,6 +62,7 @@ impl Site {
     pub fn public(address: [u8; 4], link: LinkConfig) -> Self {
         Self {
             nat: None,
+            firewall: false,
             udp: true,
             hosts: vec![Host::new(address, link)],
         }
@@ -65,8 +73,27 @@ impl Site {
     pub fn behind(kind: NatKind, outside: [u8; 4], host: [u8; 4], link: LinkConfig) -> Self {
         Self {
             nat: Some((kind, outside.into())),
+            firewall: false,
             udp: true,
             hosts: vec![Host::new(host, link)],
+        }
+    }
+
+    /// The same with an address of IPv6 for each host, the first of which is this one.
+    #[must_use]
+    pub fn with_ipv6(mut self, first: Ipv6Addr) -> Self {
+        for (host, address) in self.hosts.iter_mut().zip(first.to_bits()..) {
+            host.address6 = Some(Ipv6Addr::from_bits(address));
+        }
+        self
+    }
+
+    /// The same with a firewall before these addresses.
+    #[must_use]
+    pub fn with_firewall(self) -> Self {
+        Self {
+            firewall: true,
+            ..self
         }
     }
 
@@ -83,6 +110,7 @@ impl Host {
     pub fn new(address: [u8; 4], link: LinkConfig) -> Self {
         Self {
             address: address.into(),
+            address6: None,
             up: link,
             down: link,
         }

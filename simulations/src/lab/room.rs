@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     process::{Command, Output},
     sync::mpsc,
     thread,
@@ -47,6 +47,7 @@ pub enum NoRoom {
 #[derive(Debug)]
 pub struct Room {
     address: Ipv4Addr,
+    address6: Option<Ipv6Addr>,
     runtime: runtime::Handle,
     // Dropped before the thread is waited for, which is what it waits for.
     open: Option<oneshot::Sender<()>>,
@@ -54,17 +55,21 @@ pub struct Room {
 }
 
 impl Room {
-    /// Makes a room with an address, and gives the other end of its interface.
+    /// Makes a room with an address, and one of IPv6 beside it; gives the other end of its
+    /// interface.
     ///
     /// # Errors
     /// [`NoRoom`].
-    pub fn open(address: Ipv4Addr) -> Result<(Self, SyncDevice), NoRoom> {
+    pub fn open(
+        address: Ipv4Addr,
+        address6: Option<Ipv6Addr>,
+    ) -> Result<(Self, SyncDevice), NoRoom> {
         let (made, makes) = mpsc::sync_channel(1);
         let (open, closed) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name(format!("room {address}"))
             .spawn(move || {
-                let room = furnish(address);
+                let room = furnish(address, address6);
                 let (device, runtime) = match room {
                     Ok(room) => room,
                     Err(error) => {
@@ -83,6 +88,7 @@ impl Room {
             .map_err(|_| NoRoom::Refused(io::ErrorKind::BrokenPipe.into()))??;
         let room = Self {
             address,
+            address6,
             runtime,
             open: Some(open),
             thread: Some(thread),
@@ -94,6 +100,12 @@ impl Room {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Its address of IPv6, if it has one.
+    #[must_use]
+    pub fn address6(&self) -> Option<Ipv6Addr> {
+        self.address6
     }
 
     /// Runs something in it. To start a process there, start it from such a task.
@@ -116,7 +128,10 @@ impl Drop for Room {
 }
 
 /// Moves this thread into a namespace of its own and sets it up.
-fn furnish(address: Ipv4Addr) -> Result<(SyncDevice, runtime::Runtime), NoRoom> {
+fn furnish(
+    address: Ipv4Addr,
+    address6: Option<Ipv6Addr>,
+) -> Result<(SyncDevice, runtime::Runtime), NoRoom> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|error| NoRoom::Refused(error.into()))?;
     let device = DeviceBuilder::new()
         .name(INTERFACE)
@@ -128,6 +143,12 @@ fn furnish(address: Ipv4Addr) -> Result<(SyncDevice, runtime::Runtime), NoRoom> 
     ip(&["link", "set", INTERFACE, "mtu", &mtu, "up"])?;
     // Whatever is outside of the room is by this interface.
     ip(&["route", "add", "default", "dev", INTERFACE])?;
+    if let Some(address) = address6 {
+        let address = format!("{address}/128");
+        // Nobody else is asked whether the address is free.
+        ip(&["address", "add", &address, "dev", INTERFACE, "nodad"])?;
+        ip(&["-6", "route", "add", "default", "dev", INTERFACE])?;
+    }
     // Its threads are started from this one, and so in this namespace.
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -46,7 +46,7 @@ impl Lab {
     pub fn open(plan: &Plan) -> Result<Self, NoRoom> {
         let (mut rooms, mut devices) = (Vec::new(), Vec::new());
         for host in plan.sites.iter().flat_map(|site| &site.hosts) {
-            let (room, device) = Room::open(host.address)?;
+            let (room, device) = Room::open(host.address, host.address6)?;
             rooms.push(room);
             devices.push(device);
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where what it needs fails")]
 
 mod doctor;
+mod ipv6;
 mod reach;
 mod sockets;
 

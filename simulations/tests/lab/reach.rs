@@ -50,14 +50,36 @@ pub(crate) fn site(kind: usize, outside: [u8; 4]) -> Site {
     }
 }
 
+/// Where a peer in a room listens.
+fn listens(lab: &Lab, room: usize) -> Vec<String> {
+    let both = |ip: &str| [format!("{ip}/tcp/4001"), format!("{ip}/udp/4001/quic-v1")];
+    let mut listen = both("/ip4/0.0.0.0").to_vec();
+    if lab.room(room).address6().is_some() {
+        listen.extend(both("/ip6/::"));
+    }
+    listen
+}
+
+/// Whether an address is one of the whole network's.
+pub(crate) fn is_wide(address: &str) -> bool {
+    address.contains("/ip4/5.") || address.contains("/ip6/2a0")
+}
+
 /// Starts a peer in a room; it answers whoever opens a stream.
 pub(crate) async fn start(lab: &Lab, room: usize, bootstrap: Vec<String>) -> Mesh {
+    start_at(lab, room, listens(lab, room), bootstrap).await
+}
+
+/// The same, listening there alone.
+pub(crate) async fn start_at(
+    lab: &Lab,
+    room: usize,
+    listen: Vec<String>,
+    bootstrap: Vec<String>,
+) -> Mesh {
     let starting = async move {
         let config = MeshConfig {
-            listen: vec![
-                "/ip4/0.0.0.0/tcp/4001".to_owned(),
-                "/ip4/0.0.0.0/udp/4001/quic-v1".to_owned(),
-            ],
+            listen,
             bootstrap,
             ..MeshConfig::default()
         };
@@ -102,7 +124,12 @@ pub(crate) async fn start(lab: &Lab, room: usize, bootstrap: Vec<String>) -> Mes
 
 /// Whether a peer sends back what it is sent. A stream ends when a better path is found,
 /// and is then opened again, as whoever uses streams does.
-async fn echoes(lab: &Lab, room: usize, mesh: &Mesh, peer: PeerId) -> Result<(), String> {
+pub(crate) async fn echoes(
+    lab: &Lab,
+    room: usize,
+    mesh: &Mesh,
+    peer: PeerId,
+) -> Result<(), String> {
     let mesh = mesh.clone();
     let asking = lab.room(room).spawn(async move {
         let mut last = Ok(());
@@ -145,7 +172,7 @@ async fn until_known(mesh: &Mesh, other: &Mesh) {
             if addresses
                 .unwrap_or_default()
                 .iter()
-                .any(|at| at.contains("p2p-circuit") || at.contains("/ip4/5."))
+                .any(|at| at.contains("p2p-circuit") || is_wide(at))
             {
                 return;
             }
@@ -189,17 +216,23 @@ async fn every_pair_connects() {
 
 /// Lets a peer behind one kind of box reach one behind another, and says by which path.
 async fn pair(a: usize, b: usize) -> Option<&'static str> {
-    let names = format!("{} - {}", KINDS[a], KINDS[b]);
-    let lab = lab(vec![
+    let sites = [
         site(PUBLIC, [5, 0, 0, 1]),
         site(a, [5, 0, 1, 1]),
         site(b, [5, 0, 2, 1]),
-    ])?;
+    ];
+    pair_of(sites, &format!("{} - {}", KINDS[a], KINDS[b])).await
+}
+
+/// The same of the second and the third of these, where the first is one that everybody
+/// reaches.
+pub(crate) async fn pair_of(sites: [Site; 3], names: &str) -> Option<&'static str> {
+    let lab = lab(sites.into())?;
     let relay = start(&lab, 0, Vec::new()).await;
     let through: Vec<String> = relay
         .addresses()
         .into_iter()
-        .filter(|at| at.contains("/ip4/5."))
+        .filter(|at| is_wide(at))
         .collect();
     let (one, other) = (
         start(&lab, 1, through.clone()).await,
