@@ -30,28 +30,39 @@ impl Source {
     /// Asks for groups, or for everything where the size is not known, and reads the
     /// answer's head: the size of the blob.
     pub(crate) async fn ask(&mut self, groups: Option<&Groups>) -> Result<u64, HolderFault> {
+        self.request(groups).await?;
+        self.answer(groups).await
+    }
+
+    /// Asks for groups, or for everything. Several requests may be under way: they are
+    /// answered in their order.
+    pub(crate) async fn request(&mut self, groups: Option<&Groups>) -> Result<(), HolderFault> {
         let ranges = groups.map_or_else(|| vec![(0, 0)], Groups::pairs);
         let request = Request {
             digest: self.digest,
             ranges,
         };
         let stream = &mut self.stream;
-        let exchange = async {
+        let asking = async {
             stream.write_all(&request.encode()).await?;
-            stream.flush().await?;
-            Response::read(stream).await
+            stream.flush().await
         };
-        let response = match timeout(self.patience, exchange).await {
+        match timeout(self.patience, asking).await {
+            Ok(asked) => asked.map_err(|error| lost(&error)),
+            Err(_) => Err(HolderFault::Stalled(self.patience)),
+        }
+    }
+
+    /// Reads the head of the answer to the oldest request that has none, which was for
+    /// these groups: the size of the blob.
+    pub(crate) async fn answer(&mut self, groups: Option<&Groups>) -> Result<u64, HolderFault> {
+        let reading = Response::read(&mut self.stream);
+        let response = match timeout(self.patience, reading).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(HolderFault::Malformed("an unknown status"));
             }
-            Ok(Err(error)) => {
-                return Err(HolderFault::Lost {
-                    received: 0,
-                    reason: error.to_string(),
-                });
-            }
+            Ok(Err(error)) => return Err(lost(&error)),
             Err(_) => return Err(HolderFault::Stalled(self.patience)),
         };
         match response.status {
@@ -78,6 +89,14 @@ impl Source {
             patience: self.patience,
         };
         receive::receive(&mut self.stream, intake, tell).await
+    }
+}
+
+/// A connection that broke before anything came.
+fn lost(error: &io::Error) -> HolderFault {
+    HolderFault::Lost {
+        received: 0,
+        reason: error.to_string(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Several holders at once: each gives pieces of what is missing, as fast as it can.
 //!
-//! A piece is what its holder gave in about a second, so that a slow one has little in hand
-//! when the others are done. What a holder that fails had in hand goes back; whatever is
-//! left in the end is asked for by one holder after the other.
+//! A piece is what its holder gave in about half a second, so that a slow one has little in
+//! hand when the others are done. Each is asked for the next piece before the one in hand has
+//! come, so that no round trip passes between the two. What a holder that fails had in hand
+//! goes back; whatever is left in the end is asked for by one holder after the other.
 
 use std::{
+    collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -33,7 +35,9 @@ const FIRST_PIECE_BYTES: u64 = 512 * 1024;
 /// Bytes of a piece at most.
 const MAX_PIECE_BYTES: u64 = 64 << 20;
 /// How long a holder takes for a piece, about.
-const PIECE_TIME: Duration = Duration::from_secs(1);
+const PIECE_TIME: Duration = Duration::from_millis(500);
+/// Pieces that one holder is asked for at one time.
+const ASKED: usize = 2;
 
 /// What the lanes share.
 struct Pool {
@@ -48,7 +52,7 @@ struct Pool {
 impl Pool {
     /// A piece of about so many bytes, and where it goes; nothing when all are in hand.
     fn claim(&mut self, bytes: u64) -> Result<Option<(Groups, Partial)>, StoreError> {
-        let share = self.free.bytes() / LANES as u64;
+        let share = self.free.bytes() / (LANES * ASKED) as u64;
         let bytes = bytes.min(share.max(FIRST_PIECE_BYTES));
         let piece = self.free.take(bytes, MAX_RANGES);
         if piece.is_empty() {
@@ -63,6 +67,13 @@ impl Pool {
         self.partial.absorb(piece, left);
         self.free.put_back(left);
     }
+}
+
+/// A piece that a holder has been asked for.
+struct Asked {
+    piece: Groups,
+    part: Partial,
+    at: Instant,
 }
 
 /// How the work of one lane ended, and whether anything came by it.
@@ -156,13 +167,47 @@ impl Fetch<'_> {
             digest: self.digest,
             patience: fetcher.patience,
         };
+        let mut hand = VecDeque::with_capacity(ASKED);
+        let end = self.draw_by(pool, who, &mut source, &mut hand, gave).await;
+        let mut pool = lock(pool);
+        for Asked { piece, .. } in hand {
+            pool.settle(&piece, &piece);
+        }
+        end
+    }
+
+    /// The same by a connection. What is in hand in the end has not come.
+    async fn draw_by(
+        &self,
+        pool: &Mutex<Pool>,
+        who: (PeerId, RoadKind),
+        source: &mut Source,
+        hand: &mut VecDeque<Asked>,
+        gave: &mut bool,
+    ) -> Result<(), Ended> {
         let mut bytes = FIRST_PIECE_BYTES;
+        // When the last piece had come.
+        let mut came: Option<Instant> = None;
         loop {
-            let claimed = lock(pool).claim(bytes).map_err(Ended::Store)?;
-            let Some((piece, part)) = claimed else {
+            while hand.len() < ASKED {
+                let claimed = lock(pool).claim(bytes).map_err(Ended::Store)?;
+                let Some((piece, part)) = claimed else {
+                    break;
+                };
+                let at = Instant::now();
+                hand.push_back(Asked { piece, part, at });
+                let piece = hand.back().map(|asked| &asked.piece);
+                source.request(piece).await.map_err(Ended::Holder)?;
+            }
+            let Some(first) = hand.front() else {
                 return Ok(());
             };
-            let began = Instant::now();
+            let answer = source.answer(Some(&first.piece)).await;
+            answer.map_err(Ended::Holder)?;
+            let Some(Asked { piece, part, at }) = hand.pop_front() else {
+                return Ok(());
+            };
+            let began = came.map_or(at, |came| came.max(at));
             let before = part.missing().bytes();
             let mut counted = 0;
             let tell = |part: &Partial| {
@@ -172,23 +217,24 @@ impl Fetch<'_> {
                 counted = come;
                 self.tell_of(who, pool.received, pool.partial.size());
             };
-            let (part, end) = match source.ask(Some(&piece)).await {
-                Ok(_) => source.take(part, &piece, tell).await,
-                Err(fault) => (Some(part), Err(Ended::Holder(fault))),
-            };
+            let (part, end) = source.take(part, &piece, tell).await;
             let left = part.map_or_else(|| piece.clone(), |part| part.missing().clone());
             let come = before - left.bytes();
-            let mut pool = lock(pool);
-            pool.settle(&piece, &left);
-            if come > 0 && !pool.from.contains(&who) {
-                pool.from.push(who);
+            {
+                let mut pool = lock(pool);
+                pool.settle(&piece, &left);
+                if come > 0 && !pool.from.contains(&who) {
+                    pool.from.push(who);
+                }
             }
-            drop(pool);
             *gave |= come > 0;
             end?;
-            let rate = come as f64 / began.elapsed().as_secs_f64().max(f64::EPSILON);
+            let now = Instant::now();
+            let took = now.saturating_duration_since(began);
+            let rate = come as f64 / took.as_secs_f64().max(f64::EPSILON);
             let next = (rate * PIECE_TIME.as_secs_f64()) as u64;
             bytes = next.clamp(FIRST_PIECE_BYTES, MAX_PIECE_BYTES);
+            came = Some(now);
         }
     }
 
