@@ -171,7 +171,7 @@ impl World {
         let mut accepted = false;
         for output in outputs {
             match output {
-                Output::Verdict(Verdict::Accept) => accepted = true,
+                Output::Verdict(Verdict::Accept | Verdict::Renew) => accepted = true,
                 Output::Verdict(Verdict::Reject(reason)) => {
                     if !self.peers[from].lies {
                         let text = format!("an honest node passed on what was rejected: {reason}");

@@ -13,7 +13,7 @@ use embermesh_simulations::{
     happening::Happening,
     scale::{
         Calibration, Outlook, limits, outlook,
-        spread::{Graph, spread},
+        spread::{Graph, Kind, spread},
     },
     swarm::member::draft,
     world::EPOCH,
@@ -82,7 +82,7 @@ fn an_advert_spreads_in_real_swarms_as_the_model_says() {
         given.network.loss = 0.0;
         let graph = Graph::new(nodes, given.gossip.degree, given.gossip.degree_high, 1);
         let all: Vec<_> = (0..10)
-            .map(|n| spread(&graph, n, &given, 7 + u64::from(n)))
+            .map(|n| spread(&graph, Kind::News, n, &given, 7 + u64::from(n)))
             .collect();
         let mean = |value: fn(&embermesh_simulations::scale::spread::Spread) -> f64| {
             all.iter().map(value).sum::<f64>() / all.len() as f64
@@ -113,8 +113,9 @@ fn an_advert_spreads_in_the_world_as_the_model_says() {
         let at = Duration::from_millis(20 * peer as u64);
         world.schedule(at, Happening::Join(peer));
     }
-    // Late enough that what the joins brought has been repeated.
-    let start = EPOCH.saturating_add(Duration::from_secs(40));
+    // Late enough that what the joins brought has been repeated, and over before the first is
+    // renewed.
+    let start = EPOCH.saturating_add(Duration::from_secs(25));
     world.run_until(start).unwrap();
     let (mut halves, mut copies) = (Vec::new(), Vec::new());
     for author in (0..NODES).step_by(NODES / AUTHORS) {
@@ -145,7 +146,7 @@ fn an_advert_spreads_in_the_world_as_the_model_says() {
     let degree = mean_degree.round() as usize;
     let graph = Graph::new(NODES as u32, degree, degree + 4, 1);
     let all: Vec<_> = (0..10)
-        .map(|n| spread(&graph, n, &given, 5 + u64::from(n)))
+        .map(|n| spread(&graph, Kind::News, n, &given, 5 + u64::from(n)))
         .collect();
     let mean = |value: fn(&embermesh_simulations::scale::spread::Spread) -> f64| {
         all.iter().map(value).sum::<f64>() / all.len() as f64

@@ -138,9 +138,11 @@ pub(crate) struct Actor {
     pub(crate) bucket_checks: BucketChecks,
     pub(crate) carried: Carried,
     /// Peers that fell silent, and are sought.
-    pub(crate) lost: HashSet<libp2p::PeerId>,
+    pub(crate) lost: HashSet<PeerId>,
     /// Adverts that wait to be passed on.
     pub(crate) pauses: Pauses<Judged>,
+    /// Adverts that say nothing new, and wait to be passed on together.
+    pub(crate) renewals: Pauses<Judged>,
     /// Adverts of others that wait to be repeated.
     pub(crate) repeats: Pauses<Vec<u8>>,
     pub(crate) report: Report,
@@ -202,6 +204,7 @@ impl Actor {
             carried: Carried::default(),
             lost: HashSet::new(),
             pauses: Pauses::of_gossip(),
+            renewals: Pauses::of_renewals(Instant::now()),
             repeats: Pauses::of_repeats(),
             report: Report::default(),
             relays: parts.relays,
@@ -282,6 +285,7 @@ impl Actor {
             seeds,
             refusals,
             self.pauses.next(),
+            self.renewals.next(),
             self.repeats.next(),
         ]
         .into_iter()

@@ -23,9 +23,10 @@ use crate::config::{Limits, MeshConfig};
 /// A connection without a stream on it is closed after this. libp2p's default of
 /// ten seconds closes it between two uses of one client; gossip keeps its own alive.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
-/// Round trips are measured this often, and a peer that died without a word is
-/// noticed.
-pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// Round trips are measured this often, by both ends, and a peer that died without a word
+/// is noticed. What runs on a connection looks after itself: a stream of a job has the pings
+/// of HTTP/2, QUIC those of its own.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A ping without an answer for this long means that the connection is dead.
 pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams on one connection, each way. Also bounds what yamux buffers.
@@ -42,8 +43,11 @@ const QUIC_CONNECTION_WINDOW: u32 = 16 << 20;
 const KAD_PACKET_BYTES: usize = 16 * 1024;
 /// A Kademlia query gives up after this.
 pub(crate) const KAD_QUERY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The routing table is looked over this often.
-const KAD_BOOTSTRAP_INTERVAL: Duration = Duration::from_secs(300);
+/// The routing table is looked over this often (Kademlia, Maymounkov and Mazières 2002,
+/// section 2.3). libp2p's default is five minutes: each time every peer dials a dozen others,
+/// which in a mesh of a thousand is as much work as all else. What identify shows, and a peer
+/// dialled by chance now and then, keep the table fresh meanwhile.
+const KAD_BOOTSTRAP_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// Provider records are announced again this often. libp2p's default is 12 hours,
 /// in which a mesh of machines that come and go has changed entirely.
 const PROVIDE_INTERVAL: Duration = Duration::from_secs(20 * 60);

@@ -17,12 +17,11 @@ use super::{
     behaviour::{self, BehaviourEvent},
     dialing::Need,
     gossip,
-    pause::Judged,
+    neighbourhood::ENOUGH_PEERS,
+    pause::{Judged, Pauses},
 };
-use crate::protocol::{Input, Verdict};
+use crate::protocol::{Input, Reason, Verdict};
 
-/// Peers found on the LAN are dialled up to this many neighbours.
-const ENOUGH_NEIGHBOURS: usize = 32;
 /// Letters of what a peer says of itself that are kept.
 const MAX_AGENT_LEN: usize = 64;
 
@@ -196,7 +195,7 @@ impl Actor {
         if need != Need::Little {
             self.seeds.hurry(Instant::now());
         }
-        self.may_be_lost(peer, neighbour.silent, cause.as_ref());
+        self.may_be_lost(neighbour.id, neighbour.silent, cause.as_ref());
         if neighbour.confirmed {
             tracing::debug!(peer = %neighbour.id, ?cause, "disconnected");
             self.shared.remove_peer(&neighbour.id);
@@ -268,8 +267,8 @@ impl Actor {
                 message,
             } => {
                 self.shared.traffic.delivered();
-                let acceptance = self.judge(propagation_source, message.data);
-                self.judged((message_id, propagation_source), acceptance);
+                let verdict = self.judge(propagation_source, message.data);
+                self.judged((message_id, propagation_source), verdict);
             }
             gossipsub::Event::Subscribed { .. } => self.say_unheard(),
             gossipsub::Event::SlowPeer { peer_id, .. } => {
@@ -280,22 +279,25 @@ impl Actor {
     }
 
     /// Tells gossip at once what is not to be passed on, and the rest after a pause.
-    fn judged(&mut self, message: Judged, acceptance: MessageAcceptance) {
-        let now = Instant::now();
-        let message = if matches!(acceptance, MessageAcceptance::Accept) {
-            self.shared.traffic.accepted();
-            self.pauses.add(message, now, &mut self.rng)
-        } else {
-            Some(message)
+    fn judged(&mut self, message: Judged, verdict: Verdict) {
+        let pauses = match verdict {
+            Verdict::Accept => &mut self.pauses,
+            Verdict::Renew => &mut self.renewals,
+            Verdict::Keep | Verdict::Ignore(_) => {
+                return self.report(&message, MessageAcceptance::Ignore);
+            }
+            Verdict::Reject(_) => {
+                self.report(&message, MessageAcceptance::Reject);
+                if self.is_excluded(&message.1) {
+                    // Gossip does not hear it any more; its connection is for somebody else.
+                    self.shun(message.1);
+                }
+                return;
+            }
         };
-        let Some(message) = message else {
-            return;
-        };
-        let is_rejected = matches!(acceptance, MessageAcceptance::Reject);
-        self.report(&message, acceptance);
-        if is_rejected && self.is_excluded(&message.1) {
-            // Gossip does not hear it any more; its connection is for somebody else.
-            self.shun(message.1);
+        self.shared.traffic.accepted();
+        if let Some(message) = pauses.add(message, Instant::now(), &mut self.rng) {
+            self.report(&message, MessageAcceptance::Accept);
         }
     }
 
@@ -307,7 +309,8 @@ impl Actor {
 
     /// Passes on the adverts that have waited enough.
     pub(crate) fn pass_on(&mut self, now: Instant) {
-        while let Some(message) = self.pauses.due(now) {
+        let due = |pauses: &mut Pauses<Judged>| pauses.due(now);
+        while let Some(message) = due(&mut self.pauses).or_else(|| due(&mut self.renewals)) {
             self.report(&message, MessageAcceptance::Accept);
         }
     }
@@ -320,23 +323,24 @@ impl Actor {
             .report_message_validation_result(id, from, acceptance);
     }
 
-    fn judge(&mut self, from: PeerId, bytes: Vec<u8>) -> MessageAcceptance {
+    fn judge(&mut self, from: PeerId, bytes: Vec<u8>) -> Verdict {
         let Some(from) = self.id_of(&from) else {
-            return MessageAcceptance::Reject;
+            return Verdict::Reject(Reason::Forged);
         };
-        match self.feed(Input::Gossip { from, bytes }).verdict {
-            Some(Verdict::Accept) => MessageAcceptance::Accept,
-            Some(Verdict::Keep) | None => MessageAcceptance::Ignore,
-            Some(Verdict::Reject(reason)) => {
+        let fed = self.feed(Input::Gossip { from, bytes });
+        // The table judges each.
+        let verdict = fed.verdict.unwrap_or(Verdict::Keep);
+        match verdict {
+            Verdict::Reject(reason) => {
                 tracing::debug!(peer = %from, %reason, "rejected an advert");
                 self.shared.tell(MeshEvent::AdvertRejected { from, reason });
-                MessageAcceptance::Reject
             }
-            Some(Verdict::Ignore(reason)) => {
+            Verdict::Ignore(reason) => {
                 tracing::trace!(peer = %from, %reason, "ignored an advert");
-                MessageAcceptance::Ignore
             }
+            Verdict::Accept | Verdict::Renew | Verdict::Keep => {}
         }
+        verdict
     }
 
     fn kad_event(&mut self, event: kad::Event) {
@@ -391,7 +395,7 @@ impl Actor {
 
     fn found_on_lan(&mut self, found: Vec<(PeerId, Multiaddr)>) {
         for (peer, address) in found {
-            if self.neighbours.len() >= ENOUGH_NEIGHBOURS {
+            if self.neighbours.len() >= ENOUGH_PEERS {
                 return;
             }
             if self.strangers.contains_key(&peer) {

@@ -49,10 +49,20 @@ const MESH_DEGREE_HIGH: usize = 4;
 const MESH_CHOSEN: usize = 1;
 /// How long a neighbour that was let go does not ask again.
 const PRUNE_BACKOFF: Duration = Duration::from_secs(10);
-/// Peers that are told every second which messages there were lately. Whoever has not heard
-/// of one asks for it, though it is mostly on its way: each of these costs copies. Two a second
-/// for three seconds leave one node in 400 without a word, should all of its neighbours fail.
-const LAZY_DEGREE: usize = 2;
+/// How often gossip looks after itself, and names what there was lately to some peers.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Peers that are told at each heartbeat which messages there were lately. Whoever has not heard
+/// of one asks for it, though it is mostly on its way: each of these costs copies. Three a second
+/// for two seconds leave one node in 400 without a word, should all of its neighbours fail.
+const LAZY_DEGREE: usize = 3;
+/// The heartbeats at which a message is named.
+const LISTED: usize = 2;
+/// By then a message is named no more, if it is passed on at all.
+pub(super) const LISTED_FOR: Duration = HEARTBEAT.saturating_mul(LISTED as u32);
+/// The heartbeats for which the bytes of a message are kept: it can be passed on, and asked for.
+const KEPT: usize = 8;
+/// For so long they are kept at least.
+pub(super) const KEPT_FOR: Duration = HEARTBEAT.saturating_mul(KEPT as u32 - 1);
 /// The score below which nothing of a peer is heard.
 pub(crate) const EXCLUDED_BELOW: f64 = -80.0;
 /// Peers from one address before its score suffers. A site's nodes share one
@@ -127,7 +137,9 @@ fn config(network: &NetworkName) -> Result<gossipsub::Config, gossipsub::ConfigB
         // Word that no copy is needed (gossipsub 1.2, IDONTWANT) is left to messages above
         // libp2p's kilobyte. Of adverts, a third of that, it saved four copies in a hundred
         // and cost three messages for each that is delivered.
-        .heartbeat_interval(Duration::from_secs(1))
+        .heartbeat_interval(HEARTBEAT)
+        .history_gossip(LISTED)
+        .history_length(KEPT)
         // Five seconds by default, in which a joiner has no mesh.
         .heartbeat_initial_delay(Duration::from_millis(100))
         // Peer exchange would let strangers make us dial; Kademlia finds peers.

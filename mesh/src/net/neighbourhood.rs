@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use embermesh_crypto::ids;
 use libp2p::{Multiaddr, PeerId, relay, swarm::ConnectionError};
 use rand::{Rng as _, seq::IteratorRandom as _, seq::SliceRandom as _};
 
@@ -26,9 +27,9 @@ use crate::protocol::Known;
 
 /// With fewer connected peers than this, others from the table are dialled.
 const FEW_PEERS: usize = 4;
-/// Connected peers above which those that are not used are let go: some times as many as
-/// gossip goes to directly.
-const ENOUGH_PEERS: usize = 24;
+/// Connected peers above which those that are not used are let go, and none found on the LAN
+/// are dialled: some times as many as gossip goes to directly.
+pub(super) const ENOUGH_PEERS: usize = 24;
 /// A peer that came lately is not let go: what it came for may take a moment.
 const GRACE: Duration = Duration::from_secs(60);
 /// At one in so many upkeeps somebody by chance is dialled.
@@ -122,7 +123,7 @@ impl Actor {
     /// silent, or whose line broke, nobody knows.
     pub(crate) fn may_be_lost(
         &mut self,
-        peer: PeerId,
+        peer: ids::PeerId,
         was_silent: bool,
         cause: Option<&ConnectionError>,
     ) {
@@ -140,21 +141,16 @@ impl Actor {
 
     /// Dials some of those who were lost and are still counted on.
     pub(crate) fn seek_lost(&mut self) {
-        let (table, neighbours) = (&self.table, &self.neighbours);
+        let (roster, neighbours) = (self.table.roster(), &self.neighbours);
         self.lost.retain(|peer| {
-            let advert = address::ours(peer).and_then(|id| table.roster().of(&id).cloned());
-            !neighbours.contains_key(peer) && advert.is_some_and(|advert| !advert.draining)
+            !neighbours.contains_key(&address::theirs(peer))
+                && roster.of(peer).is_some_and(|advert| !advert.draining)
         });
-        let sought = self
-            .lost
-            .iter()
-            .copied()
-            .choose_multiple(&mut self.rng, SEEK_AT_ONCE);
         let local = self.is_local();
-        for peer in sought {
-            let advert = address::ours(&peer).and_then(|id| self.table.roster().of(&id));
-            let addresses = advert.map(|advert| parse_advertised(&advert.mesh_addresses, local));
-            let _ = self.dial(peer, addresses.unwrap_or_default());
+        let sought = self.lost.iter().filter_map(|peer| roster.of(peer).cloned());
+        for advert in sought.choose_multiple(&mut self.rng, SEEK_AT_ONCE) {
+            let addresses = parse_advertised(&advert.mesh_addresses, local);
+            let _ = self.dial(address::theirs(&advert.peer), addresses);
         }
     }
 

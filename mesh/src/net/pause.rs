@@ -7,6 +7,12 @@
 //! pause the one has sent it before the other would, or has said that it needs no copy: a
 //! link carries a message once at most. Nobody needs an advert within a tenth of a second.
 //!
+//! **Adverts that are renewed.** Most say nothing but that the one before still holds, and it
+//! holds for a minute and more. They are passed on together every two seconds: what a message
+//! costs is for the most part that a connection and its two ends wake up for it. By then gossip
+//! names them in no list of ids any more (see [`super::gossip`]), so that nobody asks for one
+//! that is on its way.
+//!
 //! **Adverts that are repeated.** What a table exchange has brought late (see
 //! [`crate::protocol`]) is known to many at the same time, after a cut has healed to half of
 //! the mesh. The first to repeat it reaches everybody, and gossip drops the rest.
@@ -20,6 +26,7 @@ use std::{
 use libp2p::{PeerId, gossipsub::MessageId};
 use rand::Rng;
 
+use super::gossip;
 use crate::protocol::GOSSIP_TIME;
 
 /// The longest pause of an advert that is passed on. Above the time that most messages take
@@ -27,6 +34,14 @@ use crate::protocol::GOSSIP_TIME;
 const LONGEST_OF_GOSSIP: Duration = Duration::from_millis(150);
 /// Adverts that wait to be passed on. In a flood what is beyond it goes without a pause.
 const MAX_GOSSIP: usize = 1024;
+/// Renewals leave together this often.
+const ROUND_OF_RENEWALS: Duration = Duration::from_secs(2);
+/// A renewal waits at least this long: until gossip's lists of ids leave it out. It must be
+/// gone while gossip still keeps its bytes.
+const SHORTEST_OF_RENEWALS: Duration = gossip::LISTED_FOR;
+const _: () = assert!(
+    SHORTEST_OF_RENEWALS.as_millis() + ROUND_OF_RENEWALS.as_millis() < gossip::KEPT_FOR.as_millis()
+);
 /// By how much the pauses of those who repeat an advert differ, once gossip has had its time:
 /// many times what gossip needs to reach everybody, so that few repeat the same.
 const SPAN_OF_REPEATS: Duration = Duration::from_secs(8);
@@ -42,6 +57,8 @@ pub(crate) type Judged = (MessageId, PeerId);
 pub(crate) struct Pauses<T> {
     shortest: Duration,
     longest: Duration,
+    /// Where they leave together: how often, counted from a moment.
+    rounds: Option<(Duration, Instant)>,
     bound: usize,
     waiting: BTreeMap<(Instant, u64), T>,
     count: u64,
@@ -51,6 +68,13 @@ impl Pauses<Judged> {
     /// For adverts that are passed on.
     pub(crate) fn of_gossip() -> Self {
         Self::new(Duration::ZERO..LONGEST_OF_GOSSIP, MAX_GOSSIP)
+    }
+
+    /// For adverts that are renewed.
+    pub(crate) fn of_renewals(now: Instant) -> Self {
+        let mut pauses = Self::new(SHORTEST_OF_RENEWALS..SHORTEST_OF_RENEWALS, MAX_GOSSIP);
+        pauses.rounds = Some((ROUND_OF_RENEWALS, now));
+        pauses
     }
 }
 
@@ -66,6 +90,7 @@ impl<T> Pauses<T> {
         Self {
             shortest: span.start,
             longest: span.end,
+            rounds: None,
             bound,
             waiting: BTreeMap::new(),
             count: 0,
@@ -79,6 +104,10 @@ impl<T> Pauses<T> {
         }
         let span = self.longest.saturating_sub(self.shortest);
         let due = now + self.shortest + span.mul_f64(rng.random_range(0.0..1.0));
+        let due = self.rounds.map_or(due, |(round, since)| {
+            let rounds = due.saturating_duration_since(since).div_duration_f64(round);
+            since + round.mul_f64(rounds.ceil())
+        });
         self.count = self.count.wrapping_add(1);
         self.waiting.insert((due, self.count), thing);
         None
@@ -122,6 +151,29 @@ mod tests {
         let late = std::iter::from_fn(|| pauses.due(now + LONGEST)).count();
         assert_eq!(early + late, 100);
         assert_eq!(pauses.next(), None);
+    }
+
+    #[test]
+    fn renewals_leave_together_and_late_enough() {
+        let rng = &mut StdRng::seed_from_u64(1);
+        let start = Instant::now();
+        let mut pauses = Pauses::new(LONGEST..LONGEST, 100);
+        pauses.rounds = Some((2 * LONGEST, start));
+        for number in 0..40 {
+            let now = start + LONGEST * number / 10;
+            assert_eq!(pauses.add(now, now, rng), None);
+        }
+        let mut leaves = Vec::new();
+        while let Some(next) = pauses.next() {
+            let together: Vec<Instant> = std::iter::from_fn(|| pauses.due(next)).collect();
+            assert!(together.iter().all(|came| next - *came >= LONGEST));
+            leaves.push((next - start, together.len()));
+        }
+        let second = LONGEST;
+        assert_eq!(
+            leaves,
+            [(2 * second, 11), (4 * second, 20), (6 * second, 9)]
+        );
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A joiner asks the first few peers it meets; after that one peer at random is
 //! asked now and then, which repairs whatever gossip lost, and a peer that connects, which
-//! may come from the other side of a cut. Every wait ends.
+//! may come from the other side of a cut. Who hears in that way what gossip should have
+//! brought is likely to lack more, and asks another soon. Every wait ends.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,7 +27,8 @@ pub const MEETING_PAUSE: Duration = Duration::from_secs(10);
 /// A joiner whose exchange failed asks again after this.
 pub const EXCHANGE_RETRY: Duration = Duration::from_secs(2);
 /// One that has joined asks another after this: while a mesh is cut in two, half of those it
-/// could ask do not answer, and gossip has lost as many of its ways.
+/// could ask do not answer, and gossip has lost as many of its ways. The same where an
+/// exchange brought what gossip should have.
 pub const EXCHANGE_RETRY_JOINED: Duration = Duration::from_secs(5);
 /// An exchange that takes longer is given up.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -53,6 +55,8 @@ pub struct Exchanges {
     next: Option<UnixMillis>,
     /// When somebody was last asked.
     asked_at: Option<UnixMillis>,
+    /// An exchange under way has brought what gossip should have.
+    is_behind: bool,
     /// What each asker may still ask. Outlives its connection, so that dialling
     /// again does not fill it.
     askers: BTreeMap<PeerId, Bucket>,
@@ -93,6 +97,11 @@ impl Exchanges {
         self.in_flight.contains_key(peer)
     }
 
+    /// An exchange has brought what gossip should have.
+    pub fn brought_late(&mut self) {
+        self.is_behind = true;
+    }
+
     /// The exchange with a peer is over.
     pub fn done(&mut self, peer: &PeerId, complete: bool, now: UnixMillis, rng: &mut dyn RngCore) {
         if self.in_flight.remove(peer).is_none() {
@@ -101,9 +110,10 @@ impl Exchanges {
         if complete {
             self.completed = self.completed.saturating_add(1);
         }
+        let is_behind = std::mem::take(&mut self.is_behind);
         let wait = if self.completed == 0 {
             EXCHANGE_RETRY
-        } else if !complete {
+        } else if is_behind || !complete {
             EXCHANGE_RETRY_JOINED
         } else {
             let jitter = rng.random_range(0..=millis(EXCHANGE_JITTER));

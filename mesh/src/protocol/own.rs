@@ -14,9 +14,11 @@ use super::{MAX_LIFETIME, after, millis};
 /// An unchanged advert is signed anew this long after the last. Two minutes are left of its
 /// life then: whoever gossip does not reach has asked another peer twice by the end.
 pub const REFRESH: Duration = Duration::from_secs(180);
-/// Up to this much sooner, at random, so that a mesh started at once does not
-/// refresh at once.
+/// Up to this much sooner, at random.
 pub const REFRESH_JITTER: Duration = Duration::from_secs(30);
+/// The same of the first refresh after a change: what has changed everywhere at once, as when
+/// a mesh starts, is not refreshed everywhere at once.
+pub const REFRESH_JITTER_OF_CHANGES: Duration = Duration::from_secs(120);
 /// Changes within this span become one advert.
 pub const MIN_REPUBLISH: Duration = Duration::from_secs(1);
 /// Two processes with one key overtake each other no faster than this.
@@ -96,7 +98,12 @@ impl Schedule {
         if self.next().is_none_or(|at| at > now) {
             return None;
         }
-        let jitter = Duration::from_millis(rng.random_range(0..=millis(REFRESH_JITTER)));
+        let most = if self.changed {
+            REFRESH_JITTER_OF_CHANGES
+        } else {
+            REFRESH_JITTER
+        };
+        let jitter = Duration::from_millis(rng.random_range(0..=millis(most)));
         self.not_before = after(now, MIN_REPUBLISH);
         self.refresh_at = Some(after(now, REFRESH.saturating_sub(jitter)));
         self.changed = false;
@@ -147,6 +154,26 @@ mod tests {
         let refresh = own.next().unwrap();
         assert!(refresh < second.expires_at);
         assert!(refresh <= after(second.issued_at, REFRESH));
+    }
+
+    #[test]
+    fn what_changes_at_once_is_not_refreshed_at_once() {
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let start = UnixMillis(1_000_000);
+        let mut crowded = 0;
+        for _ in 0..300 {
+            let mut own = Schedule::default();
+            own.change();
+            own.due(start, rng).unwrap();
+            let wait = own.next().unwrap().since(start);
+            assert!(wait >= REFRESH - REFRESH_JITTER_OF_CHANGES && wait <= REFRESH);
+            crowded += u32::from(wait <= REFRESH && wait > REFRESH - REFRESH_JITTER);
+            let first = own.next().unwrap();
+            own.due(first, rng).unwrap();
+            let wait = own.next().unwrap().since(first);
+            assert!(wait >= REFRESH - REFRESH_JITTER && wait <= REFRESH);
+        }
+        assert!((50..100).contains(&crowded), "a quarter of them: {crowded}");
     }
 
     #[test]

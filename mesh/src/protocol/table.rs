@@ -31,7 +31,11 @@ pub const RELAY_RATE: Rate = Rate {
     every: std::time::Duration::from_millis(500),
 };
 
-/// By then gossip has brought an advert to everybody whom it reaches.
+/// An advert of which so much life is left can be renewed at leisure. Whoever gossip does not
+/// reach with the new one has asked another peer for its table by the end.
+pub const RENEWAL_TIME: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// By then gossip has brought an advert that says something new to everybody whom it reaches.
 pub const GOSSIP_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What happened.
@@ -84,6 +88,8 @@ pub enum Input {
 pub enum Verdict {
     /// Pass it on.
     Accept,
+    /// Pass it on in good time: it says that what is known of its author still holds.
+    Renew,
     /// Do not pass it on, though it is good: this peer has passed on too much of its kind.
     Keep,
     /// Do not pass it on; nobody is to blame, unless it happens too often.
@@ -398,14 +404,24 @@ impl Table {
             }
             return (Verdict::Ignore(Reason::Own), false);
         }
+        let renews = self.roster.of(&peer).is_some_and(|held| {
+            // A farewell ends sooner.
+            advert.expires_at >= held.expires_at
+                && held.expires_at > after(now, RENEWAL_TIME)
+                && says_the_same(held, &advert)
+        });
         match self.roster.merge(advert) {
+            Merged::Newer(_) if renews => {
+                out.push(Output::Changed(peer));
+                (Verdict::Renew, true)
+            }
             Merged::Newer(evicted) => {
                 out.push(Output::Changed(peer));
                 out.extend(evicted.map(Output::Gone));
                 (Verdict::Accept, true)
             }
             // Known from a table exchange, perhaps: others may not have it yet.
-            Merged::Same => (Verdict::Accept, false),
+            Merged::Same => (Verdict::Renew, false),
             Merged::Stale => (Verdict::Ignore(Reason::Stale), false),
             Merged::Full => (Verdict::Ignore(Reason::Full), false),
             // The first contradiction is news that everybody must hear, or half the
@@ -456,11 +472,17 @@ impl Table {
                 Ok(advert) => {
                     if self.may_introduce(from, advert.peer, now) {
                         let (author, bytes) = (advert.peer, advert.bytes().to_vec());
-                        let (_, is_new) = self.learn(advert, now, out);
+                        let is_late = after(advert.issued_at, GOSSIP_TIME) < now;
+                        let (verdict, is_new) = self.learn(advert, now, out);
                         // Gossip should have brought it, or is about to. If it does not,
                         // the mesh was cut in two, and those behind this peer have not
-                        // heard of it either.
-                        if is_new && joined && self.may_relay(author, now) {
+                        // heard of it either. What is only renewed can wait for their own
+                        // exchanges.
+                        let is_urgent = is_new && verdict == Verdict::Accept;
+                        if is_urgent && joined && is_late {
+                            self.exchanges.brought_late();
+                        }
+                        if is_urgent && joined && self.may_relay(author, now) {
                             out.push(Output::Repeat(bytes));
                         }
                     }
@@ -520,6 +542,17 @@ impl Table {
         }
         self.wake_at = next;
     }
+}
+
+/// Whether two adverts of a peer differ in nothing but number and time.
+fn says_the_same(one: &Advert, other: &Advert) -> bool {
+    let at_another_time = Advert {
+        sequence: one.sequence,
+        issued_at: one.issued_at,
+        expires_at: one.expires_at,
+        ..other.clone()
+    };
+    *one == at_another_time
 }
 
 /// What expired at or before this moment is over, whoever's clock is right.

@@ -12,7 +12,7 @@ use embermesh_crypto::{
 };
 use embermesh_mesh::protocol::{
     CLOCK_SKEW, GOSSIP_TIME, Input, MAX_ADVERT_BYTES, MAX_ADVERTS, MAX_LIFETIME, Output,
-    RELAY_RATE, Reason, Summary, Table, Ticket, Verdict, exchange,
+    RELAY_RATE, RENEWAL_TIME, Reason, Summary, Table, Ticket, Verdict, exchange,
     forwarders::{BRINGING_RATE, DISTRUST_RATE, IGNORED_RATE, NEWCOMER_RATE},
     own,
 };
@@ -105,6 +105,10 @@ fn gossip_at(table: &mut Table, bytes: Vec<u8>, now: UnixMillis) -> (Verdict, Ve
     (verdict, outputs)
 }
 
+fn is_passed_on(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Accept | Verdict::Renew)
+}
+
 /// What a table comes to: the undisputed adverts, and the numbers known.
 fn outcome(table: &Table) -> (Vec<Vec<u8>>, Summary) {
     let adverts = table
@@ -121,8 +125,8 @@ fn the_highest_number_wins() {
     for (sequence, verdict) in [
         (5, Verdict::Accept),
         (4, Verdict::Ignore(Reason::Stale)),
-        (6, Verdict::Accept),
-        (6, Verdict::Accept),
+        (6, Verdict::Renew),
+        (6, Verdict::Renew),
         (5, Verdict::Ignore(Reason::Stale)),
     ] {
         let (given, _) = gossip(&mut table, signed(1, &advert(1, sequence)));
@@ -142,8 +146,51 @@ fn a_known_advert_is_passed_on_but_is_no_news() {
             .any(|o| matches!(o, Output::Changed(_)))
     );
     let (verdict, outputs) = gossip(&mut table, bytes);
-    assert_eq!(verdict, Verdict::Accept);
+    assert_eq!(verdict, Verdict::Renew);
     assert!(!outputs.iter().any(|o| matches!(o, Output::Changed(_))));
+}
+
+#[test]
+fn an_advert_that_says_nothing_new_is_passed_on_in_good_time() {
+    let mut table = table();
+    let said = |table: &mut Table, advert: &Advert, now| gossip_at(table, signed(1, advert), now).0;
+    let issued = |sequence, now: UnixMillis| Advert {
+        issued_at: now,
+        expires_at: UnixMillis(now.0 + MAX_LIFETIME.as_millis() as u64),
+        ..advert(1, sequence)
+    };
+    let first = issued(1, NOW);
+    assert_eq!(said(&mut table, &first, NOW), Verdict::Accept);
+    let leisure = later(MAX_LIFETIME.saturating_sub(RENEWAL_TIME + Duration::from_millis(1)));
+    assert_eq!(
+        said(&mut table, &issued(2, leisure), leisure),
+        Verdict::Renew
+    );
+    // It takes something back, if only what it promised of time.
+    let farewell = Advert {
+        expires_at: UnixMillis(leisure.0 + 5_000),
+        ..issued(3, leisure)
+    };
+    let mut parted = table.clone();
+    assert_eq!(said(&mut parted, &farewell, leisure), Verdict::Accept);
+    // It has something to say.
+    let changed = Advert {
+        free_slots: 0,
+        ..issued(3, leisure)
+    };
+    assert_eq!(said(&mut table, &changed, leisure), Verdict::Accept);
+    // What is held is about to end, or was a lie.
+    let last = UnixMillis((changed.expires_at.0) - RENEWAL_TIME.as_millis() as u64);
+    let renewed = Advert {
+        free_slots: 0,
+        ..issued(4, last)
+    };
+    assert_eq!(said(&mut table, &renewed, last), Verdict::Accept);
+    let contradiction = issued(4, last);
+    assert_eq!(said(&mut table, &contradiction, last), Verdict::Accept);
+    let settled = issued(5, last);
+    assert_eq!(said(&mut table, &settled, last), Verdict::Accept);
+    assert_eq!(said(&mut table, &issued(6, last), last), Verdict::Renew);
 }
 
 #[test]
@@ -351,7 +398,7 @@ fn an_author_that_floods_is_learned_from_but_not_passed_on() {
         .collect();
     let passed = verdicts
         .iter()
-        .filter(|verdict| **verdict == Verdict::Accept)
+        .filter(|verdict| is_passed_on(**verdict))
         .count();
     assert_eq!(passed, RELAY_RATE.burst as usize);
     assert_eq!(verdicts.last(), Some(&Verdict::Ignore(Reason::TooOften)));
@@ -369,7 +416,7 @@ fn an_author_that_floods_is_learned_from_but_not_passed_on() {
         signed(1, &advert(1, 99)),
         later(RELAY_RATE.every),
     );
-    assert_eq!(verdict, Verdict::Accept);
+    assert!(is_passed_on(verdict));
 }
 
 #[test]
@@ -379,7 +426,7 @@ fn contradictions_are_passed_on_no_faster_than_other_adverts() {
     for sequence in 0..u64::from(RELAY_RATE.burst) {
         for free_slots in [0, 1] {
             let bytes = bytes_of(&(1, sequence, free_slots));
-            passed += u32::from(gossip(&mut table, bytes).0 == Verdict::Accept);
+            passed += u32::from(is_passed_on(gossip(&mut table, bytes).0));
         }
     }
     assert_eq!(passed, RELAY_RATE.burst);
@@ -424,7 +471,7 @@ fn news_costs_its_forwarder_no_trust() {
     for number in 10..=255 {
         for sequence in 0..u64::from(RELAY_RATE.burst) {
             let (verdict, outputs) = gossip(&mut table, signed(number, &advert(number, sequence)));
-            assert_eq!(verdict, Verdict::Accept);
+            assert!(is_passed_on(verdict));
             assert!(
                 !outputs
                     .iter()
@@ -515,6 +562,38 @@ fn one_that_has_joined_asks_another_soon_where_an_exchange_fails() {
     table.handle(done(peer(4), false), turn, rng);
     let soon = later(exchange::EXCHANGE_INTERVAL + exchange::EXCHANGE_RETRY_JOINED);
     assert_eq!(asked(&table.handle(Input::Tick, soon, rng)).len(), 1);
+}
+
+#[test]
+fn one_that_gossip_has_left_behind_asks_another_soon() {
+    let rng = &mut rng();
+    let turn = later(exchange::EXCHANGE_INTERVAL);
+    let soon = later(exchange::EXCHANGE_INTERVAL + exchange::EXCHANGE_RETRY_JOINED);
+    // (when it was issued, whether it says something new, whether it lacks more)
+    for (issued_at, queued, is_behind) in [(NOW, 1, true), (turn, 1, false), (NOW, 0, false)] {
+        let mut table = table();
+        let done = |from: PeerId| Input::TableDone {
+            from,
+            complete: true,
+        };
+        for number in 1..=4 {
+            table.handle(Input::Connected(peer(number)), NOW, rng);
+        }
+        gossip(&mut table, signed(5, &advert(5, 1)));
+        for number in 1..=3 {
+            table.handle(done(peer(number)), NOW, rng);
+        }
+        assert_eq!(asked(&table.handle(Input::Tick, turn, rng)), [peer(4)]);
+        let news = Advert {
+            issued_at,
+            queued,
+            ..advert(5, 2)
+        };
+        repeated(&mut table, 4, vec![signed(5, &news)], turn);
+        table.handle(done(peer(4)), turn, rng);
+        let asks = asked(&table.handle(Input::Tick, soon, rng));
+        assert_eq!(asks.len(), usize::from(is_behind), "{issued_at:?} {queued}");
+    }
 }
 
 #[test]
@@ -926,7 +1005,7 @@ fn one_peer_cannot_fill_the_table_with_fresh_keys() {
     assert_eq!(table.roster().len(), most as usize);
     assert!(table.roster().len() < MAX_ADVERTS);
     // What it brought before may be renewed through it, and others may bring theirs.
-    assert_eq!(said(&mut table, 1, 0), Some(Verdict::Accept));
+    assert_eq!(said(&mut table, 1, 0), Some(Verdict::Renew));
     assert_eq!(said(&mut table, 2, most), Some(Verdict::Keep));
 
     // By its own table it brings no more than by gossip.
@@ -946,7 +1025,7 @@ fn one_peer_cannot_fill_the_table_with_fresh_keys() {
     // Known now: what it says next is passed on.
     assert_eq!(
         gossip_from(&mut table, 1, signed(1, &advert(1, 2))),
-        Verdict::Accept
+        Verdict::Renew
     );
 }
 
@@ -985,15 +1064,27 @@ fn what_gossip_should_have_brought_is_repeated() {
             .iter()
             .any(|o| matches!(o, Output::RequestTable { to, .. } if *to == peer(3)))
     );
-    let old = signed(2, &advert(2, 2));
+    let news = |sequence, issued_at| {
+        let news = Advert {
+            issued_at,
+            queued: u32::try_from(sequence).unwrap(),
+            ..advert(2, sequence)
+        };
+        signed(2, &news)
+    };
+    let old = news(2, NOW);
     assert_eq!(repeated(&mut table, 3, vec![old.clone()], after), 1);
     assert_eq!(repeated(&mut table, 3, vec![old], after), 0);
     // One that gossip is about to bring, too: if it does, the repeat is dropped.
-    let fresh = Advert {
+    let fresh = news(3, after);
+    assert_eq!(repeated(&mut table, 3, vec![fresh], after), 1);
+    // What is only renewed is left to the exchanges of others.
+    let renewed = Advert {
         issued_at: after,
-        ..advert(2, 3)
+        queued: 3,
+        ..advert(2, 4)
     };
-    assert_eq!(repeated(&mut table, 3, vec![signed(2, &fresh)], after), 1);
+    assert_eq!(repeated(&mut table, 3, vec![signed(2, &renewed)], after), 0);
 }
 
 fn gossip_from(table: &mut Table, from: u8, bytes: Vec<u8>) -> Verdict {

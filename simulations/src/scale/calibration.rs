@@ -66,6 +66,10 @@ pub struct Gossip {
     pub heartbeat_s: f64,
     /// The longest pause before an advert is passed on, in seconds.
     pub pause_s: f64,
+    /// The shortest pause of an advert that is only renewed, in seconds.
+    pub renewal_wait_s: f64,
+    /// How often renewals are passed on together, in seconds.
+    pub renewal_round_s: f64,
     /// Bytes around an advert.
     pub envelope_bytes: f64,
     /// Bytes of an id.

@@ -46,7 +46,7 @@ pub fn table_of(known: f64, each: PerAdvert, messages: f64, given: &Calibration)
         kademlia,
         ..
     } = given;
-    // Each node's own refreshes, and its first word where it has just come.
+    // Each node's own renewals, and its first word where it has just come, which is little.
     let news_per_s = known * (1.0 / advert.every_s + 1.0 / network.session_s);
     let adverts = news_per_s * each.copies * (advert.bytes + gossip.envelope_bytes);
     let lists = news_per_s * each.ids * gossip.id_bytes;

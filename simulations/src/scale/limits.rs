@@ -28,11 +28,8 @@ pub struct Limit {
 #[must_use]
 pub fn limits(of: &Outlook, given: &Calibration) -> Vec<Limit> {
     let each = PerAdvert {
-        copies: of.copies,
-        ids: of.full.lists_bytes_per_s
-            / (f64::from(of.nodes)
-                * (1.0 / given.advert.every_s + 1.0 / given.network.session_s)
-                * given.gossip.id_bytes),
+        copies: of.renewal_copies,
+        ids: of.renewal_ids,
     };
     let full = |value: fn(&Cost) -> f64, budget: f64| {
         first(|nodes| value(&table_of(nodes, each, of.messages, given)) > budget)

@@ -7,7 +7,7 @@ use super::{
     cost::{Cost, IndexLoad, PerAdvert, index_load, table_of, with_keys},
     lookup::{Found, Space},
     random::at,
-    spread::{Graph, Spread, spread},
+    spread::{Graph, Kind, Spread, spread},
 };
 
 /// Lookups that are tried at each size.
@@ -38,8 +38,14 @@ pub struct Outlook {
     pub found_of_k: f64,
     /// The share of nodes that an advert reached.
     pub reached: f64,
-    /// Copies of an advert that a node gets.
+    /// Copies of an advert that a node gets, where it says something new.
     pub copies: f64,
+    /// The same of one that is only renewed, as most are.
+    pub renewal_copies: f64,
+    /// Ids in lists that a node gets for one that is renewed.
+    pub renewal_ids: f64,
+    /// When 99 of 100 have one that is renewed, in seconds.
+    pub renewal_p99_s: f64,
     /// When half of the nodes have an advert, in seconds.
     pub spread_p50_s: f64,
     /// When 99 of 100 have it.
@@ -60,10 +66,11 @@ pub struct Outlook {
 #[must_use]
 pub fn outlook(nodes: u32, seed: u64, given: &Calibration) -> Outlook {
     let lookups = lookups(nodes, seed, given);
-    let adverts = adverts(nodes, seed, given);
+    let news = adverts(nodes, Kind::News, seed, given);
+    let renewals = adverts(nodes, Kind::Renewal, seed, given);
     let each = PerAdvert {
-        copies: adverts.copies,
-        ids: adverts.ids,
+        copies: renewals.copies,
+        ids: renewals.ids,
     };
     let messages = lookups.messages;
     let most = f64::from(nodes);
@@ -77,11 +84,14 @@ pub fn outlook(nodes: u32, seed: u64, given: &Calibration) -> Outlook {
         timeouts: lookups.timeouts,
         found: lookups.found,
         found_of_k: lookups.found_of_k,
-        reached: adverts.reached,
-        copies: adverts.copies,
-        spread_p50_s: adverts.p50_s,
-        spread_p99_s: adverts.p99_s,
-        spread_all_s: adverts.all_s,
+        reached: news.reached,
+        copies: news.copies,
+        renewal_copies: renewals.copies,
+        renewal_ids: renewals.ids,
+        renewal_p99_s: renewals.p99_s,
+        spread_p50_s: news.p50_s,
+        spread_p99_s: news.p99_s,
+        spread_all_s: news.all_s,
         full: table_of(most, each, messages, given),
         bounded: Cost {
             // Gossip reaches a node however full its table is.
@@ -127,13 +137,13 @@ fn lookups(nodes: u32, seed: u64, given: &Calibration) -> Lookups {
 
 /// The mean of several adverts on one mesh.
 #[must_use]
-pub fn adverts(nodes: u32, seed: u64, given: &Calibration) -> Spread {
+pub fn adverts(nodes: u32, kind: Kind, seed: u64, given: &Calibration) -> Spread {
     let gossip = &given.gossip;
     let graph = Graph::new(nodes, gossip.degree, gossip.degree_high, seed);
     let mut sum = Spread::default();
     for n in 0..u64::from(ADVERTS) {
         let publisher = (at(seed, 5, n) % u64::from(nodes.max(1))) as u32;
-        let one = spread(&graph, publisher, given, at(seed, 6, n));
+        let one = spread(&graph, kind, publisher, given, at(seed, 6, n));
         let share = 1.0 / f64::from(ADVERTS);
         sum.reached += one.reached * share;
         sum.copies += one.copies * share;

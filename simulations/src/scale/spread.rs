@@ -4,7 +4,8 @@
 //! The publisher sends it to all it is connected with. Whoever gets it waits a moment of
 //! random length and passes it on to those of its few neighbours that have not sent it
 //! meanwhile. Every second it tells a few others which adverts there were lately, and who
-//! lacks one asks for it.
+//! lacks one asks for it. An advert that is only renewed waits longer, and only its publisher
+//! tells of it.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
@@ -35,6 +36,15 @@ pub struct Spread {
     pub p99_s: f64,
     /// When all had it that ever got it.
     pub all_s: f64,
+}
+
+/// What an advert is to those who hear it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It says something new.
+    News,
+    /// It says that the one before still holds.
+    Renewal,
 }
 
 /// Who is whose neighbour in gossip.
@@ -130,6 +140,7 @@ impl Graph {
 
 /// One advert on its way.
 struct Run<'a> {
+    kind: Kind,
     graph: &'a Graph,
     given: &'a Calibration,
     draws: Draws,
@@ -144,9 +155,10 @@ struct Run<'a> {
 
 /// Lets a node publish one advert.
 #[must_use]
-pub fn spread(graph: &Graph, publisher: u32, given: &Calibration, seed: u64) -> Spread {
+pub fn spread(graph: &Graph, kind: Kind, publisher: u32, given: &Calibration, seed: u64) -> Spread {
     let nodes = graph.degree.len();
     let mut run = Run {
+        kind,
         graph,
         given,
         draws: Draws(mix(seed)),
@@ -188,9 +200,11 @@ impl Run<'_> {
                 }
                 if self.got[node as usize] == NEVER {
                     self.got[node as usize] = now;
-                    let pause = self.given.gossip.pause_s * self.draws.share();
+                    let pause = self.pause();
                     self.after(now, pause, node, What::Forward);
-                    self.tell_later(now, node, 0);
+                    if self.kind == Kind::News {
+                        self.tell_later(now, node, 0);
+                    }
                 }
             }
             What::Forward => {
@@ -201,6 +215,14 @@ impl Run<'_> {
                 }
             }
             What::Tell(times) => self.tell(now, node, times),
+        }
+    }
+
+    fn pause(&mut self) -> f64 {
+        let (gossip, share) = (&self.given.gossip, self.draws.share());
+        match self.kind {
+            Kind::News => gossip.pause_s * share,
+            Kind::Renewal => gossip.renewal_wait_s + gossip.renewal_round_s * share,
         }
     }
 
@@ -315,7 +337,7 @@ mod tests {
         let given = Calibration::of_file().unwrap();
         let time = |nodes: u32| {
             let graph = Graph::new(nodes, given.gossip.degree, given.gossip.degree_high, 1);
-            let spread = spread(&graph, 0, &given, 7);
+            let spread = spread(&graph, Kind::News, 0, &given, 7);
             assert!(spread.reached > 0.999, "{nodes}: {spread:?}");
             spread.p99_s
         };
@@ -330,7 +352,7 @@ mod tests {
         given.network.loss = 0.0;
         given.gossip.connections = 0;
         let graph = Graph::new(5_000, 6, 12, 1);
-        let spread = spread(&graph, 0, &given, 1);
+        let spread = spread(&graph, Kind::News, 0, &given, 1);
         // Each of the links once: half as many as neighbours.
         let once = graph.mean_degree() / 2.0;
         assert!(
@@ -339,8 +361,23 @@ mod tests {
         );
         given.gossip.pause_s = 0.0;
         given.network.delay_median_s = 0.05;
-        let at_once = super::spread(&graph, 0, &given, 1);
+        let at_once = super::spread(&graph, Kind::News, 0, &given, 1);
         assert!(at_once.copies > 1.5 * once, "{at_once:?}");
+    }
+
+    #[test]
+    fn a_renewal_costs_less_and_takes_longer() {
+        let given = Calibration::of_file().unwrap();
+        let graph = Graph::new(5_000, 3, 4, 1);
+        let news = spread(&graph, Kind::News, 0, &given, 1);
+        let renewal = spread(&graph, Kind::Renewal, 0, &given, 1);
+        assert!(renewal.copies < 0.8 * news.copies, "{news:?} {renewal:?}");
+        assert!(renewal.p50_s > 5.0 * news.p50_s, "{news:?} {renewal:?}");
+        // What is renewed has a minute left at least.
+        assert!(
+            renewal.p99_s < 40.0 && renewal.reached > 0.99,
+            "{renewal:?}"
+        );
     }
 
     #[test]
@@ -348,9 +385,9 @@ mod tests {
         let mut given = Calibration::of_file().unwrap();
         given.network.loss = 0.3;
         let graph = Graph::new(5_000, 3, 4, 1);
-        let told = spread(&graph, 0, &given, 1);
+        let told = spread(&graph, Kind::News, 0, &given, 1);
         given.gossip.lazy = 0;
-        let untold = spread(&graph, 0, &given, 1);
+        let untold = spread(&graph, Kind::News, 0, &given, 1);
         assert!(
             told.reached > 0.999 && untold.reached < 0.99,
             "{told:?} {untold:?}"
