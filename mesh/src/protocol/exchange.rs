@@ -28,8 +28,12 @@ pub const MEETING_PAUSE: Duration = Duration::from_secs(10);
 pub const EXCHANGE_RETRY: Duration = Duration::from_secs(2);
 /// One that has joined asks another after this: while a mesh is cut in two, half of those it
 /// could ask do not answer, and gossip has lost as many of its ways. The same where an
-/// exchange brought what gossip should have.
+/// exchange brought what gossip should have, and where the one that was asked has not told
+/// all by then.
 pub const EXCHANGE_RETRY_JOINED: Duration = Duration::from_secs(5);
+/// Exchanges that follow soon upon one that brought what gossip should have: the next peer may
+/// lack the same.
+pub const FOLLOW_UPS: u8 = 3;
 /// An exchange that takes longer is given up.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Exchanges under way at once.
@@ -55,8 +59,8 @@ pub struct Exchanges {
     next: Option<UnixMillis>,
     /// When somebody was last asked.
     asked_at: Option<UnixMillis>,
-    /// An exchange under way has brought what gossip should have.
-    is_behind: bool,
+    /// Exchanges that are to follow soon, for one has brought what gossip should have.
+    follow_ups: u8,
     /// What each asker may still ask. Outlives its connection, so that dialling
     /// again does not fill it.
     askers: BTreeMap<PeerId, Bucket>,
@@ -99,7 +103,7 @@ impl Exchanges {
 
     /// An exchange has brought what gossip should have.
     pub fn brought_late(&mut self) {
-        self.is_behind = true;
+        self.follow_ups = FOLLOW_UPS;
     }
 
     /// The exchange with a peer is over.
@@ -107,10 +111,11 @@ impl Exchanges {
         if self.in_flight.remove(peer).is_none() {
             return;
         }
+        let is_behind = self.follow_ups > 0;
         if complete {
             self.completed = self.completed.saturating_add(1);
+            self.follow_ups = self.follow_ups.saturating_sub(1);
         }
-        let is_behind = std::mem::take(&mut self.is_behind);
         let wait = if self.completed == 0 {
             EXCHANGE_RETRY
         } else if is_behind || !complete {
@@ -164,6 +169,10 @@ impl Exchanges {
         }
         self.connected.insert(peer, true);
         self.asked_at = Some(now);
+        if self.completed > 0 {
+            // Put off by the answer, unless it does not come.
+            self.next = Some(after(now, EXCHANGE_RETRY_JOINED));
+        }
         self.in_flight.insert(peer, after(now, EXCHANGE_TIMEOUT));
         true
     }

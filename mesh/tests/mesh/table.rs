@@ -565,10 +565,35 @@ fn one_that_has_joined_asks_another_soon_where_an_exchange_fails() {
 }
 
 #[test]
+fn one_that_does_not_answer_is_not_waited_for() {
+    let mut table = table();
+    let rng = &mut rng();
+    let done = |from: PeerId| Input::TableDone {
+        from,
+        complete: true,
+    };
+    for number in 1..=6 {
+        table.handle(Input::Connected(peer(number)), NOW, rng);
+    }
+    for number in 1..=3 {
+        table.handle(done(peer(number)), NOW, rng);
+    }
+    let turn = later(exchange::EXCHANGE_INTERVAL);
+    let first = asked(&table.handle(Input::Tick, turn, rng));
+    let soon = later(exchange::EXCHANGE_INTERVAL + exchange::EXCHANGE_RETRY_JOINED);
+    let second = asked(&table.handle(Input::Tick, soon, rng));
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_ne!(first, second);
+    // One answer is enough until the next turn.
+    table.handle(done(second[0]), soon, rng);
+    let later = UnixMillis(soon.0 + 5_000);
+    assert!(asked(&table.handle(Input::Tick, later, rng)).is_empty());
+}
+
+#[test]
 fn one_that_gossip_has_left_behind_asks_another_soon() {
     let rng = &mut rng();
     let turn = later(exchange::EXCHANGE_INTERVAL);
-    let soon = later(exchange::EXCHANGE_INTERVAL + exchange::EXCHANGE_RETRY_JOINED);
     // (when it was issued, whether it says something new, whether it lacks more)
     for (issued_at, queued, is_behind) in [(NOW, 1, true), (turn, 1, false), (NOW, 0, false)] {
         let mut table = table();
@@ -591,8 +616,17 @@ fn one_that_gossip_has_left_behind_asks_another_soon() {
         };
         repeated(&mut table, 4, vec![signed(5, &news)], turn);
         table.handle(done(peer(4)), turn, rng);
-        let asks = asked(&table.handle(Input::Tick, soon, rng));
-        assert_eq!(asks.len(), usize::from(is_behind), "{issued_at:?} {queued}");
+        // It asks on, for the next may lack the same, and has enough of it.
+        let (mut now, mut asks) = (turn, 0);
+        for _ in 0..6 {
+            now.0 += exchange::EXCHANGE_RETRY_JOINED.as_millis() as u64;
+            for other in asked(&table.handle(Input::Tick, now, rng)) {
+                asks += 1;
+                table.handle(done(other), now, rng);
+            }
+        }
+        let expected = if is_behind { exchange::FOLLOW_UPS } else { 0 };
+        assert_eq!(asks, expected, "{issued_at:?} {queued}");
     }
 }
 
