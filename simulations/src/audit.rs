@@ -19,9 +19,18 @@ pub(crate) struct Audit {
     /// The node that began each attempt.
     admitted: BTreeMap<(JobId, Epoch), PeerIndex>,
     /// What each peer has signed of itself, by number.
-    signed: BTreeMap<(PeerId, u64), Digest>,
+    signed: BTreeMap<(PeerId, u64), Said>,
     /// The transaction of each payment.
     payments: BTreeMap<u64, u64>,
+}
+
+/// What a peer has signed of itself once.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    /// Of all that it has signed.
+    bytes: Digest,
+    /// Of what that says, without number and times.
+    what: Digest,
 }
 
 impl Audit {
@@ -91,14 +100,20 @@ impl Audit {
         self.payments.keys().copied()
     }
 
-    /// A peer has signed something of itself.
-    pub(crate) fn signed(&mut self, peer: PeerId, sequence: u64, bytes: &[u8]) {
-        self.signed.insert((peer, sequence), Digest::of(bytes));
+    /// A peer has signed something of itself; `what` says the same for whatever number and
+    /// times.
+    pub(crate) fn signed(&mut self, peer: PeerId, sequence: u64, bytes: &[u8], what: &[u8]) {
+        let said = Said {
+            bytes: Digest::of(bytes),
+            what: Digest::of(what),
+        };
+        self.signed.insert((peer, sequence), said);
     }
 
     /// Whether a peer has signed this of itself.
     pub(crate) fn has_signed(&self, peer: PeerId, sequence: u64, bytes: &[u8]) -> bool {
-        self.signed.get(&(peer, sequence)) == Some(&Digest::of(bytes))
+        let said = self.signed.get(&(peer, sequence));
+        said.is_some_and(|said| said.bytes == Digest::of(bytes))
     }
 
     /// The number of the last that a peer had signed by a moment: numbers come from the
@@ -108,10 +123,40 @@ impl Audit {
         until.last().map(|((_, sequence), _)| *sequence)
     }
 
+    /// Whether what a peer has signed under a number is what it says under another, or has
+    /// said since.
+    pub(crate) fn holds_since(&self, peer: PeerId, number: u64, since: u64) -> bool {
+        let held = self.signed.get(&(peer, number));
+        let mut later = self.signed.range((peer, since)..=(peer, u64::MAX));
+        held.is_some_and(|held| later.any(|(_, said)| said.what == held.what))
+    }
+
     /// How each job stood by what was let out.
     pub(crate) fn jobs(&self) -> impl Iterator<Item = (JobId, Epoch, JobState)> + '_ {
         self.jobs
             .iter()
             .map(|(job, (epoch, state))| (*job, *epoch, *state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embermesh_crypto::Keypair;
+
+    use super::*;
+
+    #[test]
+    fn what_was_signed_is_told_by_its_bytes_and_by_what_it_says() {
+        let peer = Keypair::from_seed(&[1; 32]).peer_id();
+        let mut audit = Audit::default();
+        for (sequence, what) in [(10, "a"), (20, "b"), (30, "b"), (40, "a")] {
+            audit.signed(peer, sequence, &[sequence as u8], what.as_bytes());
+        }
+        let last = |by| audit.last_signed(peer, UnixMillis(by));
+        assert_eq!([last(9), last(15), last(99)], [None, Some(10), Some(40)]);
+        assert!(audit.holds_since(peer, 20, 30) && audit.holds_since(peer, 10, 20));
+        assert!(!audit.holds_since(peer, 20, 40) && !audit.holds_since(peer, 10, 41));
+        assert!(!audit.holds_since(peer, 15, 10), "nobody signed it");
+        assert!(audit.has_signed(peer, 20, &[20]) && !audit.has_signed(peer, 20, &[30]));
     }
 }

@@ -4,8 +4,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use embermesh_crypto::PeerId;
-use embermesh_mesh::protocol::{Input, Known, Output, Summary, Verdict};
+use embermesh_crypto::{PeerId, UnixMillis};
+use embermesh_mesh::protocol::{Input, Known, Output, Summary, Ticket, Verdict};
 use rand::Rng;
 
 use crate::{
@@ -46,7 +46,15 @@ impl World {
                     self.violation(format!("an advert was not signed: {error}"))
                 })?;
                 let id = self.peers[peer].id();
-                self.audit.signed(id, ticket.sequence, signed.bytes());
+                let what = self.peers[peer].says(&Ticket {
+                    sequence: 0,
+                    issued_at: UnixMillis(0),
+                    expires_at: UnixMillis(0),
+                    ..ticket
+                });
+                let what = minicbor::to_vec(what).unwrap_or_default();
+                self.audit
+                    .signed(id, ticket.sequence, signed.bytes(), &what);
                 self.peers[peer].advert = Some(signed.clone());
                 self.peers[peer].advert_told = false;
                 self.feed(peer, Input::Local(signed))

@@ -266,7 +266,7 @@ impl World {
     }
 
     /// Every honest node that has run for a while knows what every other one last said
-    /// of itself before a moment.
+    /// of itself before a moment, or holds what that one has said since.
     ///
     /// # Errors
     /// The first node that does not.
@@ -280,7 +280,12 @@ impl World {
             for other in self.peers.iter().filter(sound) {
                 let known = peer.table.roster().of(&other.id());
                 let said = self.audit.last_signed(other.id(), other.clock(before));
-                let whole = known.is_some_and(|known| Some(known.sequence) >= said);
+                let whole = known.is_some_and(|known| {
+                    said.is_none_or(|said| {
+                        known.sequence >= said
+                            || self.audit.holds_since(other.id(), known.sequence, said)
+                    })
+                });
                 if !whole {
                     let ago = said.map_or(0, |said| other.clock(before).0.saturating_sub(said));
                     return Err(self.violation(format!(

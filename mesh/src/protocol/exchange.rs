@@ -3,7 +3,8 @@
 //! A joiner asks the first few peers it meets; after that one peer at random is
 //! asked now and then, which repairs whatever gossip lost, and a peer that connects, which
 //! may come from the other side of a cut. Who hears in that way what gossip should have
-//! brought is likely to lack more, and asks another soon. Every wait ends.
+//! brought is likely to lack more, and asks another soon; and who is asked by one that knows
+//! more asks back. Every wait ends.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -54,7 +55,7 @@ pub const QUESTION_COST: u32 = 64;
 #[derive(Debug, Clone, Default)]
 pub struct Exchanges {
     connected: BTreeMap<PeerId, bool>,
-    in_flight: BTreeMap<PeerId, UnixMillis>,
+    in_flight: BTreeMap<PeerId, Flight>,
     completed: u32,
     next: Option<UnixMillis>,
     /// When somebody was last asked.
@@ -64,6 +65,15 @@ pub struct Exchanges {
     /// What each asker may still ask. Outlives its connection, so that dialling
     /// again does not fill it.
     askers: BTreeMap<PeerId, Bucket>,
+}
+
+/// An exchange under way.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    deadline: UnixMillis,
+    /// The other side has brought it about: whatever comes of it, the next one of the own
+    /// choice is not put off.
+    is_back: bool,
 }
 
 impl Exchanges {
@@ -83,7 +93,19 @@ impl Exchanges {
         let quiet = self
             .asked_at
             .is_some_and(|at| after(at, MEETING_PAUSE) <= now);
-        (joining || quiet) && self.begin(peer, now)
+        (joining || quiet) && self.begin(peer, false, now)
+    }
+
+    /// A peer has asked that knows more. True when it should be asked back at once.
+    pub fn asks_back(&mut self, peer: PeerId, now: UnixMillis) -> bool {
+        let quiet = self
+            .asked_at
+            .is_none_or(|at| after(at, MEETING_PAUSE) <= now);
+        let may = self.completed > 0
+            && quiet
+            && self.connected.contains_key(&peer)
+            && !self.in_flight.contains_key(&peer);
+        may && self.begin(peer, true, now)
     }
 
     /// A peer has gone, and with it any exchange under way.
@@ -108,9 +130,9 @@ impl Exchanges {
 
     /// The exchange with a peer is over.
     pub fn done(&mut self, peer: &PeerId, complete: bool, now: UnixMillis, rng: &mut dyn RngCore) {
-        if self.in_flight.remove(peer).is_none() {
+        let Some(flight) = self.in_flight.remove(peer) else {
             return;
-        }
+        };
         let is_behind = self.follow_ups > 0;
         if complete {
             self.completed = self.completed.saturating_add(1);
@@ -125,8 +147,12 @@ impl Exchanges {
             EXCHANGE_INTERVAL.saturating_sub(Duration::from_millis(jitter))
         };
         let at = after(now, wait);
+        if flight.is_back && !is_behind {
+            return;
+        }
         // One that succeeded, such as with a peer that has just come, stands for the next.
-        let earlier = self.next.filter(|next| !complete && *next < at);
+        let keeps = !complete || flight.is_back;
+        let earlier = self.next.filter(|next| keeps && *next < at);
         self.next = Some(earlier.unwrap_or(at));
     }
 
@@ -135,7 +161,7 @@ impl Exchanges {
         let late: Vec<PeerId> = self
             .in_flight
             .iter()
-            .filter(|(_, deadline)| **deadline <= now)
+            .filter(|(_, flight)| flight.deadline <= now)
             .map(|(peer, _)| *peer)
             .collect();
         for peer in late {
@@ -152,7 +178,7 @@ impl Exchanges {
             return None;
         }
         let peer = pool[rng.random_range(0..pool.len())];
-        self.begin(peer, now).then_some(peer)
+        self.begin(peer, false, now).then_some(peer)
     }
 
     fn candidates(&self, fresh: bool) -> Vec<PeerId> {
@@ -163,17 +189,18 @@ impl Exchanges {
             .collect()
     }
 
-    fn begin(&mut self, peer: PeerId, now: UnixMillis) -> bool {
+    fn begin(&mut self, peer: PeerId, is_back: bool, now: UnixMillis) -> bool {
         if self.in_flight.len() >= MAX_IN_FLIGHT {
             return false;
         }
         self.connected.insert(peer, true);
         self.asked_at = Some(now);
-        if self.completed > 0 {
+        if self.completed > 0 && !is_back {
             // Put off by the answer, unless it does not come.
             self.next = Some(after(now, EXCHANGE_RETRY_JOINED));
         }
-        self.in_flight.insert(peer, after(now, EXCHANGE_TIMEOUT));
+        let deadline = after(now, EXCHANGE_TIMEOUT);
+        self.in_flight.insert(peer, Flight { deadline, is_back });
         true
     }
 
@@ -208,7 +235,8 @@ impl Exchanges {
     /// The next moment at which [`Exchanges::due`] has something to do.
     #[must_use]
     pub fn next(&self) -> Option<UnixMillis> {
-        self.in_flight.values().copied().chain(self.next).min()
+        let deadlines = self.in_flight.values().map(|flight| flight.deadline);
+        deadlines.chain(self.next).min()
     }
 
     /// Exchanges that were completed since the last time this peer was alone.

@@ -30,7 +30,9 @@ pub mod wire;
 
 pub use own::Ticket;
 pub use roster::{Equivocation, Known};
-pub use table::{GOSSIP_TIME, Input, Output, RELAY_RATE, RENEWAL_TIME, Reason, Table, Verdict};
+pub use table::{
+    GOSSIP_TIME, Input, LATE, Output, RELAY_RATE, RENEWAL_TIME, Reason, Table, Verdict,
+};
 pub use wire::Summary;
 
 use embermesh_crypto::{

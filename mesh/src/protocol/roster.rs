@@ -230,6 +230,25 @@ impl Roster {
             .collect()
     }
 
+    /// Whether a summary names anything with a number up to `by` that is newer than what is
+    /// held here, of anybody but `me`.
+    #[must_use]
+    pub fn lacks(&self, summary: &Summary, me: &PeerId, by: u64) -> bool {
+        let mut own = self
+            .lines
+            .iter()
+            .map(|(peer, line)| (peer, line.advert.sequence));
+        let mut next = own.next();
+        // Both are in the order of the keys.
+        summary.iter().any(|(peer, theirs)| {
+            while next.is_some_and(|(own, _)| own.as_bytes() < peer) {
+                next = own.next();
+            }
+            let held = next.filter(|(own, _)| own.as_bytes() == peer);
+            peer != me.as_bytes() && theirs <= by && held.is_none_or(|(_, ours)| ours < theirs)
+        })
+    }
+
     /// The adverts that a peer with this summary does not have.
     #[must_use]
     pub fn missing_from(&self, summary: &Summary) -> Vec<Known> {

@@ -38,6 +38,9 @@ pub const RENEWAL_TIME: std::time::Duration = std::time::Duration::from_secs(60)
 /// By then gossip has brought an advert that says something new to everybody whom it reaches.
 pub const GOSSIP_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// An advert of that age which an asker has, and the asked has not, did not come by gossip.
+pub const LATE: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
@@ -295,7 +298,16 @@ impl Table {
                 }
             }
             Input::Disconnected(peer) => self.exchanges.disconnected(&peer, now, rng),
-            Input::TableRequest { from, summary } => out.push(self.answer(from, &summary, now)),
+            Input::TableRequest { from, summary } => {
+                out.push(self.answer(from, &summary, now));
+                // Numbers come from the clock, and this was said long enough ago that gossip
+                // should have brought it here.
+                let by = now.0.saturating_sub(millis(LATE));
+                if self.roster.lacks(&summary, &self.me, by) && self.exchanges.asks_back(from, now)
+                {
+                    out.push(self.ask(from));
+                }
+            }
             Input::TableResponse { from, adverts } => self.response(from, adverts, now, &mut out),
             Input::TableDone { from, complete } => self.exchanges.done(&from, complete, now, rng),
             Input::Change => self.own.change(),

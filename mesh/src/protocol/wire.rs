@@ -56,6 +56,11 @@ impl Summary {
             .is_some_and(|known| known >= sequence)
     }
 
+    /// What is held, by peer.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8; 32], u64)> {
+        self.0.iter().map(|(peer, sequence)| (peer, *sequence))
+    }
+
     /// The number of peers named.
     #[must_use]
     pub fn len(&self) -> usize {

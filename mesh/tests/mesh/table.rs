@@ -11,7 +11,7 @@ use embermesh_crypto::{
     time::UnixMillis,
 };
 use embermesh_mesh::protocol::{
-    CLOCK_SKEW, GOSSIP_TIME, Input, MAX_ADVERT_BYTES, MAX_ADVERTS, MAX_LIFETIME, Output,
+    CLOCK_SKEW, GOSSIP_TIME, Input, LATE, MAX_ADVERT_BYTES, MAX_ADVERTS, MAX_LIFETIME, Output,
     RELAY_RATE, RENEWAL_TIME, Reason, Summary, Table, Ticket, Verdict, exchange,
     forwarders::{BRINGING_RATE, DISTRUST_RATE, IGNORED_RATE, NEWCOMER_RATE},
     own,
@@ -588,6 +588,68 @@ fn one_that_does_not_answer_is_not_waited_for() {
     table.handle(done(second[0]), soon, rng);
     let later = UnixMillis(soon.0 + 5_000);
     assert!(asked(&table.handle(Input::Tick, later, rng)).is_empty());
+}
+
+#[test]
+fn one_that_is_asked_by_a_peer_that_knows_more_asks_back() {
+    let turn = later(exchange::EXCHANGE_INTERVAL);
+    let late = turn.0 - LATE.as_millis() as u64;
+    let asks = |number, sequence, quiet: bool, asker: u8| {
+        let mut table = table();
+        let rng = &mut rng();
+        for number in 1..=4 {
+            table.handle(Input::Connected(peer(number)), NOW, rng);
+        }
+        for number in 1..=3 {
+            let done = Input::TableDone {
+                from: peer(number),
+                complete: true,
+            };
+            table.handle(done, NOW, rng);
+        }
+        gossip(&mut table, signed(5, &advert(5, 7)));
+        let request = Input::TableRequest {
+            from: peer(asker),
+            summary: [(*peer(number).as_bytes(), sequence)].into_iter().collect(),
+        };
+        let now = if quiet { turn } else { NOW };
+        asked(&table.handle(request, now, rng))
+    };
+    let back: Vec<PeerId> = asks(5, late, true, 2);
+    assert_eq!(back, [peer(2)]);
+    assert_eq!(asks(6, late, true, 2), [peer(2)], "one that is not known");
+    let none: [PeerId; 0] = [];
+    assert_eq!(asks(5, late + 1, true, 2), none, "gossip may yet bring it");
+    assert_eq!(asks(5, 7, true, 2), none, "it is known");
+    assert_eq!(asks(0, late, true, 2), none, "it is our own");
+    assert_eq!(asks(5, late, true, 9), none, "a peer that is not connected");
+    assert_eq!(asks(5, 8, false, 2), none, "somebody was asked just now");
+}
+
+#[test]
+fn one_that_is_asked_back_does_not_put_off_the_next() {
+    let mut table = table();
+    let rng = &mut rng();
+    for number in 1..=4 {
+        table.handle(Input::Connected(peer(number)), NOW, rng);
+    }
+    let done = |from: PeerId| Input::TableDone {
+        from,
+        complete: true,
+    };
+    for number in 1..=3 {
+        table.handle(done(peer(number)), NOW, rng);
+    }
+    // A peer that makes itself asked before each turn of the own choice.
+    let before = later(exchange::EXCHANGE_INTERVAL - exchange::EXCHANGE_JITTER);
+    let request = Input::TableRequest {
+        from: peer(2),
+        summary: [(*peer(6).as_bytes(), 7)].into_iter().collect(),
+    };
+    assert_eq!(asked(&table.handle(request, before, rng)), [peer(2)]);
+    table.handle(done(peer(2)), before, rng);
+    let turn = later(exchange::EXCHANGE_INTERVAL);
+    assert_eq!(asked(&table.handle(Input::Tick, turn, rng)), [peer(4)]);
 }
 
 #[test]
