@@ -144,7 +144,7 @@ pub fn rewrite(packet: &mut [u8], end: End, with: SocketAddrV4) {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use etherparse::PacketBuilder;
+    use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 
     use super::*;
 
@@ -155,31 +155,26 @@ pub(super) mod tests {
     pub(crate) fn packet(transport: Transport, from: &str, to: &str) -> Vec<u8> {
         let (from, to) = (at(from), at(to));
         let ip = PacketBuilder::ipv4(from.ip().octets(), to.ip().octets(), 64);
-        let mut bytes = Vec::new();
-        match transport {
-            Transport::Udp => ip
-                .udp(from.port(), to.port())
-                .write(&mut bytes, b"hello")
-                .unwrap(),
-            Transport::Tcp => ip
-                .tcp(from.port(), to.port(), 77, 1024)
-                .write(&mut bytes, b"hello")
-                .unwrap(),
-        }
-        bytes
+        with_hello(ip, transport, from.port(), to.port())
     }
 
     pub(crate) fn packet6(transport: Transport, from: &str, to: &str) -> Vec<u8> {
         let (from, to): (SocketAddrV6, SocketAddrV6) = (from.parse().unwrap(), to.parse().unwrap());
         let ip = PacketBuilder::ipv6(from.ip().octets(), to.ip().octets(), 64);
+        with_hello(ip, transport, from.port(), to.port())
+    }
+
+    fn with_hello(
+        ip: PacketBuilderStep<IpHeaders>,
+        transport: Transport,
+        from: u16,
+        to: u16,
+    ) -> Vec<u8> {
         let mut bytes = Vec::new();
         match transport {
-            Transport::Udp => ip
-                .udp(from.port(), to.port())
-                .write(&mut bytes, b"hello")
-                .unwrap(),
+            Transport::Udp => ip.udp(from, to).write(&mut bytes, b"hello").unwrap(),
             Transport::Tcp => ip
-                .tcp(from.port(), to.port(), 77, 1024)
+                .tcp(from, to, 77, 1024)
                 .write(&mut bytes, b"hello")
                 .unwrap(),
         }
