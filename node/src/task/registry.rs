@@ -363,12 +363,16 @@ impl Tasks {
     /// The newest attempt at a task, running or ended, as it is at this moment.
     pub(crate) async fn find_now(&self, task: TaskRef) -> Result<Option<Found>, StoreError> {
         if let Some(handle) = self.find_running(task) {
+            let log = Arc::clone(handle.log());
+            // Whoever has read how it ended is not told that it runs, though its slot is
+            // still on its way back.
+            let runs = log.head().end.is_none();
             return Ok(Some(Found {
                 key: handle.key(),
                 client: handle.client(),
                 spec: handle.spec(),
-                log: Arc::clone(handle.log()),
-                running: Some(handle),
+                log,
+                running: runs.then_some(handle),
                 known: true,
             }));
         }

@@ -156,3 +156,18 @@ async fn a_stop_waits_for_what_is_being_started_and_stops_it() {
     let attempt = site.store.attempt(task_of(key(1, 1))).await.unwrap();
     assert!(attempt.unwrap().end.is_some());
 }
+
+#[tokio::test]
+async fn whoever_has_read_the_end_finds_nothing_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = site_in(dir.path()).await;
+    let tasks = Tasks::new(Arc::clone(&site));
+    let handle = tasks.start(order(&site, 1)).await.unwrap();
+    let task = task_of(handle.key());
+    // Said, while the attempt is still among those that run.
+    handle.log().show_end(AttemptEnd::Finished);
+    assert!(tasks.find_running(task).is_some());
+    let found = tasks.find_now(task).await.unwrap().unwrap();
+    assert!(found.running.is_none());
+    handle.stop(StopWhy::Cancelled).await;
+}
