@@ -4,7 +4,8 @@
 //! asked now and then, which repairs whatever gossip lost, and a peer that connects, which
 //! may come from the other side of a cut. Who hears in that way what gossip should have
 //! brought is likely to lack more, and asks another soon; and who is asked by one that knows
-//! more asks back. Every wait ends.
+//! more asks back, at once or when enough time has passed since it last asked somebody. Every
+//! wait ends.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,6 +16,7 @@ use super::{
     MAX_ADVERTS, after,
     bucket::{Bucket, Rate},
     millis,
+    roster::Lacked,
 };
 
 /// Tables a joiner asks for before it trusts to gossip.
@@ -23,7 +25,8 @@ pub const JOIN_EXCHANGES: u32 = 3;
 pub const EXCHANGE_INTERVAL: Duration = Duration::from_secs(60);
 /// Up to this much sooner, at random.
 pub const EXCHANGE_JITTER: Duration = Duration::from_secs(20);
-/// A peer that connects is asked at once where nobody was asked for this long.
+/// A peer that connects is asked at once where nobody was asked for this long. One that knows
+/// more is asked back then, or once that is so.
 pub const MEETING_PAUSE: Duration = Duration::from_secs(10);
 /// A joiner whose exchange failed asks again after this.
 pub const EXCHANGE_RETRY: Duration = Duration::from_secs(2);
@@ -62,6 +65,8 @@ pub struct Exchanges {
     asked_at: Option<UnixMillis>,
     /// Exchanges that are to follow soon, for one has brought what gossip should have.
     follow_ups: u8,
+    /// Who is to be asked back once the pause is over.
+    owed: Option<Owed>,
     /// What each asker may still ask. Outlives its connection, so that dialling
     /// again does not fill it.
     askers: BTreeMap<PeerId, Bucket>,
@@ -74,6 +79,14 @@ struct Flight {
     /// The other side has brought it about: whatever comes of it, the next one of the own
     /// choice is not put off.
     is_back: bool,
+}
+
+/// A peer that has asked in a pause and knows more.
+#[derive(Debug, Clone, Copy)]
+struct Owed {
+    peer: PeerId,
+    lacked: Lacked,
+    at: UnixMillis,
 }
 
 impl Exchanges {
@@ -93,19 +106,23 @@ impl Exchanges {
         let quiet = self
             .asked_at
             .is_some_and(|at| after(at, MEETING_PAUSE) <= now);
-        (joining || quiet) && self.begin(peer, false, now)
+        // A peer that comes and goes does not put off what is chosen here.
+        (joining || quiet) && self.begin(peer, !joining, now)
     }
 
-    /// A peer has asked that knows more. True when it should be asked back at once.
-    pub fn asks_back(&mut self, peer: PeerId, now: UnixMillis) -> bool {
-        let quiet = self
-            .asked_at
-            .is_none_or(|at| after(at, MEETING_PAUSE) <= now);
-        let may = self.completed > 0
-            && quiet
-            && self.connected.contains_key(&peer)
-            && !self.in_flight.contains_key(&peer);
-        may && self.begin(peer, true, now)
+    /// A peer has asked that knows what is lacking here. True when it should be asked back at
+    /// once; else it is remembered until the pause is over.
+    pub fn asks_back(&mut self, peer: PeerId, lacked: Lacked, now: UnixMillis) -> bool {
+        if self.completed == 0 || !self.may_begin(&peer) {
+            return false;
+        }
+        let pause = self.asked_at.map(|at| after(at, MEETING_PAUSE));
+        if let Some(at) = pause.filter(|at| *at > now) {
+            // After a cut many ask within a moment: any of them will do.
+            self.owed = Some(Owed { peer, lacked, at });
+            return false;
+        }
+        self.begin(peer, true, now)
     }
 
     /// A peer has gone, and with it any exchange under way.
@@ -156,8 +173,14 @@ impl Exchanges {
         self.next = Some(earlier.unwrap_or(at));
     }
 
-    /// Whom to ask now, if it is time. One that was not asked before comes first.
-    pub fn due(&mut self, now: UnixMillis, rng: &mut dyn RngCore) -> Option<PeerId> {
+    /// Whom to ask now, if it is time: one that knows what is lacking still, or else one that
+    /// was not asked before, or any.
+    pub fn due(
+        &mut self,
+        now: UnixMillis,
+        rng: &mut dyn RngCore,
+        lacks: &dyn Fn(&Lacked) -> bool,
+    ) -> Option<PeerId> {
         let late: Vec<PeerId> = self
             .in_flight
             .iter()
@@ -167,6 +190,13 @@ impl Exchanges {
         for peer in late {
             self.done(&peer, false, now, rng);
         }
+        if let Some(owed) = self.owed.take_if(|owed| owed.at <= now)
+            && self.may_begin(&owed.peer)
+            && lacks(&owed.lacked)
+            && self.begin(owed.peer, true, now)
+        {
+            return Some(owed.peer);
+        }
         if self.next.is_none_or(|at| at > now) {
             return None;
         }
@@ -174,7 +204,10 @@ impl Exchanges {
         let all: Vec<PeerId> = self.candidates(false);
         let fresh: Vec<PeerId> = self.candidates(true);
         let pool = if fresh.is_empty() { all } else { fresh };
-        if pool.is_empty() {
+        if pool.is_empty() || self.in_flight.len() >= MAX_IN_FLIGHT {
+            // All who could be asked are being asked.
+            let is_alone = self.connected.is_empty();
+            self.next = (!is_alone).then(|| after(now, EXCHANGE_RETRY_JOINED));
             return None;
         }
         let peer = pool[rng.random_range(0..pool.len())];
@@ -187,6 +220,10 @@ impl Exchanges {
             .filter(|(peer, asked)| (!fresh || !**asked) && !self.in_flight.contains_key(peer))
             .map(|(peer, _)| *peer)
             .collect()
+    }
+
+    fn may_begin(&self, peer: &PeerId) -> bool {
+        self.connected.contains_key(peer) && !self.in_flight.contains_key(peer)
     }
 
     fn begin(&mut self, peer: PeerId, is_back: bool, now: UnixMillis) -> bool {
@@ -236,7 +273,8 @@ impl Exchanges {
     #[must_use]
     pub fn next(&self) -> Option<UnixMillis> {
         let deadlines = self.in_flight.values().map(|flight| flight.deadline);
-        deadlines.chain(self.next).min()
+        let owed = self.owed.map(|owed| owed.at);
+        deadlines.chain(self.next).chain(owed).min()
     }
 
     /// Exchanges that were completed since the last time this peer was alone.

@@ -56,6 +56,15 @@ pub enum Merged {
     Full,
 }
 
+/// What somebody knows, as his summary says, and this roster does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lacked {
+    /// The raw key of whoever is said to have said it.
+    author: [u8; 32],
+    /// Under which number.
+    sequence: u64,
+}
+
 /// One peer's line.
 #[derive(Debug, Clone)]
 struct Line {
@@ -230,22 +239,37 @@ impl Roster {
             .collect()
     }
 
-    /// Whether a summary names anything with a number up to `by` that is newer than what is
-    /// held here, of anybody but `me`.
+    /// Something with a number up to `by` that a summary names, of anybody but `me`, and that
+    /// is newer than what is held here.
     #[must_use]
-    pub fn lacks(&self, summary: &Summary, me: &PeerId, by: u64) -> bool {
+    pub fn lacks(&self, summary: &Summary, me: &PeerId, by: u64) -> Option<Lacked> {
         let mut own = self
             .lines
             .iter()
             .map(|(peer, line)| (peer, line.advert.sequence));
         let mut next = own.next();
         // Both are in the order of the keys.
-        summary.iter().any(|(peer, theirs)| {
+        let mut lacked = summary.iter().filter(|(peer, theirs)| {
             while next.is_some_and(|(own, _)| own.as_bytes() < peer) {
                 next = own.next();
             }
-            let held = next.filter(|(own, _)| own.as_bytes() == peer);
-            peer != me.as_bytes() && theirs <= by && held.is_none_or(|(_, ours)| ours < theirs)
+            let held = next.filter(|(own, _)| own.as_bytes() == *peer);
+            *peer != me.as_bytes() && *theirs <= by && held.is_none_or(|(_, ours)| ours < *theirs)
+        });
+        let (author, sequence) = lacked.next()?;
+        Some(Lacked {
+            author: *author,
+            sequence,
+        })
+    }
+
+    /// Whether that, or anything newer of its author, has not come yet.
+    #[must_use]
+    pub fn still_lacks(&self, lacked: &Lacked) -> bool {
+        // Whatever is no key has nothing to say.
+        PeerId::from_public_key(&lacked.author).is_ok_and(|author| {
+            let held = self.sequence_of(&author);
+            held.is_none_or(|held| held < lacked.sequence)
         })
     }
 

@@ -20,7 +20,7 @@ use super::{
     forwarders::{BRINGING_RATE, Forwarders},
     millis,
     own::{Schedule, Ticket},
-    roster::{Equivocation, Known, Merged, Roster},
+    roster::{Equivocation, Known, Lacked, Merged, Roster},
     wire::Summary,
 };
 
@@ -303,7 +303,8 @@ impl Table {
                 // Numbers come from the clock, and this was said long enough ago that gossip
                 // should have brought it here.
                 let by = now.0.saturating_sub(millis(LATE));
-                if self.roster.lacks(&summary, &self.me, by) && self.exchanges.asks_back(from, now)
+                if let Some(lacked) = self.roster.lacks(&summary, &self.me, by)
+                    && self.exchanges.asks_back(from, lacked, now)
                 {
                     out.push(self.ask(from));
                 }
@@ -535,7 +536,8 @@ impl Table {
         self.authors.retain(|_, bucket| !bucket.is_full(now));
         self.forwarders.forget_full(now);
         self.exchanges.forget_full(now);
-        if let Some(peer) = self.exchanges.due(now, rng) {
+        let lacks = |lacked: &Lacked| self.roster.still_lacks(lacked);
+        if let Some(peer) = self.exchanges.due(now, rng, &lacks) {
             out.push(self.ask(peer));
         }
     }

@@ -627,6 +627,51 @@ fn one_that_is_asked_by_a_peer_that_knows_more_asks_back() {
 }
 
 #[test]
+fn one_that_asked_in_a_pause_is_asked_back_after_it() {
+    let turn = later(exchange::EXCHANGE_INTERVAL);
+    let known = turn.0 - LATE.as_millis() as u64;
+    // (who is connected still, whether gossip brings it meanwhile, who is asked)
+    let cases: [(bool, bool, &[u8]); 3] =
+        [(true, false, &[2]), (false, false, &[]), (true, true, &[])];
+    for (stays, comes, expected) in cases {
+        let mut table = table();
+        let rng = &mut rng();
+        let done = |from: PeerId| Input::TableDone {
+            from,
+            complete: true,
+        };
+        for number in 1..=4 {
+            table.handle(Input::Connected(peer(number)), NOW, rng);
+        }
+        for number in 1..=3 {
+            table.handle(done(peer(number)), NOW, rng);
+        }
+        assert_eq!(asked(&table.handle(Input::Tick, turn, rng)), [peer(4)]);
+        table.handle(done(peer(4)), turn, rng);
+        let request = Input::TableRequest {
+            from: peer(2),
+            summary: [(*peer(6).as_bytes(), known)].into_iter().collect(),
+        };
+        let outputs = table.handle(request, turn, rng);
+        assert!(asked(&outputs).is_empty());
+        let pause = exchange::MEETING_PAUSE.as_millis() as u64;
+        let over = UnixMillis(turn.0 + pause);
+        let wakes = outputs
+            .iter()
+            .any(|output| matches!(output, Output::WakeAt(at) if *at == over));
+        assert!(wakes, "it does not wait for anything else");
+        if !stays {
+            table.handle(Input::Disconnected(peer(2)), turn, rng);
+        }
+        if comes {
+            gossip_at(&mut table, signed(6, &advert(6, known)), turn);
+        }
+        let expected: Vec<PeerId> = expected.iter().map(|number| peer(*number)).collect();
+        assert_eq!(asked(&table.handle(Input::Tick, over, rng)), expected);
+    }
+}
+
+#[test]
 fn one_that_is_asked_back_does_not_put_off_the_next() {
     let mut table = table();
     let rng = &mut rng();
@@ -650,6 +695,59 @@ fn one_that_is_asked_back_does_not_put_off_the_next() {
     table.handle(done(peer(2)), before, rng);
     let turn = later(exchange::EXCHANGE_INTERVAL);
     assert_eq!(asked(&table.handle(Input::Tick, turn, rng)), [peer(4)]);
+}
+
+#[test]
+fn a_peer_that_comes_and_goes_does_not_put_off_the_next() {
+    let mut table = table();
+    let rng = &mut rng();
+    let done = |from: PeerId| Input::TableDone {
+        from,
+        complete: true,
+    };
+    for number in 1..=4 {
+        table.handle(Input::Connected(peer(number)), NOW, rng);
+    }
+    for number in 1..=3 {
+        table.handle(done(peer(number)), NOW, rng);
+    }
+    let mut now = NOW;
+    while now < later(exchange::EXCHANGE_INTERVAL) {
+        now.0 += exchange::MEETING_PAUSE.as_millis() as u64;
+        table.handle(Input::Disconnected(peer(9)), now, rng);
+        let outputs = table.handle(Input::Connected(peer(9)), now, rng);
+        let met = asked(&outputs);
+        if met.contains(&peer(9)) {
+            table.handle(done(peer(9)), now, rng);
+        }
+    }
+    assert_eq!(asked(&table.handle(Input::Tick, now, rng)), [peer(4)]);
+}
+
+#[test]
+fn a_turn_that_finds_nobody_to_ask_comes_again() {
+    let mut table = table();
+    let rng = &mut rng();
+    let done = |from: PeerId| Input::TableDone {
+        from,
+        complete: true,
+    };
+    table.handle(Input::Connected(peer(1)), NOW, rng);
+    table.handle(done(peer(1)), NOW, rng);
+    // The only peer is being asked back when the turn of the own choice comes.
+    let turn = later(exchange::EXCHANGE_INTERVAL);
+    let request = Input::TableRequest {
+        from: peer(1),
+        summary: [(*peer(6).as_bytes(), 7)].into_iter().collect(),
+    };
+    let before = UnixMillis(turn.0 - exchange::EXCHANGE_JITTER.as_millis() as u64 - 1);
+    assert_eq!(asked(&table.handle(request, before, rng)), [peer(1)]);
+    let late = UnixMillis(before.0 + exchange::EXCHANGE_TIMEOUT.as_millis() as u64 - 1);
+    let nobody: [PeerId; 0] = [];
+    assert_eq!(asked(&table.handle(Input::Tick, late, rng)), nobody);
+    table.handle(done(peer(1)), late, rng);
+    let again = later(exchange::EXCHANGE_INTERVAL + exchange::EXCHANGE_RETRY_JOINED);
+    assert_eq!(asked(&table.handle(Input::Tick, again, rng)), [peer(1)]);
 }
 
 #[test]
