@@ -10,11 +10,13 @@
 //! - [`blob`] keeps bytes by their BLAKE3 hash and fetches them, verified as they
 //!   arrive.
 //! - [`membership`] is who may take part where not everybody may.
+//! - `buffers` gives the sockets of both, swarm and road, room for long links.
 //! - `source` is whom an address stands for where places are shared out.
 //! - [`config`] is everything that can be set.
 //! - `memory`, a feature, is a network in memory for simulations. Nothing that ships has it.
 
 pub mod blob;
+mod buffers;
 pub mod config;
 pub mod membership;
 #[cfg(feature = "memory")]

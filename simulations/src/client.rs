@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Looks without an event after the index has said that the job is over: what is missing
 /// then is with a node that is gone.
 const LAST_WORDS: u32 = 3;
+/// The number of the payment that the administrator makes to the client.
+pub(crate) const DEPOSIT_PAYMENT: u64 = 0;
 /// What one payment is, in millionths of a unit.
 pub(crate) const PAYMENT: MicroUnits = MicroUnits(1_000);
 
@@ -205,6 +207,10 @@ impl World {
         let Some((budget, None)) = self.client.submits.get(number as usize - 1).copied() else {
             return;
         };
+        if budget.is_some() && !self.has_money() {
+            self.schedule(AGAIN, Happening::SubmitAgain(number));
+            return;
+        }
         let spec = spec(number);
         let canonical = spec.canonical();
         let mut idempotency = [0; 16];
@@ -222,6 +228,11 @@ impl World {
         self.schedule(AGAIN, Happening::SubmitAgain(number));
     }
 
+    /// Whether the deposit has been answered: before that there is nothing to spend.
+    fn has_money(&self) -> bool {
+        self.client.paid.contains(&DEPOSIT_PAYMENT)
+    }
+
     /// The client pays the node of this number, or is paid in by the administrator: the
     /// first payment. Until it is answered.
     pub(crate) fn pay(&mut self, number: u64) {
@@ -229,7 +240,11 @@ impl World {
             return;
         }
         self.client.unpaid.insert(number);
-        let (caller, ask) = if number == 0 {
+        if number != DEPOSIT_PAYMENT && !self.has_money() {
+            self.schedule(AGAIN, Happening::Pay(number));
+            return;
+        }
+        let (caller, ask) = if number == DEPOSIT_PAYMENT {
             let ask = Ask::Deposit {
                 to: self.client.keypair.peer_id(),
                 amount: crate::money::DEPOSIT,

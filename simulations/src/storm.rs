@@ -11,6 +11,7 @@ use rand::Rng;
 
 use crate::{
     Violation, World,
+    client::DEPOSIT_PAYMENT,
     faults::{Faults, Plan, Sabotage},
     gossip::WHOLE_AFTER,
     happening::Happening,
@@ -149,10 +150,10 @@ impl World {
     fn brew(&mut self, plan: &Plan, late: &[PeerIndex]) -> UnixMillis {
         let apart = Duration::from_secs(plan.partition_s);
         let all = BEFORE + apart + WHOLE_AFTER + AFTER;
-        self.schedule(Duration::ZERO, Happening::Pay(0));
+        self.schedule(Duration::ZERO, Happening::Pay(DEPOSIT_PAYMENT));
         for _ in 0..plan.jobs {
             let budget = self.rng.random_bool(0.5).then_some(BUDGET);
-            // The deposit comes first.
+            // The deposit comes first, unless it is lost on its way.
             let at = Duration::from_secs(10) + self.within(BEFORE + apart);
             self.schedule(at, Happening::Submit(budget));
         }

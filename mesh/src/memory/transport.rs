@@ -10,7 +10,7 @@ use libp2p::{
     },
     identity::Keypair,
     multiaddr::Protocol,
-    noise, plaintext, relay,
+    plaintext, relay,
     swarm::NetworkBehaviour,
     tls,
 };
@@ -53,7 +53,7 @@ pub(super) fn swarm<B: NetworkBehaviour>(
         .with_tokio()
         .with_other_transport(|key| transport(key, fabric.clone(), port))
         .map_err(|error| failed(&error))?
-        .with_relay_client((tls::Config::new, noise::Config::new), yamux_config)
+        .with_relay_client(tls::Config::new, yamux_config)
         .map_err(|error| failed(&error))?
         .with_behaviour(behaviour)
         .map_err(|error| failed(&error))?;

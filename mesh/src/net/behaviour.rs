@@ -3,13 +3,18 @@
 use std::{error::Error, fmt::Display, num::NonZeroUsize, time::Duration};
 
 use embermesh_crypto::ids::NetworkName;
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
-    PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport as _, allow_block_list, autonat,
+    PeerId, StreamProtocol, Swarm, SwarmBuilder, Transport, allow_block_list, autonat,
     connection_limits::{self, ConnectionLimits},
-    core::{muxing::StreamMuxerBox, transport::Boxed, upgrade},
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{Boxed, OptionalTransport},
+        upgrade,
+    },
     dcutr, identify,
     identity::Keypair,
-    kad, mdns, memory_connection_limits, noise, ping, pnet, quic, relay,
+    kad, mdns, memory_connection_limits, ping, pnet, quic, relay,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, tls, upnp, yamux,
 };
@@ -18,7 +23,10 @@ use libp2p_stream as stream;
 use super::{
     MeshError, address, doorkeeper::Doorkeeper, gossip, providers::ProviderStore, traffic::Traffic,
 };
-use crate::config::{Limits, MeshConfig};
+use crate::{
+    buffers,
+    config::{Limits, MeshConfig},
+};
 
 /// A connection without a stream on it is closed after this. libp2p's default of
 /// ten seconds closes it between two uses of one client; gossip keeps its own alive.
@@ -33,7 +41,7 @@ pub(crate) const PING_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 /// Inbound streams of one connection whose protocol is not agreed on yet.
 const MAX_NEGOTIATING_STREAMS: usize = 64;
-/// A connection of a private mesh that has not come to streams by then is given up.
+/// A connection over TCP that has not come to streams by then is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes in flight on one QUIC stream: a credit, which takes memory only while bytes wait.
 const QUIC_STREAM_WINDOW: u32 = 8 << 20;
@@ -113,25 +121,22 @@ pub(crate) fn swarm(
     traffic: &Traffic,
 ) -> Result<Swarm<Behaviour>, MeshError> {
     let failed = |error: &dyn Display| MeshError::Transport(error.to_string());
+    let secret = config.membership.key().map(|key| key.pre_shared());
     // The builder's types name the transports, so the two endings cannot be one value.
     macro_rules! base {
         ($key:expr) => {
             SwarmBuilder::with_existing_identity($key)
                 .with_tokio()
-                .with_tcp(
-                    // Small messages must not wait for each other.
-                    tcp::Config::default().nodelay(true),
-                    (tls::Config::new, noise::Config::new),
-                    yamux_config,
-                )
+                .with_other_transport(|key| over_tcp(key, secret))
                 .map_err(|error| failed(&error))?
-                .with_quic_config(quic_config)
+                .with_other_transport(|key| over_quic(key, secret.is_none()))
+                .map_err(|error| failed(&error))?
         };
     }
     macro_rules! finish {
         ($builder:expr) => {
             $builder
-                .with_relay_client((tls::Config::new, noise::Config::new), yamux_config)
+                .with_relay_client(tls::Config::new, yamux_config)
                 .map_err(|error| failed(&error))?
                 .with_behaviour(|key, relayed| Behaviour::new(key, relayed, config, traffic))
                 .map_err(|error| failed(&error))?
@@ -139,48 +144,67 @@ pub(crate) fn swarm(
                 .build()
         };
     }
-    macro_rules! named {
-        ($base:ident, $key:expr) => {
-            match $base!($key.clone()).with_dns() {
-                Ok(builder) => Ok(finish!(builder)),
-                Err(error) => {
-                    // A container without resolv.conf can still dial by number.
-                    tracing::warn!(%error, "no resolver: addresses with names cannot be dialled");
-                    Ok(finish!($base!($key)))
-                }
-            }
-        };
+    match base!(key.clone()).with_dns() {
+        Ok(builder) => Ok(finish!(builder)),
+        Err(error) => {
+            // A container without resolv.conf can still dial by number.
+            tracing::warn!(%error, "no resolver: addresses with names cannot be dialled");
+            Ok(finish!(base!(key)))
+        }
     }
-    let Some(secret) = config.membership.key() else {
-        return named!(base, key);
-    };
-    macro_rules! private {
-        ($key:expr) => {
-            SwarmBuilder::with_existing_identity($key)
-                .with_tokio()
-                .with_other_transport(|key| private_tcp(key, secret.pre_shared()))
-                .map_err(|error| failed(&error))?
-        };
-    }
-    named!(private, key)
 }
 
-/// TCP below which the network key encrypts; to a peer without it the first bytes of the
-/// handshake are noise.
-fn private_tcp(
+/// What a transport makes: a peer that has proven its key, and its streams.
+type Connections = Boxed<(PeerId, StreamMuxerBox)>;
+
+/// TCP with TLS and yamux. In a private mesh the network key encrypts below; to a peer
+/// without it the first bytes of the handshake are noise.
+fn over_tcp(
     key: &Keypair,
-    secret: pnet::PreSharedKey,
-) -> Result<Boxed<(PeerId, StreamMuxerBox)>, Box<dyn Error + Send + Sync>> {
-    Ok(
-        tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-            .and_then(move |socket, _| pnet::PnetConfig::new(secret).handshake(socket))
-            .upgrade(upgrade::Version::V1Lazy)
-            .authenticate(tls::Config::new(key)?)
-            .multiplex(yamux_config())
-            .timeout(HANDSHAKE_TIMEOUT)
-            .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-            .boxed(),
-    )
+    secret: Option<pnet::PreSharedKey>,
+) -> Result<Connections, Box<dyn Error + Send + Sync>> {
+    // Small messages must not wait for each other.
+    let config = tcp::Config::default().nodelay(true);
+    let sockets = tcp::tokio::Transport::new(config).map(|socket, _| {
+        buffers::widen(&socket.0);
+        socket
+    });
+    match secret {
+        None => secured(sockets, key),
+        Some(secret) => {
+            let private =
+                sockets.and_then(move |socket, _| pnet::PnetConfig::new(secret).handshake(socket));
+            secured(private, key)
+        }
+    }
+}
+
+/// TLS and yamux over whatever carries bytes.
+fn secured<T, C>(sockets: T, key: &Keypair) -> Result<Connections, Box<dyn Error + Send + Sync>>
+where
+    T: Transport<Output = C> + Send + Unpin + 'static,
+    T::Error: Send + Sync,
+    T::Dial: Send,
+    T::ListenerUpgrade: Send,
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    Ok(sockets
+        .upgrade(upgrade::Version::V1Lazy)
+        .authenticate(tls::Config::new(key)?)
+        .multiplex(yamux_config())
+        .timeout(HANDSHAKE_TIMEOUT)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed())
+}
+
+/// QUIC, unless a key lies below the transports: it has no place for one.
+fn over_quic(key: &Keypair, is_public: bool) -> OptionalTransport<quic::tokio::Transport> {
+    if is_public {
+        let config = quic_config(quic::Config::new(key));
+        OptionalTransport::some(quic::tokio::Transport::new(config))
+    } else {
+        OptionalTransport::none()
+    }
 }
 
 pub(crate) fn yamux_config() -> yamux::Config {

@@ -33,11 +33,6 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Idle time before the kernel probes a TCP connection, and between its probes.
 pub const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Bytes that the kernel keeps of one connection until they are acknowledged, where it
-/// allows as many; it doubles them, for its own overhead.
-pub const SEND_BUFFER: usize = 4 * 1024 * 1024;
-/// Bytes of one connection that the kernel takes before it can send them.
-pub const UNSENT_BYTES: u32 = 512 * 1024;
 /// Requests in flight on one gRPC connection.
 pub const MAX_CONCURRENT_STREAMS: u32 = 256;
 /// Streams of one connection that the server reset for the peer's errors, before

@@ -22,12 +22,11 @@ use super::{
         ACCEPT_PAUSE, HANDSHAKE_TIMEOUT, LISTEN_BACKLOG, MAX_BULK_CONNECTIONS, MAX_HANDSHAKES,
         MAX_PLAIN_CONNECTIONS, MAX_TLS_CONNECTIONS, PARTING_TIME, PREFACE_TIMEOUT, TCP_KEEPALIVE,
     },
-    buffers,
     handshakes::Handshakes,
     membership::Proofs,
     proof,
 };
-use crate::membership::Membership;
+use crate::{buffers, membership::Membership};
 
 /// First byte of a TLS record that begins a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;

@@ -4,18 +4,17 @@
 //!   ed25519 peer ids as libp2p's TLS handshake does it; ALPN chooses between gRPC
 //!   (`h2`) and the bulk framing of blobs. The same port takes plaintext HTTP/2,
 //!   without an identity, for health and reflection.
-//! - **Mesh**: a stream of the mesh, which noise or TLS of the swarm has proven.
+//! - **Mesh**: a stream of the mesh, which TLS of the swarm has proven.
 //!
-//! The parts: `identity` makes the TLS settings out of a key, `proof` reads peer
-//! ids out of certificates, `membership` proves the key of a private mesh; `dial` reaches a peer by either road, [`connect()`]
-//! makes a gRPC channel of it; `listen` accepts on the TCP port, `handshakes` sees to
-//! it that none of those who knock keeps the others out, [`serve()`] feeds what the
-//! port and the mesh accept to tonic and to the blob service; [`Caller`] is what a
-//! handler learns of who asks; `buffers` gives sockets room for long links; `bounds` names every limit. It leaves to others what a
+//! The parts: `identity` makes the TLS settings out of a key, `proof` reads peer ids out of
+//! certificates, `membership` proves the key of a private mesh; `dial` reaches a peer by
+//! either road, [`connect()`] makes a gRPC channel of it; `listen` accepts on the TCP port,
+//! `handshakes` sees to it that none of those who knock keeps the others out, [`serve()`]
+//! feeds what the port and the mesh accept to tonic and to the blob service; [`Caller`] is
+//! what a handler learns of who asks; `bounds` names every limit. It leaves to others what a
 //! caller may do.
 
 pub mod bounds;
-mod buffers;
 mod caller;
 mod connect;
 mod dial;

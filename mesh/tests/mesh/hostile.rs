@@ -17,9 +17,9 @@ use embermesh_mesh::{
 };
 use futures::{FutureExt as _, StreamExt as _};
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, gossipsub, identify, noise,
+    Multiaddr, Swarm, SwarmBuilder, gossipsub, identify,
     swarm::{NetworkBehaviour, SwarmEvent},
-    tcp, yamux,
+    tcp, tls, yamux,
 };
 use tokio::sync::mpsc;
 
@@ -90,7 +90,7 @@ fn rogue() -> Swarm<Rogue> {
         .with_tokio()
         .with_tcp(
             tcp::Config::default(),
-            noise::Config::new,
+            tls::Config::new,
             yamux::Config::default,
         )
         .unwrap()

@@ -8,12 +8,18 @@
 
 use tokio::net::TcpStream;
 
+/// Bytes that the kernel keeps of one connection until they are acknowledged, where it
+/// allows as many; it doubles them, for its own overhead.
+#[cfg(target_os = "linux")]
+const SEND_BUFFER: usize = 4 * 1024 * 1024;
+/// Bytes of one connection that the kernel takes before it can send them.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 512 * 1024;
+
 /// Sets both bounds on a connection.
 #[cfg(target_os = "linux")]
-pub(super) fn widen(tcp: &TcpStream) {
+pub(crate) fn widen(tcp: &TcpStream) {
     use socket2::SockRef;
-
-    use super::bounds::{SEND_BUFFER, UNSENT_BYTES};
 
     let socket = SockRef::from(tcp);
     let mut tuned = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
@@ -27,13 +33,13 @@ pub(super) fn widen(tcp: &TcpStream) {
 
 /// Other systems are left as they are.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn widen(_: &TcpStream) {}
+pub(crate) fn widen(_: &TcpStream) {}
 
 #[cfg(target_os = "linux")]
 mod limits {
     use std::{fs, sync::OnceLock};
 
-    use super::super::bounds::SEND_BUFFER;
+    use super::SEND_BUFFER;
 
     /// Whether the system gives a buffer that is set more room than one that it grows.
     pub(super) fn a_set_buffer_is_larger() -> bool {
