@@ -12,6 +12,7 @@
 //! - [`membership`] is who may take part where not everybody may.
 //! - `buffers` gives the sockets of both, swarm and road, room for long links.
 //! - `source` is whom an address stands for where places are shared out.
+//! - `tls` proves keys: to ports, and below the streams of the mesh.
 //! - [`config`] is everything that can be set.
 //! - `memory`, a feature, is a network in memory for simulations. Nothing that ships has it.
 
@@ -25,6 +26,7 @@ pub mod net;
 pub mod protocol;
 pub mod road;
 mod source;
+mod tls;
 
 pub use config::{Limits, MeshConfig};
 pub use membership::{Membership, NetworkKey};

@@ -42,7 +42,7 @@ use tonic::service::Routes;
 const MBIT: u64 = 100;
 /// Round trips of the links.
 const ROUND_TRIPS_MS: [u64; 2] = [25, 100];
-/// Bytes of the blob over links, and on loopback.
+/// Bytes of the blobs: the smaller and the larger one over links, the larger on loopback.
 const BYTES: [u64; 2] = [64 << 20, 256 << 20];
 /// Holders.
 const HOLDERS: [usize; 2] = [1, 3];
@@ -59,14 +59,19 @@ fn main() {
         return;
     }
     for round_trip in ROUND_TRIPS_MS {
-        println!("\nround trip {round_trip} ms, {MBIT} Mbit/s for each holder");
-        let mut one = None;
-        for holders in HOLDERS {
-            let took = over_links(round_trip, bytes[0], holders);
-            let rate = bytes[0] as f64 * 8.0 / took.as_secs_f64() / 1e6;
-            let ratio = rate / *one.get_or_insert(rate);
-            let share = rate / (MBIT * holders as u64) as f64;
-            println!("{holders} holders: {rate:.0} Mbit/s, {share:.2} of the links, {ratio:.2}x");
+        for bytes in bytes {
+            let size = bytes >> 20;
+            println!("\nround trip {round_trip} ms, {MBIT} Mbit/s for each holder, {size} MiB");
+            let mut one = None;
+            for holders in HOLDERS {
+                let took = over_links(round_trip, bytes, holders);
+                let rate = bytes as f64 * 8.0 / took.as_secs_f64() / 1e6;
+                let ratio = rate / *one.get_or_insert(rate);
+                let share = rate / (MBIT * holders as u64) as f64;
+                println!(
+                    "{holders} holders: {rate:.0} Mbit/s, {share:.2} of the links, {ratio:.2}x"
+                );
+            }
         }
     }
 }

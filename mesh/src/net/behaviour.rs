@@ -1,6 +1,6 @@
 //! What the swarm speaks, and every setting of it that matters, with the reason.
 
-use std::{error::Error, fmt::Display, num::NonZeroUsize, time::Duration};
+use std::{convert::Infallible, error::Error, fmt::Display, num::NonZeroUsize, time::Duration};
 
 use embermesh_crypto::ids::NetworkName;
 use futures::{AsyncRead, AsyncWrite};
@@ -16,12 +16,13 @@ use libp2p::{
     identity::Keypair,
     kad, mdns, memory_connection_limits, ping, pnet, quic, relay,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
-    tcp, tls, upnp, yamux,
+    tcp, upnp, yamux,
 };
 use libp2p_stream as stream;
 
 use super::{
-    MeshError, address, doorkeeper::Doorkeeper, gossip, providers::ProviderStore, traffic::Traffic,
+    MeshError, address, doorkeeper::Doorkeeper, gossip, providers::ProviderStore, secure::Secure,
+    traffic::Traffic,
 };
 use crate::{
     buffers,
@@ -122,12 +123,13 @@ pub(crate) fn swarm(
 ) -> Result<Swarm<Behaviour>, MeshError> {
     let failed = |error: &dyn Display| MeshError::Transport(error.to_string());
     let secret = config.membership.key().map(|key| key.pre_shared());
+    let secure = Secure::new(&key).map_err(|error| failed(&error))?;
     // The builder's types name the transports, so the two endings cannot be one value.
     macro_rules! base {
         ($key:expr) => {
             SwarmBuilder::with_existing_identity($key)
                 .with_tokio()
-                .with_other_transport(|key| over_tcp(key, secret))
+                .with_other_transport(|_| over_tcp(secure.clone(), secret))
                 .map_err(|error| failed(&error))?
                 .with_other_transport(|key| over_quic(key, secret.is_none()))
                 .map_err(|error| failed(&error))?
@@ -136,7 +138,10 @@ pub(crate) fn swarm(
     macro_rules! finish {
         ($builder:expr) => {
             $builder
-                .with_relay_client(tls::Config::new, yamux_config)
+                .with_relay_client(
+                    |_: &Keypair| Ok::<_, Infallible>(secure.clone()),
+                    yamux_config,
+                )
                 .map_err(|error| failed(&error))?
                 .with_behaviour(|key, relayed| Behaviour::new(key, relayed, config, traffic))
                 .map_err(|error| failed(&error))?
@@ -159,10 +164,7 @@ type Connections = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// TCP with TLS and yamux. In a private mesh the network key encrypts below; to a peer
 /// without it the first bytes of the handshake are noise.
-fn over_tcp(
-    key: &Keypair,
-    secret: Option<pnet::PreSharedKey>,
-) -> Result<Connections, Box<dyn Error + Send + Sync>> {
+fn over_tcp(secure: Secure, secret: Option<pnet::PreSharedKey>) -> Connections {
     // Small messages must not wait for each other.
     let config = tcp::Config::default().nodelay(true);
     let sockets = tcp::tokio::Transport::new(config).map(|socket, _| {
@@ -170,17 +172,17 @@ fn over_tcp(
         socket
     });
     match secret {
-        None => secured(sockets, key),
+        None => secured(sockets, secure),
         Some(secret) => {
             let private =
                 sockets.and_then(move |socket, _| pnet::PnetConfig::new(secret).handshake(socket));
-            secured(private, key)
+            secured(private, secure)
         }
     }
 }
 
 /// TLS and yamux over whatever carries bytes.
-fn secured<T, C>(sockets: T, key: &Keypair) -> Result<Connections, Box<dyn Error + Send + Sync>>
+fn secured<T, C>(sockets: T, secure: Secure) -> Connections
 where
     T: Transport<Output = C> + Send + Unpin + 'static,
     T::Error: Send + Sync,
@@ -188,13 +190,13 @@ where
     T::ListenerUpgrade: Send,
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    Ok(sockets
+    sockets
         .upgrade(upgrade::Version::V1Lazy)
-        .authenticate(tls::Config::new(key)?)
+        .authenticate(secure)
         .multiplex(yamux_config())
         .timeout(HANDSHAKE_TIMEOUT)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .boxed())
+        .boxed()
 }
 
 /// QUIC, unless a key lies below the transports: it has no place for one.

@@ -2,7 +2,8 @@
 //!
 //! - `actor` owns the swarm and the table; `events` says what the swarm's events
 //!   mean, `driver` carries out what the table decides.
-//! - `behaviour` and `gossip` hold the settings of libp2p, each with its reason.
+//! - `behaviour` and `gossip` hold the settings of libp2p, each with its reason; `secure` and
+//!   `batched` are what lies between a socket and the streams.
 //! - `doorkeeper` gives no single source all the places of those who connect.
 //! - `pause` lets adverts wait before they are passed on, `traffic` counts them.
 //! - `dialing` knows whom to dial and when, `connect` does it, `strangers` turns away
@@ -19,6 +20,7 @@
 
 mod actor;
 pub(crate) mod address;
+mod batched;
 pub(crate) mod behaviour;
 mod connect;
 mod dialing;
@@ -39,6 +41,7 @@ mod queries;
 mod reach;
 mod report;
 mod routing;
+mod secure;
 mod shared;
 pub(crate) mod start;
 mod strangers;

@@ -21,9 +21,11 @@ use super::{
     },
     listen,
     membership::Proofs,
-    proof::{self, Unproven},
 };
-use crate::net::Mesh;
+use crate::{
+    net::Mesh,
+    tls::proof::{self, Unproven},
+};
 
 /// A connection to a peer whose key has been proven.
 #[derive(Debug)]

@@ -24,9 +24,8 @@ use super::{
     },
     handshakes::Handshakes,
     membership::Proofs,
-    proof,
 };
-use crate::{buffers, membership::Membership};
+use crate::{buffers, membership::Membership, tls::proof};
 
 /// First byte of a TLS record that begins a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;

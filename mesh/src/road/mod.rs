@@ -6,8 +6,7 @@
 //!   without an identity, for health and reflection.
 //! - **Mesh**: a stream of the mesh, which TLS of the swarm has proven.
 //!
-//! The parts: `identity` makes the TLS settings out of a key, `proof` reads peer ids out of
-//! certificates, `membership` proves the key of a private mesh; `dial` reaches a peer by
+//! The parts: `identity` is a key that proves itself, `membership` proves the key of a private mesh; `dial` reaches a peer by
 //! either road, [`connect()`] makes a gRPC channel of it; `listen` accepts on the TCP port,
 //! `handshakes` sees to it that none of those who knock keeps the others out, [`serve()`]
 //! feeds what the port and the mesh accept to tonic and to the blob service; [`Caller`] is
@@ -23,7 +22,6 @@ mod handshakes;
 mod identity;
 mod listen;
 mod membership;
-mod proof;
 mod serve;
 mod stream;
 mod target;
