@@ -22,12 +22,9 @@ use libp2p_stream as stream;
 
 use super::{
     MeshError, address, doorkeeper::Doorkeeper, gossip, providers::ProviderStore, secure::Secure,
-    traffic::Traffic,
+    sockets::Sockets, traffic::Traffic,
 };
-use crate::{
-    buffers,
-    config::{Limits, MeshConfig},
-};
+use crate::config::{Limits, MeshConfig};
 
 /// A connection without a stream on it is closed after this. libp2p's default of
 /// ten seconds closes it between two uses of one client; gossip keeps its own alive.
@@ -167,10 +164,7 @@ type Connections = Boxed<(PeerId, StreamMuxerBox)>;
 fn over_tcp(secure: Secure, secret: Option<pnet::PreSharedKey>) -> Connections {
     // Small messages must not wait for each other.
     let config = tcp::Config::default().nodelay(true);
-    let sockets = tcp::tokio::Transport::new(config).map(|socket, _| {
-        buffers::widen(&socket.0);
-        socket
-    });
+    let sockets = Sockets::new(config);
     match secret {
         None => secured(sockets, secure),
         Some(secret) => {

@@ -2,8 +2,8 @@
 //!
 //! - `actor` owns the swarm and the table; `events` says what the swarm's events
 //!   mean, `driver` carries out what the table decides.
-//! - `behaviour` and `gossip` hold the settings of libp2p, each with its reason; `secure` and
-//!   `batched` are what lies between a socket and the streams.
+//! - `behaviour` and `gossip` hold the settings of libp2p, each with its reason; `sockets`,
+//!   `secure` and `batched` are what lies below the streams.
 //! - `doorkeeper` gives no single source all the places of those who connect.
 //! - `pause` lets adverts wait before they are passed on, `traffic` counts them.
 //! - `dialing` knows whom to dial and when, `connect` does it, `strangers` turns away
@@ -43,6 +43,7 @@ mod report;
 mod routing;
 mod secure;
 mod shared;
+mod sockets;
 pub(crate) mod start;
 mod strangers;
 mod stream;

@@ -22,7 +22,7 @@ use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
 };
 
-use super::{MeshError, address};
+use super::{MeshError, address, batched::Batched};
 
 /// Inbound streams of one protocol that wait to be taken. Beyond it the newest is
 /// dropped, and its peer sees a closed stream.
@@ -88,7 +88,7 @@ impl Lines {
 /// Flow control and multiplexing are the connection's.
 pub struct MeshStream {
     peer: PeerId,
-    inner: Compat<libp2p::Stream>,
+    inner: Compat<Batched<libp2p::Stream>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _user: Arc<()>,
 }
@@ -97,7 +97,7 @@ impl MeshStream {
     fn new(peer: PeerId, stream: libp2p::Stream, line: Line) -> Self {
         Self {
             peer,
-            inner: stream.compat(),
+            inner: Batched::new(stream).compat(),
             cut: Box::pin(line.end.cancelled_owned()),
             _user: line.users,
         }

@@ -2,7 +2,7 @@
 //! why. Nothing sleeps: every wait is for an event, and has an end.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use crate::support::{Draft, Reserved, WAIT, config, event, keypair, member, sees, start, wait};
 use embermesh_crypto::digest::Digest;
@@ -141,6 +141,22 @@ async fn a_dial_that_cannot_work_says_what_was_tried() {
 }
 
 #[tokio::test]
+async fn a_port_that_another_program_has_elsewhere_keeps_nobody_from_dialling() {
+    let one = member(1, &[]).await;
+    let other = member(2, &[]).await;
+    let tcp = |mesh: &Mesh| {
+        let addresses = mesh.addresses();
+        let mut tcp = addresses.into_iter().filter(|at| at.contains("/tcp/"));
+        tcp.next().unwrap()
+    };
+    // It listens at 127.0.0.1, and dials from the same port of any address.
+    let port = tcp(&one).split('/').nth(4).unwrap().parse().unwrap();
+    let _program = std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 0, 77), port)).unwrap();
+    let found = wait(one.dial(&tcp(&other))).await.unwrap();
+    assert_eq!(found, other.peer_id());
+}
+
+#[tokio::test]
 async fn one_malformed_address_does_not_spoil_the_others() {
     let (server, client) = (member(1, &[]).await, member(2, &[]).await);
     let _incoming = server.accept("hello/1").unwrap();
@@ -213,7 +229,7 @@ async fn beyond_its_memory_a_process_makes_no_connection() {
 
 /// Whether a datagram to the group of mDNS comes back to this machine, or why not.
 async fn multicast() -> std::io::Result<()> {
-    let group = std::net::Ipv4Addr::new(224, 0, 0, 251);
+    let group = Ipv4Addr::new(224, 0, 0, 251);
     let route = UdpSocket::bind("0.0.0.0:0").await?;
     // Sends nothing: it only asks which interface leads out.
     route.connect("192.0.2.1:9").await?;
