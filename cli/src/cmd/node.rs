@@ -167,7 +167,8 @@ async fn serve(
     };
     let indexes = indexes.len();
     ready.print(output)?;
-    let mesh = bootstrapped.then(|| running.mesh().clone());
+    let whole = running.mesh().clone();
+    let mesh = bootstrapped.then(|| whole.clone());
     let refusals = running.refusals();
     let mut shutdowns = running.shutdowns();
     tokio::select! {
@@ -182,6 +183,12 @@ async fn serve(
         error = unwelcome(mesh, refusals, indexes) => {
             running.stop().await?;
             return Err(error);
+        }
+        () = whole.ended() => {
+            running.drain().await?;
+            anyhow::bail!(
+                "the mesh of this node has ended by an error of its own, which the log names: start the node again, and tell of it"
+            );
         }
     }
     Ok(Exit::Ok)

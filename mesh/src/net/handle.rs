@@ -408,6 +408,12 @@ impl Mesh {
         }
     }
 
+    /// Waits until the mesh does nothing any more: it was shut down, or an error within has
+    /// ended it, which nobody asked for.
+    pub async fn ended(&self) {
+        self.inner.commands.closed().await;
+    }
+
     /// Whether the mesh has been shut down.
     #[must_use]
     pub fn is_closed(&self) -> bool {

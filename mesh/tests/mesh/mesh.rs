@@ -8,6 +8,7 @@ use crate::support::{Draft, Reserved, WAIT, config, event, keypair, member, sees
 use embermesh_crypto::digest::Digest;
 use embermesh_job::units::Bytes;
 use embermesh_mesh::{Limits, Mesh, MeshConfig, MeshError, MeshEvent, Standing};
+use futures::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UdpSocket,
@@ -505,7 +506,9 @@ async fn leaving_is_heard_at_once_and_closes_the_handle() {
     node.advertise(Draft::default().into()).await.unwrap();
     sees(&first, &node.peer_id()).await;
     let mut events = first.events();
+    assert!(node.ended().now_or_never().is_none());
     node.shutdown().await;
+    wait(node.ended()).await;
     let gone = |event| matches!(event, MeshEvent::Disconnected(_)).then_some(());
     event(&mut events, gone).await;
     assert!(first.advert_of(&node.peer_id()).unwrap().draining);
