@@ -85,6 +85,7 @@ pub(crate) fn watch(
         said: Instant::now(),
         look: Pace::new(LOOK_EVERY),
         walk: Pace::new(WALK_EVERY),
+        was_over_memory: false,
     };
     let ended = watch.until_end(&pipes.heard, job);
     if ended.is_err() {
@@ -126,6 +127,8 @@ struct Watch<'a, R> {
     said: Instant,
     look: Pace,
     walk: Pace,
+    /// Whether it had more memory than it may at the last look.
+    was_over_memory: bool,
 }
 
 impl<R: Running> Watch<'_, R> {
@@ -217,12 +220,16 @@ impl<R: Running> Watch<'_, R> {
                     most: MAX_TASKS,
                 });
             }
-            if taken.memory > self.memory {
+            // Of processes that come into being while they are counted, the memory that they
+            // share may be counted more than once. That does not last until the next look.
+            let is_over = taken.memory > self.memory;
+            if is_over && self.was_over_memory {
                 return Err(ScriptFailed::Memory {
                     used: Bytes(taken.memory),
                     allowed: Bytes(self.memory),
                 });
             }
+            self.was_over_memory = is_over;
             if let Some(allowed) = self.script.cpu
                 && taken.cpu.as_millis() > u128::from(allowed.0)
             {
