@@ -44,7 +44,7 @@ struct Preface {
 enum Carrier {
     Tls(Box<TlsStream<TcpStream>>),
     Plain(TcpStream),
-    Mesh(MeshStream),
+    Mesh(Box<MeshStream>),
 }
 
 impl RoadStream {
@@ -65,7 +65,12 @@ impl RoadStream {
 
     pub(crate) fn mesh(stream: MeshStream) -> Self {
         let peer = stream.peer();
-        Self::new(Carrier::Mesh(stream), Some(peer), RoadKind::Mesh, None)
+        Self::new(
+            Carrier::Mesh(Box::new(stream)),
+            Some(peer),
+            RoadKind::Mesh,
+            None,
+        )
     }
 
     fn new(
